@@ -39,7 +39,7 @@ class BuildStartUpFile(Command):
         return [] if self.editable_mode else [os.path.join(self.build_lib, START_UP_FILE)]
 
     def get_output_mapping(self) -> dict[str, str]:
-        return {output: START_UP_FILE for output in self.get_outputs()}
+        return dict.fromkeys(self.get_outputs(), START_UP_FILE)
 
 
 class Build(build):

@@ -1,0 +1,135 @@
+"""What to capture as the environment says it: ``ASTCAPTURE`` and its kin, and the file ``ASTCAPTURE_CONFIG`` names.
+
+It reads words and leaves their meaning to those who know it: targets stay text, so do sizes and dtypes.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from astcapture.errors import CaptureError
+
+_YES = ("1", "true", "yes", "on")
+_NO = ("0", "false", "no", "off", "")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the environment asks for; None where it says nothing.
+
+    `targets` are as `parse_targets` reads them; `limit`, `device` and `dtype` as `install` takes them, in words.
+    """
+
+    targets: tuple[str, ...] = ()
+    store: str | None = None
+    limit: str | None = None
+    device: str | None = None
+    dtype: str | None = None
+    strict: bool = False
+
+
+def read_environment(environ: Mapping[str, str]) -> Settings:
+    """Read the settings; a variable goes before the same key of the file that ``ASTCAPTURE_CONFIG`` names.
+
+    Raises:
+        CaptureError: for a value that cannot be meant; the message names the variable, or the file and its key.
+
+    >>> read_environment({"ASTCAPTURE": "mymodel; timm.layers:Attention.forward=attn"}).targets
+    ('mymodel', 'timm.layers:Attention.forward=attn')
+    """
+    config = environ.get("ASTCAPTURE_CONFIG")
+    settings = _read_file(config) if config else {}
+    targets = tuple(text.strip() for text in re.split(r"[;\n]", environ.get("ASTCAPTURE", "")) if text.strip())
+    if targets:
+        settings["targets"] = targets
+    for key in ("store", "limit", "device", "dtype"):
+        if value := environ.get(f"ASTCAPTURE_{key.upper()}"):
+            settings[key] = value
+    if "ASTCAPTURE_STRICT" in environ:
+        settings["strict"] = _read_switch("ASTCAPTURE_STRICT", environ["ASTCAPTURE_STRICT"])
+    return Settings(**settings)
+
+
+def _read_switch(variable: str, value: str) -> bool:
+    word = value.strip().lower()
+    if word in _YES:
+        return True
+    if word in _NO:
+        return False
+    raise CaptureError(f"{variable}={value!r} is neither on nor off: write 1 or 0")
+
+
+def _read_file(path: str) -> dict[str, Any]:
+    """The settings in a TOML file, those alone that it has."""
+    # Imported here, since most processes have no such file and start faster without.
+    if sys.version_info >= (3, 11):
+        import tomllib
+    else:
+        import tomli as tomllib
+    try:
+        with open(path, "rb") as file:
+            table = tomllib.load(file)
+    except OSError as error:
+        raise CaptureError(
+            f"ASTCAPTURE_CONFIG={path!r} cannot be read ({error.strerror}): write the path of a TOML file"
+        ) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise CaptureError(f"{path} is no TOML file: {error}") from None
+    settings = {}
+    for key, value in table.items():
+        reader = _READERS.get(key)
+        if reader is None:
+            import difflib  # takes a while, and few mistype
+
+            close = difflib.get_close_matches(key, _READERS, n=1)
+            mend = f"did you mean {close[0]!r}?" if close else f"write one of {', '.join(_READERS)}"
+            raise CaptureError(f"{path}: there is no key {key!r}: {mend}")
+        settings[key] = reader(f"{path}: {key}", value)
+    return settings
+
+
+def _read_targets(where: str, value: object) -> tuple[str, ...]:
+    if isinstance(value, list) and all(isinstance(target, str) for target in value):
+        return tuple(value)
+    if not isinstance(value, dict):
+        raise CaptureError(
+            f'{where} is {value!r}: write a list of strings, ["mymodel"], or a table, "MODULE:QUALNAME" = ["attn"]'
+        )
+    targets = []
+    for name, captures in value.items():
+        if not isinstance(captures, list) or not all(isinstance(capture, str) for capture in captures):
+            raise CaptureError(f'{where}: {name!r} is {captures!r}: write a list of strings, ["attn", "q"]')
+        targets.append(f"{name}={','.join(captures)}" if captures else name)
+    return tuple(targets)
+
+
+def _read_text(where: str, value: object) -> str:
+    if isinstance(value, str):
+        return value
+    raise CaptureError(f"{where} is {value!r}: write a string")
+
+
+def _read_size(where: str, value: object) -> str:
+    if isinstance(value, (int, str)) and not isinstance(value, bool):
+        return str(value)
+    raise CaptureError(f'{where} is {value!r}: write a number of bytes or a string such as "2GB"')
+
+
+def _read_bool(where: str, value: object) -> bool:
+    if isinstance(value, bool):
+        return value
+    raise CaptureError(f"{where} is {value!r}: write true or false")
+
+
+_READERS: dict[str, Callable[[str, object], object]] = {
+    "targets": _read_targets,
+    "store": _read_text,
+    "limit": _read_size,
+    "device": _read_text,
+    "dtype": _read_text,
+    "strict": _read_bool,
+}
