@@ -1,0 +1,64 @@
+"""Whatever was captured, as a float NumPy array. Torch is not imported: its tensors are known by what they can do."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from astcapture.values.records import Records
+
+#: A float32 or float64 array.
+FloatArray = NDArray[np.floating[Any]]
+
+#: What the functions of `astcapture.plot` accept in place of an array.
+Plottable = ArrayLike | Records
+
+
+def as_array(values: Plottable) -> FloatArray:
+    """Return `values` as a NumPy array of float32 or float64, whatever its shape.
+
+    Args:
+        values: a torch tensor on any device and of any real type (bfloat16 and tensors that
+            require a gradient included), anything that NumPy takes, or `Records` of one value.
+            A masked array's masked entries become NaN.
+
+    Raises:
+        ValueError: `Records` that hold no value or more than one, complex numbers, or values
+            that are not numbers.
+
+    >>> as_array([[1, 0], [0, 1]]).dtype
+    dtype('float64')
+    """
+    given: Any = _only_value(values) if isinstance(values, Records) else values
+    if hasattr(given, "detach") and hasattr(given, "cpu"):
+        given = _tensor_to_numpy(given)
+    try:
+        array = given if np.ma.isMaskedArray(given) else np.asarray(given)
+        if np.iscomplexobj(array):
+            raise ValueError(f"cannot draw complex numbers (shape {array.shape}): pass .real, .imag or abs(...)")
+        # Half precision has too few digits for means and colour ranges.
+        array = array.astype(np.float32 if array.dtype.kind == "f" and array.itemsize < 8 else np.float64)
+    except TypeError as error:
+        raise ValueError(f"cannot draw {type(given).__name__}: it is not an array of numbers ({error})") from error
+    filled: FloatArray = np.ma.filled(array, np.nan)
+    return filled
+
+
+def _only_value(records: Records) -> Any:
+    if len(records) == 1:
+        return records[0]
+    if len(records) == 0:
+        raise ValueError("the Records are empty: nothing was captured, so there is nothing to draw")
+    raise ValueError(
+        f"the Records hold {len(records)} values and one is drawn: pick one, records[0] to records[{len(records) - 1}]"
+    )
+
+
+def _tensor_to_numpy(tensor: Any) -> Any:
+    tensor = tensor.detach().cpu()
+    try:
+        return tensor.numpy()
+    except (TypeError, RuntimeError):  # types that NumPy lacks (bfloat16, float8), lazy negation or conjugation
+        return tensor.float().resolve_neg().numpy()

@@ -1,0 +1,148 @@
+"""The attention that one patch of an image pays to all others, over the image."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import matplotlib.pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.colors import Colormap
+from matplotlib.figure import Figure, SubFigure
+
+from astcapture.plot.arrays import FloatArray, Plottable, as_array
+from astcapture.plot.attention_maps import layer_maps, one_map
+from astcapture.plot.colour_bar import draw_colour_bar
+from astcapture.plot.colours import choose_colours
+from astcapture.plot.images import as_image
+from astcapture.plot.outline import draw_outline
+from astcapture.plot.patches import Grid, layout, patch_position, split_patches
+from astcapture.plot.special_cells import Cells, draw_special_cells, place_cells
+
+
+def patch_to_patch(
+    attention: Plottable,
+    image: Any,
+    patch: int | tuple[int, int] | Literal["cls"],
+    *,
+    grid: Grid | None = None,
+    cls: bool | int | None = None,
+    head: int | None = None,
+    batch: int | None = None,
+    ax: Sequence[Axes] | None = None,
+    title: str | None = None,
+    cmap: str | Colormap | None = None,
+    vmin: float | None = None,
+    vmax: float | None = None,
+    opacity: float = 0.6,
+    interpolation: str = "bilinear",
+) -> Figure | SubFigure:
+    """Draw an image with one patch outlined, and beside it the attention from this patch to all patches.
+
+    The map is enlarged to the image's size, whatever the aspect of its grid, and laid over it.
+    The weights of a CLS token and of register tokens stand beside it, each in a cell of its own
+    with its number below. The colour range is that of the patches; a special token's weight
+    beyond it has the colour of the end, and the colour bar is pointed there.
+
+    Args:
+        attention: (tokens, tokens), (heads, tokens, tokens) or (batch, heads, tokens, tokens): a
+            tensor, an array, or `Records` of one value.
+        image: (height, width), (height, width, channels) or (channels, height, width): a tensor,
+            an array or a PIL image.
+        patch: the query: its index, counted row by row from the top left without the special
+            tokens, or its (row, column), or "cls".
+        grid: (rows, columns) of patches, needed where they do not form a square.
+        cls: how many tokens stand before the patches: 0 or False for none, 1 or True for a CLS
+            token, 5 for a CLS token and 4 registers. Left out, it is found from the number of
+            tokens: with a grid, those left over; without, none or one, whichever leaves a square.
+        head: the head; the mean over the heads if left out.
+        batch: the example, where there are several.
+        ax: two axes to draw in, for the image and for the map; a new figure if left out.
+        title: the title above both.
+        cmap, vmin, vmax: as for `head`.
+        opacity: of the map over the image, from 0 to 1.
+        interpolation: matplotlib's name for how the map is enlarged; "nearest" shows the patches.
+
+    Raises:
+        ValueError: another shape, tokens that do not fill the grid, a patch outside it, "cls"
+            where there is no such token, a head or example that does not exist.
+
+    >>> figure = patch_to_patch(np.full((4, 17, 17), 1 / 17), np.zeros((8, 8)), (1, 2))
+    >>> [ax.get_title() for ax in figure.axes[:2]]
+    ['patch (1, 2)', 'its attention, mean of 4 heads']
+    """
+    weights, source = _weights(as_array(attention), batch=batch, head=head)
+    tokens = layout(len(weights), grid, cls)
+    position = None if patch == "cls" else patch_position(patch, tokens.grid)
+    if position is None and tokens.prefix == 0:
+        raise ValueError(f'patch="cls": the {len(weights)} tokens are {tokens.grid} patches and hold no CLS token')
+    query = 0 if position is None else tokens.prefix + position[0] * tokens.grid[1] + position[1]
+    special, patches = split_patches(weights[query], tokens)
+    picture = as_image(image)
+    colours = choose_colours(patches, cmap=cmap, vmin=vmin, vmax=vmax)
+
+    cells = place_cells(tokens.prefix, len(picture), len(picture) / tokens.grid[0])
+
+    if ax is None:
+        ax = _new_axes(picture, cells)
+    left, right = ax
+    _draw_image(left, picture)
+    left.set_title("CLS token" if position is None else f"patch {position}")
+    _draw_image(right, picture)
+    height, width = picture.shape[:2]
+    right.imshow(
+        patches,
+        cmap=colours.cmap,
+        norm=colours.norm,
+        alpha=opacity,
+        interpolation=interpolation,
+        extent=(-0.5, width - 0.5, height - 0.5, -0.5),
+    )
+    right.set_title(f"its attention, {source}")
+    if position is not None:
+        for axes in (left, right):
+            _outline_patch(axes, position, picture, tokens.grid)
+    if tokens.prefix:
+        draw_special_cells(right, special, colours, cells, outlined=0 if position is None else None)
+    figure = right.get_figure()
+    assert figure is not None  # axes that are drawn in belong to a figure
+    draw_colour_bar([right], colours, weights[query])
+    if title is not None:
+        figure.suptitle(title)
+    return figure
+
+
+def _weights(attention: FloatArray, *, batch: int | None, head: int | None) -> tuple[FloatArray, str]:
+    """Return the (tokens, tokens) weights, and in words which they are."""
+    if head is None:
+        maps = layer_maps(attention, batch=batch)
+        weights, source = maps.mean(axis=0), f"mean of {len(maps)} heads" if len(maps) > 1 else "one head"
+    else:
+        weights, source = one_map(attention, batch=batch, head=head), f"head {head}"
+    if weights.shape[0] != weights.shape[1]:
+        raise ValueError(
+            f"attention of shape {attention.shape} is not from tokens to the same tokens; accepted are "
+            "(tokens, tokens), (heads, tokens, tokens) and (batch, heads, tokens, tokens)"
+        )
+    return weights, source
+
+
+def _new_axes(picture: FloatArray, cells: Cells) -> tuple[Axes, Axes]:
+    height, width = picture.shape[:2]
+    wide = min(max(width / height, 0.3), 3.0)  # so that a strip of an image still makes a page
+    side = 3.4 / max(wide, 1.0) ** 0.5
+    beside = cells.width / height
+    figure = plt.figure(figsize=((2 * wide + beside) * side + 1.2, side + 0.8), layout="constrained")
+    left, right = figure.subplots(1, 2, width_ratios=(wide, wide + beside))
+    return left, right
+
+
+def _draw_image(ax: Axes, picture: FloatArray) -> None:
+    ax.imshow(picture, cmap="gray", vmin=0, vmax=1)
+    ax.set_axis_off()
+
+
+def _outline_patch(ax: Axes, position: tuple[int, int], picture: FloatArray, grid: Grid) -> None:
+    height, width = picture.shape[0] / grid[0], picture.shape[1] / grid[1]
+    # matplotlib's pixel 0 goes from -0.5 to 0.5.
+    draw_outline(ax, (position[1] * width - 0.5, position[0] * height - 0.5), width, height)

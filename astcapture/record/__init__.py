@@ -1,0 +1,1 @@
+"""What runs inside the user's function. Everything that can be done later is done later, by `values`."""

@@ -1,0 +1,235 @@
+"""Which functions of a module are rewritten, and what is captured in each; every mistake is found here."""
+
+from __future__ import annotations
+
+import ast
+import difflib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from astcapture.errors import CaptureError
+from astcapture.rewrite.find import Function, find_functions
+from astcapture.rewrite.scope import Scope, function_scope
+from astcapture.targets.capture import Capture, check_capture
+from astcapture.targets.marker import POINTS
+from astcapture.targets.target import Target
+
+#: The points that this version takes values at.
+SUPPORTED_POINTS = ("return",)
+
+
+@dataclass
+class FunctionPlan:
+    """One function of the tree, its scope, and the captures taken in it (``*`` resolved, duplicates gone)."""
+
+    function: Function
+    scope: Scope
+    captures: tuple[Capture, ...]
+
+
+@dataclass
+class Plan:
+    """All that is rewritten in one module, and the functions that a wildcard matched but that bind no such name."""
+
+    module: str
+    filename: str
+    functions: list[FunctionPlan] = field(default_factory=list)
+    skipped: list[tuple[str, str]] = field(default_factory=list)
+
+    def __bool__(self) -> bool:
+        return bool(self.functions)
+
+
+@dataclass
+class _Request:
+    """Captures asked of one function by one source: a target, or the marker on the function itself."""
+
+    captures: tuple[Capture, ...]
+    lineno: int
+    required: bool
+    origin: str
+
+
+def plan_module(tree: ast.Module, module: str, filename: str, targets: Sequence[Target]) -> Plan:
+    """Decide what is captured in a module; the tree is read and not changed.
+
+    Args:
+        tree: the module's syntax tree.
+        module: the name it is imported under, as targets spell it.
+        filename: its file, for messages.
+        targets: all that may apply; those of other modules are ignored.
+
+    Raises:
+        CaptureError: a target that matches no function, a name that a function never binds, an
+            argument of the marker that is no literal; with file, line and what to write.
+    """
+    plan = Plan(module, filename)
+    functions = find_functions(tree)
+    asked = [target for target in targets if target.matches_module(module)]
+    requests: dict[str, list[tuple[Function, _Request]]] = {}
+    for function in functions:
+        if function.is_overload:
+            continue
+        for request in _requests(function, asked, filename):
+            requests.setdefault(function.qualname, []).append((function, request))
+    for target in asked:
+        if target.qualname is not None and target.exact_module:
+            _require_match(target, functions, module, filename)
+    for listed in requests.values():
+        _plan_qualname(plan, listed)
+    _require_wildcards(plan, asked, functions)
+    plan.functions.sort(key=lambda planned: planned.function.node.lineno)
+    return plan
+
+
+def _requests(function: Function, targets: Iterable[Target], filename: str) -> list[_Request]:
+    line = function.node.lineno
+    found = []
+    marked = False
+    for target in targets:
+        if target.qualname is None or (target.matches_function(function.qualname) and not target.captures):
+            marked = True
+        elif target.matches_function(function.qualname):
+            found.append(_Request(target.captures, line, target.exact, str(target)))
+    if marked:
+        for call in function.markers:
+            found.insert(0, _Request(marker_captures(call, filename), call.lineno, True, ast.unparse(call)))
+    return found
+
+
+def marker_captures(call: ast.Call, filename: str) -> tuple[Capture, ...]:
+    """What a marker in the source asks for. Its arguments are read, never run, so they must be literals."""
+    at = "return"
+    asked: list[tuple[str, str]] = []
+    for argument in call.args:
+        text = _literal(argument, call, filename)
+        asked.append((text, text))
+    for keyword in call.keywords:
+        if keyword.arg is None:
+            raise _error(filename, call.lineno, f"{ast.unparse(call)}: write the labels out instead of **")
+        text = _literal(keyword.value, call, filename)
+        if keyword.arg == "at":
+            at = text
+        else:
+            asked.append((keyword.arg, text))
+    if at not in POINTS:
+        raise _error(filename, call.lineno, f"{ast.unparse(call)}: at={at!r} is not one of {', '.join(POINTS)}")
+    captures = []
+    for label, expression in asked:
+        capture = Capture(label, expression.strip(), at)
+        try:
+            check_capture(capture)
+        except CaptureError as error:
+            raise _error(filename, call.lineno, str(error)) from None
+        captures.append(capture)
+    return tuple(captures)
+
+
+def _literal(node: ast.expr, call: ast.Call, filename: str) -> str:
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        return node.value
+    raise _error(
+        filename,
+        call.lineno,
+        f"{ast.unparse(node)} in {ast.unparse(call)} is not a literal: the marker is read from the source "
+        'and never run, so write the name itself, @capture("attn")',
+    )
+
+
+def _plan_qualname(plan: Plan, listed: list[tuple[Function, _Request]]) -> None:
+    """Plan the defs that share a qualname: each captures what it binds, and one of them must bind each name."""
+    by_function: dict[int, tuple[Function, Scope, list[Capture]]] = {}
+    for function, _ in listed:
+        if id(function) not in by_function:
+            by_function[id(function)] = (function, function_scope(function), [])
+    missing: dict[tuple[str, str], list[tuple[CaptureError, bool, Function]]] = {}
+    taken: set[tuple[str, str]] = set()
+    for function, request in listed:
+        _, scope, captures = by_function[id(function)]
+        for capture in request.captures:
+            if capture.at not in SUPPORTED_POINTS:
+                raise _error(
+                    plan.filename, request.lineno, f"{request.origin}: @{capture.at} is not in this version yet"
+                )
+            for resolved in _resolve(capture, scope):
+                identity = (request.origin, resolved.expression)
+                error = _unreadable(resolved, function, scope, plan.filename, request.lineno)
+                if error is None:
+                    taken.add(identity)
+                    if resolved not in captures:
+                        captures.append(resolved)
+                else:
+                    missing.setdefault(identity, []).append((error, request.required, function))
+    for identity, errors in missing.items():
+        if identity in taken:
+            continue
+        error, required, function = errors[0]
+        if required:
+            raise error
+        plan.skipped.append((function.qualname, identity[1]))
+    for function, scope, captures in by_function.values():
+        if captures:
+            plan.functions.append(FunctionPlan(function, scope, tuple(captures)))
+
+
+def _resolve(capture: Capture, scope: Scope) -> list[Capture]:
+    if capture.every_local:
+        return [Capture(name, name, capture.at) for name in scope.locals]
+    return [capture]
+
+
+def _unreadable(
+    capture: Capture, function: Function, scope: Scope, filename: str, lineno: int
+) -> CaptureError | None:
+    """Why a plain name cannot be read in a function; None where it can, and for expressions, which may name anything."""
+    name = capture.expression
+    if not capture.is_name or name in scope.bound or name in scope.nonlocals or name in scope.free:
+        return None
+    what = f"{function.qualname} (line {function.node.lineno})"
+    if name in scope.globals:
+        reason = f"{name!r} is a global in {what}, not a local: read it from the module instead"
+    elif name in scope.in_comprehensions:
+        reason = f"{name!r} is bound only inside a comprehension in {what}: capture what the comprehension makes"
+    else:
+        reason = f"{name!r} is never bound in {what}" + did_you_mean(name, scope.readable)
+    return _error(filename, lineno, reason)
+
+
+def _require_match(target: Target, functions: Sequence[Function], module: str, filename: str) -> None:
+    assert target.qualname is not None
+    if any(target.matches_function(function.qualname) and not function.is_overload for function in functions):
+        return
+    names = list(dict.fromkeys(function.qualname for function in functions))
+    ending = [name for name in names if name.rpartition(".")[2] == target.qualname.rpartition(".")[2]]
+    raise CaptureError(
+        f"{filename}: target {target.text!r} matches no def in {module}"
+        + (did_you_mean(target.qualname, names) or did_you_mean(target.qualname, ending, cutoff=0.0))
+        + ("" if names else ": it holds no functions")
+    )
+
+
+def _require_wildcards(plan: Plan, targets: Iterable[Target], functions: Sequence[Function]) -> None:
+    """In a module that is named, a wildcard over its functions must find at least one that binds each name."""
+    for target in targets:
+        if target.exact or not target.exact_module or target.qualname is None or not target.captures:
+            continue
+        matched = [planned for planned in plan.functions if target.matches_function(planned.function.qualname)]
+        for capture in target.captures:
+            wanted = capture.expression
+            if capture.every_local or any(wanted == taken.expression for one in matched for taken in one.captures):
+                continue
+            names = [function.qualname for function in functions if target.matches_function(function.qualname)]
+            raise CaptureError(
+                f"{plan.filename}: target {target.text!r}: none of the {len(names)} functions it matches "
+                f"binds {wanted!r}"
+            )
+
+
+def did_you_mean(word: str, known: Iterable[str], cutoff: float = 0.6) -> str:
+    """``": did you mean …?"`` with the names closest to `word`, or an empty string."""
+    close = difflib.get_close_matches(word, list(known), n=3, cutoff=cutoff)
+    return f": did you mean {' or '.join(close)}?" if close else ""
+
+
+def _error(filename: str, lineno: int, message: str) -> CaptureError:
+    return CaptureError(f"{filename}:{lineno}: {message}")

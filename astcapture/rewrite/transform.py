@@ -1,0 +1,249 @@
+"""Insert the recording of values into the functions of a tree.
+
+The tree is changed in place and every node of the user's keeps its position, so that tracebacks,
+coverage and debuggers see the lines that were written. What is inserted:
+
+- ``return E`` becomes ``return _@record(E, site, name)`` where the name is surely bound: `E` is
+  evaluated first, then the name is read, and `record` hands `E`'s value back.
+- where the name may be unbound, or an expression may fail, reading it is a statement of its own in
+  a ``try``. It has to stand after `E`, so `E`'s value waits on a stack of the recorder's, not in a
+  local: ``_@hold(E)``, the ``try``, ``return _@release()``. No name of ours is ever in ``locals()``.
+- a bare ``return``, or one of a value that takes no evaluation, has the statements before it.
+- at the end of the body, the same statements without a line of their own: they take the line that
+  the implicit ``return None`` has, which depends on the path.
+
+Names such as ``_@record`` are legal in a tree and impossible in source, so they cannot collide, and
+they are not mangled in a class.
+"""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterable
+
+from astcapture.rewrite.find import own_blocks
+from astcapture.rewrite.flow import bound_at_exits
+from astcapture.rewrite.plan import FunctionPlan, Plan
+from astcapture.targets.capture import Capture
+
+#: The module whose functions rewritten code calls, and the prefix under which it imports them.
+RECORDER = "astcapture.record.recorder"
+PREFIX = "_@"
+CALLED = ("record", "missed", "failed", "hold", "release")
+
+
+def rewrite(tree: ast.Module, plan: Plan) -> ast.Module:
+    """Rewrite the planned functions of `tree` in place and return it.
+
+    >>> from astcapture.rewrite.plan import plan_module
+    >>> from astcapture.targets.target import parse_targets
+    >>> tree = ast.parse("def f(x):\\n    y = x + 1\\n    return y * 2")
+    >>> plan = plan_module(tree, "m", "m.py", parse_targets("m:f=y"))
+    >>> print(ast.unparse(rewrite(tree, plan).body[-1]))
+    def f(x):
+        y = x + 1
+        return _@record(y * 2, ('m', 'f', 'y', 3), y)
+    """
+    for planned in plan.functions:
+        rewrite_function(planned, plan.module)
+    if plan.functions:
+        _insert_imports(tree, plan)
+    return tree
+
+
+def rewrite_function(planned: FunctionPlan, module: str) -> None:
+    """Insert the captures of one function at each of its exits."""
+    function = planned.function.node
+    exits = bound_at_exits(function, planned.scope)
+    returns = [
+        (block, index, node)
+        for block in own_blocks(function)
+        for index, node in enumerate(block)
+        if isinstance(node, ast.Return)
+    ]
+    # From the back, so that the indices in front stay true.
+    for block, index, node in reversed(returns):
+        bound = exits.at_return.get(node, frozenset())
+        block[index : index + 1] = _Exit(planned, module, bound, node).statements()
+    if exits.at_end is not None:
+        function.body += _Exit(planned, module, exits.at_end, None).recording()
+
+
+class _Exit:
+    """What stands at one exit of a function: at a ``return``, or at the end of the body (`node` is None)."""
+
+    def __init__(self, planned: FunctionPlan, module: str, bound: frozenset[str], node: ast.Return | None) -> None:
+        self.planned = planned
+        self.module = module
+        self.bound = bound
+        self.node = node
+
+    def statements(self) -> list[ast.stmt]:
+        node = self.node
+        assert node is not None
+        value = node.value
+        if value is None or (self.is_inert(value) and value.lineno == node.lineno == value.end_lineno):
+            return [*self.recording(), node]
+        if all(self.is_sure(capture) for capture in self.planned.captures):
+            for capture in self.planned.captures:
+                value = self.call("record", [value, self.site(capture), self.read(capture)], before=value)
+            node.value = value
+            return [node]
+        held = self.statement(ast.Expr(self.call("hold", [value], before=value)))
+        node.value = self.call("release", [])
+        return [held, *self.recording(), node]
+
+    def recording(self) -> list[ast.stmt]:
+        """Statements that record every capture as things stand."""
+        return [self.record(capture) for capture in self.planned.captures]
+
+    def record(self, capture: Capture) -> ast.stmt:
+        taken = self.statement(
+            ast.Expr(self.call("record", [self.constant(None), self.site(capture), self.read(capture)]))
+        )
+        if self.is_sure(capture):
+            return taken
+        if not capture.is_name:
+            return self.try_([taken], "failed", capture)
+        # Only the reading stands in the try, so that nothing else is taken for an unbound name.
+        return self.try_([self.statement(ast.Expr(self.read(capture)))], "missed", capture, [taken])
+
+    def try_(
+        self, body: list[ast.stmt], instead: str, capture: Capture, orelse: Iterable[ast.stmt] = ()
+    ) -> ast.stmt:
+        handler = ast.ExceptHandler(
+            type=None, name=None, body=[self.statement(ast.Expr(self.call(instead, [self.site(capture)])))]
+        )
+        self.place(handler)
+        return self.statement(ast.Try(body=body, handlers=[handler], orelse=list(orelse), finalbody=[]))
+
+    def is_sure(self, capture: Capture) -> bool:
+        return capture.is_name and capture.expression in self.bound
+
+    def is_inert(self, value: ast.expr) -> bool:
+        """Whether evaluating `value` cannot run code or fail, so that what stands before it might as well stand after."""
+        if isinstance(value, ast.Constant):
+            return True
+        if isinstance(value, ast.Name):
+            return value.id in self.bound
+        return isinstance(value, ast.Tuple) and all(self.is_inert(element) for element in value.elts)
+
+    def site(self, capture: Capture) -> ast.expr:
+        function = self.planned.function
+        line = self.node.lineno if self.node is not None else function.node.end_lineno
+        parts = (self.module, function.qualname, capture.label, line)
+        return self.expression(ast.Tuple([self.constant(part) for part in parts], ast.Load()))
+
+    def read(self, capture: Capture) -> ast.expr:
+        expression = ast.parse(capture.expression, mode="eval").body
+        for node in ast.walk(expression):
+            self.place(node)
+        return expression
+
+    def call(self, name: str, arguments: list[ast.expr], before: ast.expr | None = None) -> ast.expr:
+        """A call of the recorder. Its name is loaded first, on the line where `before` starts to be evaluated,
+        so that no line is visited that the program does not visit."""
+        function = self.expression(ast.Name(PREFIX + name, ast.Load()))
+        if before is not None:
+            function.lineno = function.end_lineno = first_line(before)
+            function.col_offset = function.end_col_offset = before.col_offset
+        return self.expression(ast.Call(function, arguments, []))
+
+    def constant(self, value: object) -> ast.expr:
+        return self.expression(ast.Constant(value))
+
+    def expression(self, node: ast.expr) -> ast.expr:
+        self.place(node)
+        return node
+
+    def statement(self, node: ast.stmt) -> ast.stmt:
+        self.place(node)
+        return node
+
+    def place(self, node: ast.AST) -> None:
+        if not isinstance(node, (ast.expr, ast.stmt, ast.ExceptHandler)):
+            return
+        if self.node is None:
+            _without_line(node)
+        else:
+            ast.copy_location(node, self.node)
+
+
+def first_line(node: ast.expr) -> int:
+    """The line of the first instruction that evaluating `node` runs, which is not always where it is written to start."""
+    while True:
+        inner = _evaluated_first(node)
+        if inner is None:
+            return node.lineno
+        node = inner
+
+
+def _evaluated_first(node: ast.expr) -> ast.expr | None:
+    if isinstance(node, ast.IfExp):
+        return node.test
+    if isinstance(node, ast.BoolOp):
+        return node.values[0]
+    if isinstance(node, ast.BinOp):
+        return node.left
+    if isinstance(node, ast.UnaryOp):
+        return node.operand
+    if isinstance(node, ast.Compare):
+        return node.left
+    if isinstance(node, ast.Call):
+        return node.func
+    if isinstance(node, (ast.Attribute, ast.Subscript, ast.Await, ast.NamedExpr, ast.FormattedValue, ast.YieldFrom)):
+        return node.value
+    if isinstance(node, ast.Yield):
+        return node.value
+    if isinstance(node, (ast.Tuple, ast.List, ast.Set)):
+        first = node.elts[0] if node.elts else None
+        return None if first is None or any(isinstance(one, ast.Starred) for one in node.elts) else first
+    if isinstance(node, ast.Dict):
+        return node.keys[0] if node.keys and all(node.keys) else None
+    if isinstance(node, (ast.ListComp, ast.SetComp, ast.DictComp)) and sys.version_info >= (3, 12):
+        return node.generators[0].iter
+    return None
+
+
+def _without_line(node: ast.expr | ast.stmt | ast.ExceptHandler) -> None:
+    node.lineno = node.end_lineno = node.col_offset = node.end_col_offset = -1
+
+
+def _insert_imports(tree: ast.Module, plan: Plan) -> None:
+    """Import what the code calls, and declare its functions, after the docstring and the ``__future__`` imports."""
+    used = {
+        node.id.removeprefix(PREFIX)
+        for planned in plan.functions
+        for node in ast.walk(planned.function.node)
+        if isinstance(node, ast.Name) and node.id.startswith(PREFIX)
+    }
+    names = [ast.alias(name, PREFIX + name) for name in ("declare", *CALLED) if name == "declare" or name in used]
+    declaration = (
+        plan.module,
+        tuple(
+            (planned.function.qualname, planned.function.node.lineno, tuple(one.label for one in planned.captures))
+            for planned in plan.functions
+        ),
+        tuple(plan.skipped),
+    )
+    inserted: list[ast.stmt] = [
+        ast.ImportFrom(RECORDER, names, 0),
+        ast.Expr(
+            ast.Call(ast.Name(PREFIX + "declare", ast.Load()), [ast.Constant(part) for part in declaration], [])
+        ),
+    ]
+    for statement in inserted:
+        for node in ast.walk(statement):
+            if isinstance(node, (ast.expr, ast.stmt, ast.alias)):
+                _without_line(node)  # type: ignore[arg-type]
+    index = 0
+    if tree.body and ast.get_docstring(tree, clean=False) is not None:
+        index = 1
+    while index < len(tree.body) and _is_future(tree.body[index]):
+        index += 1
+    tree.body[index:index] = inserted
+
+
+def _is_future(node: ast.stmt) -> bool:
+    return isinstance(node, ast.ImportFrom) and node.module == "__future__"

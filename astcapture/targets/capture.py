@@ -1,0 +1,137 @@
+"""One thing to take in a function: a label, an expression over its locals, and the point where it is taken."""
+
+from __future__ import annotations
+
+import ast
+import difflib
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from astcapture.errors import CaptureError
+from astcapture.targets.marker import POINTS
+
+#: What ``at="sdpa"`` can name: the call's own parameters, its result, and the weights it never materialises.
+SDPA_NAMES = (
+    "query",
+    "key",
+    "value",
+    "attn_mask",
+    "dropout_p",
+    "is_causal",
+    "scale",
+    "enable_gqa",
+    "output",
+    "weights",
+)
+EVERY_LOCAL = "*"
+
+
+@dataclass(frozen=True)
+class Capture:
+    """A label, the expression it stands for (``"*"`` for every local), and ``"return"``, ``"assign"`` or ``"sdpa"``."""
+
+    label: str
+    expression: str
+    at: str = "return"
+
+    @property
+    def every_local(self) -> bool:
+        return self.expression == EVERY_LOCAL
+
+    @property
+    def is_name(self) -> bool:
+        """Whether the expression is a plain name, which may be unbound, rather than something computed."""
+        return self.expression.isidentifier()
+
+
+def check_capture(capture: Capture) -> None:
+    """Raise `CaptureError` for an expression that could not stand in the user's function."""
+    if capture.every_local:
+        return
+    try:
+        tree = ast.parse(capture.expression, mode="eval")
+    except (SyntaxError, ValueError) as error:
+        reason = error.msg if isinstance(error, SyntaxError) else str(error)
+        raise CaptureError(f"{capture.expression!r} is not a Python expression ({reason})") from None
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.NamedExpr, ast.Yield, ast.YieldFrom, ast.Await)):
+            word = {"NamedExpr": ":=", "Await": "await"}.get(type(node).__name__, "yield")
+            raise CaptureError(f"{capture.expression!r} uses {word}, which would change the function: name a value instead")
+    if capture.at == "assign" and not capture.is_name:
+        raise CaptureError(f"{capture.expression!r}: @assign takes a plain name; expressions are taken at the return")
+
+
+def parse_captures(text: str) -> tuple[Capture, ...]:
+    """Read a comma-separated list: ``attn``, ``attn@assign``, ``weights@sdpa``, ``*``, ``label:=expression``.
+
+    Raises:
+        CaptureError: with the part that is wrong; its ``offset`` attribute says where in `text` it stands.
+
+    >>> parse_captures("attn,scale:=self.scale")
+    (Capture(label='attn', expression='attn', at='return'), Capture(label='scale', expression='self.scale', at='return'))
+    """
+    captures = []
+    for offset, part in split_list(text):
+        try:
+            captures.append(_parse_capture(part))
+        except CaptureError as error:
+            raise located(error, offset) from None
+    return tuple(captures)
+
+
+def located(error: CaptureError, offset: int) -> CaptureError:
+    """The same error with ``offset`` set, where it stands in the text being parsed."""
+    error.offset = offset + getattr(error, "offset", 0)  # type: ignore[attr-defined]
+    return error
+
+
+def split_list(text: str) -> Iterable[tuple[int, str]]:
+    """Split at the commas that are not inside brackets or quotes; yield each part with its offset."""
+    depth, quote, start = 0, "", 0
+    for index, char in enumerate(text):
+        if quote:
+            quote = "" if char == quote else quote
+        elif char in "'\"":
+            quote = char
+        elif char in "([{":
+            depth += 1
+        elif char in ")]}":
+            depth -= 1
+        elif char == "," and depth == 0:
+            yield _stripped(text, start, index)
+            start = index + 1
+    yield _stripped(text, start, len(text))
+
+
+def _stripped(text: str, start: int, end: int) -> tuple[int, str]:
+    part = text[start:end]
+    return start + len(part) - len(part.lstrip()), part.strip()
+
+
+def _parse_capture(part: str) -> Capture:
+    if not part:
+        raise CaptureError("nothing stands between the commas")
+    label, colon, expression = part.partition(":=")
+    if colon:
+        label, expression = label.strip(), expression.strip()
+        if not label.isidentifier():
+            raise CaptureError(f"{label!r} is no label: write LABEL:=EXPRESSION")
+    else:
+        expression = part
+    expression, at = _split_point(expression)
+    capture = Capture(label if colon else expression, expression, at)
+    check_capture(capture)
+    return capture
+
+
+def _split_point(text: str) -> tuple[str, str]:
+    """Take a trailing ``@assign`` off; any other ``@`` is Python's matrix product."""
+    head, sign, tail = text.rpartition("@")
+    head, tail = head.strip(), tail.strip()
+    if sign and tail in POINTS and head:
+        return head, tail
+    if sign and (head.isidentifier() or head == EVERY_LOCAL):
+        close = difflib.get_close_matches(tail, POINTS, n=1)
+        if close:
+            raise CaptureError(f"{text!r}: did you mean {head}@{close[0]}?")
+    return text.strip(), "return"

@@ -1,0 +1,145 @@
+"""What the user asks for from outside the source: ``MODULE[:QUALNAME[=CAPTURES]]``."""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from astcapture.errors import CaptureError
+from astcapture.targets.capture import Capture, located, parse_captures
+
+_WILDCARDS = re.compile(r"[*?\[]")
+_MODULE_PART = re.compile(r"[\w*?\[\]!-]+\Z")
+_QUALNAME_PART = re.compile(r"(<locals>|[\w*?\[\]!-]+)\Z")
+
+
+@dataclass(frozen=True)
+class Target:
+    """A module pattern, and optionally a pattern of qualnames in it and what to capture there.
+
+    Without `qualname` it stands for the marked functions of the module and of its submodules;
+    with `qualname` and no `captures`, for what the marker says of those functions.
+    """
+
+    module: str
+    qualname: str | None = None
+    captures: tuple[Capture, ...] = ()
+    text: str = ""
+
+    @property
+    def exact_module(self) -> bool:
+        return not _WILDCARDS.search(self.module)
+
+    @property
+    def exact(self) -> bool:
+        """Whether it names one function, so that a miss is an error rather than one of many left alone."""
+        return self.exact_module and self.qualname is not None and not _WILDCARDS.search(self.qualname)
+
+    def matches_module(self, module: str) -> bool:
+        """Whether functions of `module` can be meant; a plain module stands for its submodules too."""
+        if self.qualname is not None:
+            return fnmatch.fnmatchcase(module, self.module)
+        while module:
+            if fnmatch.fnmatchcase(module, self.module):
+                return True
+            module = module.rpartition(".")[0]
+        return False
+
+    def matches_function(self, qualname: str) -> bool:
+        return self.qualname is not None and fnmatch.fnmatchcase(qualname, self.qualname)
+
+    def __str__(self) -> str:
+        return self.text
+
+
+TargetsLike = str | Iterable[str] | Mapping[str, str | Sequence[str]]
+
+
+def parse_targets(targets: TargetsLike) -> tuple[Target, ...]:
+    """Read targets as the user writes them: one string, several, or a mapping to lists of captures.
+
+    Raises:
+        CaptureError: a target that is not of the form; the message quotes it and points at the place.
+
+    >>> [target.module for target in parse_targets("mymodel; timm.layers:Attention.forward=attn")]
+    ['mymodel', 'timm.layers']
+    >>> parse_targets({"m:f": ["a", "b:=self.b"]})[0].captures[1].expression
+    'self.b'
+    """
+    if isinstance(targets, str):
+        return tuple(parse_target(text) for text in re.split(r"[;\n]", targets) if text.strip())
+    if isinstance(targets, Mapping):
+        return tuple(_parse_item(name, captures) for name, captures in targets.items())
+    parsed = []
+    for text in targets:
+        if not isinstance(text, str):
+            raise CaptureError(f'a target is a string, not {text!r}: write install(["mymodel"])')
+        parsed.append(parse_target(text))
+    return tuple(parsed)
+
+
+def _parse_item(name: str, captures: str | Sequence[str]) -> Target:
+    listed = [captures] if isinstance(captures, str) else list(captures)
+    if not all(isinstance(capture, str) for capture in listed):
+        raise CaptureError(f"target {name!r}: captures are strings, not {captures!r}")
+    return parse_target(f"{name}={','.join(listed)}" if listed else name)
+
+
+def parse_target(text: str) -> Target:
+    """Read one target.
+
+    >>> parse_target("timm.layers.*:Attention.forward=attn@assign").captures[0].at
+    'assign'
+    """
+    text = text.strip()
+    try:
+        return _parse(text)
+    except CaptureError as error:
+        offset: int = getattr(error, "offset", 0)
+        raise CaptureError(f"target {text!r}: {error}\n    {text}\n    {' ' * offset}^") from None
+
+
+def _parse(text: str) -> Target:
+    if text.startswith("@"):
+        raise CaptureError("this version ships no recipes yet: write MODULE:QUALNAME=CAPTURES")
+    module, colon, rest = text.partition(":")
+    _check_module(module, bool(colon))
+    if not colon:
+        return Target(module, text=text)
+    qualname, equals, captures = rest.partition("=")
+    qualname = qualname.strip()
+    start = len(module) + 1
+    for part in qualname.split("."):
+        if not _QUALNAME_PART.match(part):
+            raise located(CaptureError(f"{qualname!r} is no qualname: write MODULE:Class.method=name"), start)
+    if not equals:
+        return Target(module, qualname, text=text)
+    start += len(rest.partition("=")[0]) + 1
+    if not captures.strip():
+        raise located(CaptureError("no capture stands after '=': write MODULE:QUALNAME=name,name"), start)
+    try:
+        return Target(module, qualname, parse_captures(captures), text)
+    except CaptureError as error:
+        raise located(error, start) from None
+
+
+def _check_module(module: str, colon: bool) -> None:
+    if not module:
+        raise CaptureError("no module stands before ':'" if colon else "a target names a module, and this one is empty")
+    if "=" in module:
+        name = module.partition("=")[0]
+        head, _, tail = name.partition(".")
+        raise located(
+            CaptureError(f"captures belong to a function: write {head}:{tail or 'FUNCTION'}={module.partition('=')[2]}"),
+            len(name),
+        )
+    if "/" in module or "\\" in module or module.endswith(".py"):
+        name = re.sub(r"\.py$", "", module).strip("./\\").replace("/", ".").replace("\\", ".")
+        raise CaptureError(f"a target is a module as it is imported, not a file: write {name}")
+    offset = 0
+    for part in module.split("."):
+        if not _MODULE_PART.match(part):
+            raise located(CaptureError(f"{part!r} is no module name"), offset)
+        offset += len(part) + 1

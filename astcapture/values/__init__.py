@@ -1,0 +1,1 @@
+"""Where captured values go, and how they are asked for."""

@@ -1,0 +1,231 @@
+"""The mapping from function to captured values, and the step that takes events out of the recorder into it."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import threading
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any
+
+from astcapture.record import recorder
+from astcapture.record.recorder import Failed, Missed
+from astcapture.values.records import Record, Records
+from astcapture.values.summary import summarise
+from astcapture.values.tags import open_tags, tags_of
+
+
+@dataclass
+class Declared:
+    """A function that a rewritten module declared: its key is in the cache before it has run."""
+
+    key: str
+    lineno: int
+    labels: tuple[str, ...]
+
+
+@dataclass
+class Counts:
+    """What happened at the returns of one function for one label, besides recording."""
+
+    missed: int = 0
+    failed: int = 0
+    error: str | None = None
+
+
+@dataclass
+class _Process:
+    """The state that the caches of a process share: what is captured at all, and where values go now."""
+
+    declared: dict[str, Declared] = field(default_factory=dict)
+    skipped: dict[str, list[tuple[str, str]]] = field(default_factory=dict)
+    sinks: list[Cache] = field(default_factory=list)
+    lock: Any = field(default_factory=threading.RLock)
+
+
+_process = _Process()
+
+
+class UnknownFunction(KeyError):
+    """A `KeyError` whose message is meant to be read."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+class Cache(Mapping[str, Records]):
+    """Captured values by function: ``cache["mymodel:Attention.forward"]``, or ``cache["Attention.forward"]``.
+
+    A key is there from the moment its function is rewritten, with empty `Records` until something
+    is recorded. Reading takes in what has been recorded up to now.
+    """
+
+    def __init__(self) -> None:
+        self._records: list[Record] = []
+        self._by_key: dict[str, list[Record]] = {}
+        self.counts: dict[tuple[str, str], Counts] = {}
+
+    def __getitem__(self, key: str) -> Records:
+        drain()
+        return Records(self._by_key.get(self._full_key(key), ()))
+
+    def __iter__(self) -> Iterator[str]:
+        drain()
+        return iter(dict.fromkeys((*_process.declared, *self._by_key)))
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def __repr__(self) -> str:
+        drain()
+        return f"<Cache: {len(self._records)} values of {len(self)} functions>"
+
+    def _full_key(self, key: str) -> str:
+        keys = list(self)
+        if key in keys:
+            return key
+        candidates = [full for full in keys if full.partition(":")[2] == key]
+        if len(candidates) == 1:
+            return candidates[0]
+        if candidates:
+            raise UnknownFunction(f"{key!r} is ambiguous: write {' or '.join(map(repr, candidates))}")
+        if not keys:
+            raise UnknownFunction(
+                f"{key!r} is not captured, nor is any other function: "
+                "call astcapture.install([...]) before the module is imported"
+            )
+        short = {full.partition(":")[2]: full for full in keys}
+        close = difflib.get_close_matches(str(key), [*keys, *short], n=3)
+        hint = f"did you mean {' or '.join(repr(one) for one in close)}?" if close else "captured are: "
+        raise UnknownFunction(f"{key!r} is not captured; {hint}" + ("" if close else ", ".join(keys)))
+
+    def select(self, **filters: Any) -> Records:
+        """The values of all functions, in call order, whose record matches every filter; see `Records.select`.
+
+        >>> list(Cache().select(label="attn"))
+        []
+        """
+        drain()
+        return Records(self._records).select(**filters)
+
+    def summary(self) -> str:
+        """A table of what was captured: function, label, layer, count, shape, dtype, bytes, and what was missed."""
+        drain()
+        return summarise(
+            self._records,
+            {key: one.labels for key, one in _process.declared.items()},
+            {key: (count.missed, count.failed, count.error) for key, count in self.counts.items()},
+            _process.skipped,
+        )
+
+    def clear(self) -> None:
+        """Forget every value and count; the functions stay captured."""
+        drain()
+        with _process.lock:
+            self._records.clear()
+            self._by_key.clear()
+            self.counts.clear()
+
+    def _add(self, site: recorder.Site, value: Any, thread: int, tags: Mapping[str, Any], rank: int) -> None:
+        module, function, label, lineno = site
+        key = f"{module}:{function}"
+        if isinstance(value, Missed):
+            self._count(key, label).missed += 1
+        elif isinstance(value, Failed):
+            count = self._count(key, label)
+            count.failed += 1
+            count.error = count.error or value.error
+        else:
+            record = Record(value, label, module, function, lineno, None, None, rank, thread, tags)
+            self._records.append(record)
+            self._by_key.setdefault(key, []).append(record)
+
+    def _count(self, key: str, label: str) -> Counts:
+        return self.counts.setdefault((key, label), Counts())
+
+
+#: The cache of the process, handed out as ``astcapture.cache``.
+cache = Cache()
+_process.sinks.append(cache)
+
+
+def drain() -> None:
+    """Move what the recorder holds into the cache that is current; called before every look."""
+    with _process.lock:
+        declarations = recorder.declared[:]
+        del recorder.declared[: len(declarations)]
+        for module, functions, skipped in declarations:
+            for qualname, lineno, labels in functions:
+                key = f"{module}:{qualname}"
+                known = _process.declared.get(key)
+                merged = tuple(dict.fromkeys((*(known.labels if known else ()), *labels)))
+                _process.declared[key] = Declared(key, lineno, merged)
+            _process.skipped[module] = list(skipped)
+        taken = recorder.events[:]
+        # Threads go on appending behind what was taken; deleting the front is one atomic step.
+        del recorder.events[: len(taken)]
+        if not taken:
+            return
+        rank = _rank()
+        sink = _process.sinks[-1]
+        for site, value, thread in taken:
+            sink._add(site, value, thread, tags_of(thread), rank)
+
+
+def _rank() -> int:
+    text = os.environ.get("RANK", "")
+    return int(text) if text.isdigit() else 0
+
+
+class recording:
+    """Scope captures to a block: ``with recording() as rec:`` gives a `Cache` of what is captured inside.
+
+    Those values are in `rec` alone and not in ``astcapture.cache``. Blocks nest; the innermost takes
+    the values of every thread.
+    """
+
+    def __enter__(self) -> Cache:
+        drain()
+        self._cache = Cache()
+        with _process.lock:
+            _process.sinks.append(self._cache)
+        return self._cache
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        drain()
+        with _process.lock:
+            _process.sinks.remove(self._cache)
+
+
+class tag:
+    """Attach tags to every value captured inside the block: ``with tag(image="dog.jpg"): model(x)``.
+
+    Blocks nest, the inner one winning. See `astcapture.values.tags` for what holds in which thread.
+    """
+
+    def __init__(self, **tags: Any) -> None:
+        self._tags = tags
+
+    def __enter__(self) -> tag:
+        drain()  # what was recorded before the block does not belong to it
+        self._closing = open_tags(self._tags)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        drain()
+        self._closing()
+
+
+def _after_fork() -> None:
+    # Another thread may have held the lock at the moment of the fork.
+    _process.lock = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

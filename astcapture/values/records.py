@@ -1,0 +1,160 @@
+"""The values captured in one function, in call order, with what is known of each."""
+
+from __future__ import annotations
+
+import fnmatch
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, overload
+
+from astcapture.errors import CaptureError
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One captured value.
+
+    Attributes:
+        value: the value: a detached copy of a tensor, a copy of an array, else the object itself.
+        label: the name or label that it was captured under.
+        module: the module of the function, as targets spell it.
+        function: the qualname of the function.
+        lineno: the line of the return that ran; of the function's last line where it fell off its end.
+        layer: the path of the module being run, ``None`` where that is not known.
+        call: the number of this execution of the function on that layer, ``None`` where that is not known.
+        rank: the rank of the process, 0 where there is only one.
+        thread: the identity of the thread, as `threading.get_ident` gives it.
+        tags: what `astcapture.tag` attached.
+    """
+
+    value: Any
+    label: str
+    module: str
+    function: str
+    lineno: int
+    layer: str | None = None
+    call: int | None = None
+    rank: int = 0
+    thread: int = 0
+    tags: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def key(self) -> str:
+        return f"{self.module}:{self.function}"
+
+    def __repr__(self) -> str:
+        where = f" layer={self.layer}" if self.layer is not None else ""
+        return f"<Record {self.key} {self.label}{where} {describe(self.value)}>"
+
+
+class Records(Sequence[Any]):
+    """A sequence of captured values: an int gives a value, a slice or a label gives `Records`.
+
+    >>> records = Records([Record(1, "a", "m", "f", 3), Record(2, "b", "m", "f", 3)])
+    >>> records[0], list(records["b"]), list(records[1:])
+    (1, [2], [2])
+    """
+
+    def __init__(self, records: Sequence[Record] = ()) -> None:
+        self._records = tuple(records)
+
+    @property
+    def records(self) -> tuple[Record, ...]:
+        """The `Record` of each value."""
+        return self._records
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The labels that occur, in order of first appearance."""
+        return tuple(dict.fromkeys(record.label for record in self._records))
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def __iter__(self) -> Iterator[Any]:
+        return (record.value for record in self._records)
+
+    @overload
+    def __getitem__(self, index: int) -> Any: ...
+    @overload
+    def __getitem__(self, index: slice | str) -> Records: ...
+    def __getitem__(self, index: int | slice | str) -> Any:
+        if isinstance(index, str):
+            found = [record for record in self._records if record.label == index]
+            if not found:
+                raise KeyError(f"no value labelled {index!r}; " + _listed("labels here", self.labels))
+            return Records(found)
+        if isinstance(index, slice):
+            return Records(self._records[index])
+        return self._records[index].value
+
+    def select(self, **filters: Any) -> Records:
+        """The values whose record matches every filter.
+
+        A filter is a field of `Record` or a tag. A string takes shell wildcards
+        (``label="attn*"``), a function is asked (``lineno=lambda line: line > 10``), a list,
+        set or tuple means any of its members, anything else is compared.
+        """
+        return Records([record for record in self._records if all(_matches(record, *one) for one in filters.items())])
+
+    def by_layer(self) -> dict[str | None, Records]:
+        """The values of each layer, in order of first appearance."""
+        layers: dict[str | None, list[Record]] = {}
+        for record in self._records:
+            layers.setdefault(record.layer, []).append(record)
+        return {layer: Records(found) for layer, found in layers.items()}
+
+    def stack(self) -> Any:
+        """All values as one tensor (or array) with a new leading axis.
+
+        Raises:
+            CaptureError: there is nothing to stack, or the shapes differ.
+        """
+        if not self._records:
+            raise CaptureError("there is nothing to stack: these Records are empty")
+        values = list(self)
+        shapes = {tuple(getattr(value, "shape", ())) for value in values}
+        if len(shapes) > 1:
+            listed = ", ".join(str(shape) for shape in sorted(shapes)[:4])
+            raise CaptureError(f"values of different shapes do not stack ({listed}): select some, by label or layer")
+        torch = sys.modules.get("torch")
+        if torch is not None and all(isinstance(value, torch.Tensor) for value in values):
+            return torch.stack(values)
+        import numpy
+
+        return numpy.stack(values)
+
+    def __repr__(self) -> str:
+        if not self._records:
+            return "<Records: empty>"
+        labels = ", ".join(self.labels)
+        return f"<Records: {len(self)} × {labels}, the first {describe(self[0])}>"
+
+
+def _matches(record: Record, name: str, wanted: Any) -> bool:
+    if name in Record.__dataclass_fields__ or name == "key":
+        actual = getattr(record, name)
+    elif name in record.tags:
+        actual = record.tags[name]
+    else:
+        return False
+    if isinstance(wanted, str):
+        return isinstance(actual, str) and fnmatch.fnmatchcase(actual, wanted)
+    if isinstance(wanted, (list, tuple, set, frozenset)):
+        return actual in wanted
+    if callable(wanted):
+        return bool(wanted(actual))
+    return bool(actual == wanted)
+
+
+def _listed(what: str, names: Sequence[str]) -> str:
+    return f"{what}: {', '.join(names)}" if names else f"there are no {what}"
+
+
+def describe(value: Any) -> str:
+    """A value in a few words: a tensor's or array's shape and dtype, else its type."""
+    shape, dtype = getattr(value, "shape", None), getattr(value, "dtype", None)
+    if shape is not None and dtype is not None:
+        return f"{str(dtype).removeprefix('torch.')} {tuple(shape)}"
+    return type(value).__name__

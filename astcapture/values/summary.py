@@ -1,0 +1,131 @@
+"""The table that `Cache.summary` prints, and the sentences below it that say why something is empty."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from astcapture.values.records import Record
+
+_HEADER = ("function", "label", "layer", "count", "shape", "dtype", "bytes", "missed")
+_RIGHT = {"count", "bytes", "missed"}
+
+Group = tuple[str, str, str | None]
+
+
+def summarise(
+    records: Iterable[Record],
+    declared: Mapping[str, Sequence[str]],
+    counts: Mapping[tuple[str, str], tuple[int, int, str | None]],
+    skipped: Mapping[str, Sequence[tuple[str, str]]],
+) -> str:
+    """Lay out what was captured.
+
+    Args:
+        records: all values.
+        declared: the labels captured in each function that was rewritten.
+        counts: for each function and label: how often the name was not bound, how often the
+            expression failed, and the first error.
+        skipped: for each module, the functions that a wildcard matched but that bind no such name.
+    """
+    groups: dict[Group, list[Record]] = {}
+    for record in records:
+        groups.setdefault((record.key, record.label, record.layer), []).append(record)
+    rows: list[tuple[str, ...]] = []
+    for key, label in _every_label(groups, declared, counts):
+        missed = counts.get((key, label), (0, 0, None))[0]
+        found = [(group, group_records) for group, group_records in groups.items() if group[:2] == (key, label)]
+        for index, (group, group_records) in enumerate(found or [((key, label, None), [])]):
+            rows.append(_row(group, group_records, missed if index == 0 else 0))
+    if not rows:
+        return (
+            "astcapture: no function was rewritten, so nothing could be captured. "
+            "Is the module in the targets, and was it imported after install()?"
+        )
+    return "\n".join([*_layout(rows), *_notes(groups, declared, counts, skipped)])
+
+
+def _every_label(
+    groups: Iterable[Group], declared: Mapping[str, Sequence[str]], counts: Iterable[tuple[str, str]]
+) -> list[tuple[str, str]]:
+    listed = [(key, label) for key, labels in declared.items() for label in labels]
+    return list(dict.fromkeys([*listed, *(group[:2] for group in groups), *counts]))
+
+
+def _row(group: Group, records: Sequence[Record], missed: int) -> tuple[str, ...]:
+    key, label, layer = group
+    shapes = list(dict.fromkeys(str(tuple(record.value.shape)) for record in records if hasattr(record.value, "shape")))
+    dtypes = list(dict.fromkeys(_dtype(record.value) for record in records))
+    size = sum(int(getattr(record.value, "nbytes", 0)) for record in records)
+    return (
+        key,
+        label,
+        layer or "",
+        str(len(records)),
+        _some(shapes),
+        _some(dtypes),
+        _bytes(size) if size else "",
+        str(missed) if missed else "",
+    )
+
+
+def _dtype(value: object) -> str:
+    dtype = getattr(value, "dtype", None)
+    return str(dtype).removeprefix("torch.") if dtype is not None else type(value).__name__
+
+
+def _some(names: Sequence[str]) -> str:
+    if len(names) <= 2:
+        return ", ".join(names)
+    return f"{names[0]} … {names[-1]} ({len(names)} kinds)"
+
+
+def _bytes(size: float) -> str:
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.3g} {unit}"
+        size /= 1000
+    return f"{size:.3g} TB"
+
+
+def _layout(rows: Sequence[tuple[str, ...]]) -> list[str]:
+    """Columns wide enough for their widest cell; columns that would be empty are left out."""
+    shown = [index for index, name in enumerate(_HEADER) if name == "count" or any(row[index] for row in rows)]
+    widths = {index: max(len(_HEADER[index]), *(len(row[index]) for row in rows)) for index in shown}
+
+    def line(cells: Sequence[str]) -> str:
+        padded = [
+            cells[index].rjust(widths[index]) if _HEADER[index] in _RIGHT else cells[index].ljust(widths[index])
+            for index in shown
+        ]
+        return "  ".join(padded).rstrip()
+
+    return [line(_HEADER), "  ".join("-" * widths[index] for index in shown), *(line(row) for row in rows)]
+
+
+def _notes(
+    groups: Iterable[Group],
+    declared: Mapping[str, Sequence[str]],
+    counts: Mapping[tuple[str, str], tuple[int, int, str | None]],
+    skipped: Mapping[str, Sequence[tuple[str, str]]],
+) -> list[str]:
+    recorded = {group[:2] for group in groups}
+    notes = []
+    for (key, label), (missed, failed, error) in counts.items():
+        if failed:
+            notes.append(f"{key}: {label!r} failed {_times(failed)}; the first time with {error}")
+        if missed and (key, label) not in recorded:
+            notes.append(
+                f"{key}: {label!r} is empty because it was not bound at any of the {missed} returns that ran: "
+                "a branch that does not bind it was taken"
+            )
+    for key, labels in declared.items():
+        if not any((key, label) in recorded or (key, label) in counts for label in labels):
+            notes.append(f"{key}: no return of it has run while recording was on")
+    for module, names in skipped.items():
+        for qualname, name in names:
+            notes.append(f"{module}:{qualname}: left alone, it does not bind {name!r}")
+    return ["", *notes] if notes else []
+
+
+def _times(count: int) -> str:
+    return "once" if count == 1 else f"{count} times"
