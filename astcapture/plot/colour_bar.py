@@ -28,14 +28,13 @@ def draw_colour_bar(axes: Sequence[Axes], colours: Colours, values: FloatArray, 
 
     Its ends are pointed where some of `values` lie outside the range.
     """
-    low, high = _bounds(colours)
     finite = values[np.isfinite(values)]
-    outside = bool((finite < low).any()), bool((finite > high).any())
+    outside = bool((finite < colours.low).any()), bool((finite > colours.high).any())
     figure = axes[0].get_figure()
     assert figure is not None  # they are being drawn in
     mappable = ScalarMappable(colours.norm, colours.cmap)
     bar = figure.colorbar(mappable, ax=axes, extend=_POINTED[outside], fraction=0.06, pad=0.02)
-    ticks = np.linspace(low, high, _TICKS)
+    ticks = np.linspace(colours.low, colours.high, _TICKS)
     bar.set_ticks(ticks.tolist(), labels=tick_labels(ticks))
     if label:
         bar.set_label(colours.label)
@@ -55,9 +54,3 @@ def tick_labels(ticks: FloatArray) -> list[str]:
         if len(set(labels)) == len(labels):
             break
     return labels
-
-
-def _bounds(colours: Colours) -> tuple[float, float]:
-    low, high = colours.norm.vmin, colours.norm.vmax
-    assert low is not None and high is not None  # choose_colours sets both
-    return low, high

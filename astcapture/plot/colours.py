@@ -23,9 +23,16 @@ class Colours:
     """What turns the values of one or more maps into colours."""
 
     cmap: Colormap
-    norm: Normalize
+    #: The values at the two ends of the colour map.
+    low: float
+    high: float
     #: What the colour bar says.
     label: str
+
+    @property
+    def norm(self) -> Normalize:
+        """From the range to 0 to 1, as matplotlib wants it."""
+        return Normalize(self.low, self.high)
 
 
 def choose_colours(
@@ -45,7 +52,7 @@ def choose_colours(
         ValueError: `vmin` is not less than `vmax`, or an unknown colour map.
 
     >>> colours = choose_colours(np.array([-1.0, 3.0, np.nan]))
-    >>> colours.norm.vmin, colours.norm.vmax, colours.label
+    >>> colours.low, colours.high, colours.label
     (-3.0, 3.0, 'weight (grey: not finite)')
     """
     finite = values[np.isfinite(values)]
@@ -60,7 +67,8 @@ def choose_colours(
         raise ValueError(f"the colour range would go from {low:g} to {high:g}: pass vmin= less than vmax=")
     return Colours(
         cmap=mpl.colormaps.get_cmap(cmap or SEQUENTIAL).with_extremes(bad=NOT_FINITE),
-        norm=Normalize(low, high),
+        low=low,
+        high=high,
         label="weight" if finite.size == values.size else "weight (grey: not finite)",
     )
 

@@ -67,6 +67,7 @@ def patch_to_patch(
         ValueError: another shape, tokens that do not fill the grid, a patch outside it, "cls"
             where there is no such token, a head or example that does not exist.
 
+    >>> import numpy as np
     >>> figure = patch_to_patch(np.full((4, 17, 17), 1 / 17), np.zeros((8, 8)), (1, 2))
     >>> [ax.get_title() for ax in figure.axes[:2]]
     ['patch (1, 2)', 'its attention, mean of 4 heads']
