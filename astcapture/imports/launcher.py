@@ -1,0 +1,140 @@
+"""Runs a script or a module in this process as ``python SCRIPT`` and ``python -m MODULE`` would.
+
+What the program can see of its start is the same: arguments, search path, ``__main__``, the traceback of an
+error that nobody caught, and the exit status. The interpreter itself settles those last two: what the
+program raises is left to propagate, and only what is printed of it is rid of the frames of ours.
+"""
+
+from __future__ import annotations
+
+import builtins
+import io
+import os
+import sys
+from collections.abc import Sequence
+from importlib.machinery import SourceFileLoader, SourcelessFileLoader
+from types import CodeType, ModuleType, TracebackType
+
+
+def run_script(argv: Sequence[str], *, module: bool = False) -> None:
+    """Run ``argv[0]`` with `argv` as its arguments.
+
+    Args:
+        argv: a script, a folder or zip file with a ``__main__.py``, or a module's name; then its arguments.
+        module: whether ``argv[0]`` is a module, as after ``python -m``.
+
+    Raises:
+        SystemExit: the program's own; status 2 if it cannot be read. So does anything else that it raises.
+    """
+    name, sys.argv = argv[0], list(argv)
+    try:
+        if module:
+            sys.argv[0] = "-m"  # what modules see while the packages that they are in are being imported
+            _set_first_path(os.getcwd())
+            _run_module(name, alter_argv=True)
+        elif _is_importable(name):
+            _set_first_path(name, always=True)
+            _run_module("__main__", alter_argv=False)
+        else:
+            source = _read(name)
+            _set_first_path(os.path.dirname(os.path.realpath(name)))
+            _run_file(_absolute(name), source)
+    except SystemExit:
+        raise
+    except BaseException as error:
+        _hide_own_frames(error)
+        raise
+
+
+def _set_first_path(folder: str, always: bool = False) -> None:
+    """Replace what the interpreter put first for its own program; with -P or -I it put nothing there."""
+    if not (sys.flags.isolated or getattr(sys.flags, "safe_path", False)):
+        sys.path[0] = folder
+    elif always:
+        sys.path.insert(0, folder)
+
+
+def _is_importable(path: str) -> bool:
+    """Whether the interpreter would import from `path`, a folder or a zip file, rather than read it."""
+    from pkgutil import get_importer
+
+    return get_importer(path) is not None
+
+
+def _absolute(path: str) -> str:
+    """The path as the interpreter completes it: from the root, and otherwise as the user spelled it."""
+    return os.path.join(os.getcwd(), path)
+
+
+def _read(path: str) -> bytes:
+    try:
+        with io.open_code(path) as file:
+            return file.read()
+    except OSError as error:
+        # The interpreter's own words and status.
+        where = _absolute(path)
+        print(f"{sys.executable}: can't open file {where!r}: [Errno {error.errno}] {error.strerror}", file=sys.stderr)
+        raise SystemExit(2) from None
+
+
+def _run_module(name: str, alter_argv: bool) -> None:
+    # The function that the interpreter itself calls for -m, so that a failure is told in the same words.
+    from runpy import _run_module_as_main  # type: ignore[attr-defined]
+
+    _new_main()
+    _run_module_as_main(name, alter_argv)
+
+
+def _run_file(path: str, source: bytes) -> None:
+    main = _new_main()
+    compiled = path.endswith(".pyc")
+    main.__loader__ = (SourcelessFileLoader if compiled else SourceFileLoader)("__main__", path)
+    main.__dict__.update(__file__=path, __cached__=None)
+    exec(_load_code(source) if compiled else _compile(path, source), main.__dict__)
+
+
+def _new_main() -> ModuleType:
+    """A fresh ``__main__``; what was there before lives on in the frames that run it."""
+    main = ModuleType("__main__")
+    if sys.version_info < (3, 14):
+        main.__annotations__ = {}
+    main.__dict__["__builtins__"] = builtins
+    sys.modules["__main__"] = main
+    return main
+
+
+def _compile(path: str, source: bytes) -> CodeType:
+    code: CodeType = compile(source, path, "exec", dont_inherit=True)
+    return code
+
+
+def _load_code(compiled: bytes) -> CodeType:
+    from pkgutil import read_code
+
+    code = read_code(io.BytesIO(compiled))
+    if code is None:
+        raise RuntimeError("Bad magic number in .pyc file")
+    assert isinstance(code, CodeType)
+    return code
+
+
+def _hide_own_frames(error: BaseException) -> None:
+    """Have `error`, which nobody caught, printed from the program's first frame on, by whichever hook prints it."""
+    print_error = sys.excepthook
+
+    def hook(kind: type[BaseException], value: BaseException, traceback: TracebackType | None) -> None:
+        if value is error:
+            traceback = _from_program(traceback)
+            value.__traceback__ = traceback  # the interpreter's own hook prints this one
+        print_error(kind, value, traceback)
+
+    sys.excepthook = hook
+
+
+def _from_program(traceback: TracebackType | None) -> TracebackType | None:
+    starts = (_run_file.__code__, _run_module.__code__)
+    while traceback is not None and traceback.tb_frame.f_code not in starts:
+        traceback = traceback.tb_next
+    while traceback is not None and traceback.tb_frame.f_code.co_filename == __file__:
+        traceback = traceback.tb_next
+    return traceback

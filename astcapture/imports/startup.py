@@ -1,0 +1,113 @@
+"""How capturing is switched on from outside the program: by the environment, before its first line runs.
+
+The start-up file ``astcapture.pth`` calls `activate` in every interpreter that has ``ASTCAPTURE`` or
+``ASTCAPTURE_CONFIG`` set and does not ignore its environment (``-E``, ``-I``); the launcher calls `switch_on`.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import os
+import sys
+from typing import TYPE_CHECKING
+
+from astcapture.errors import CaptureError
+
+if TYPE_CHECKING:
+    from astcapture.imports.hook import Hook
+
+#: The process at which a captured run began; the processes that it starts inherit the variable.
+FIRST_PROCESS = "ASTCAPTURE_FIRST_PROCESS"
+
+_hook: Hook | None = None
+_process: int | None = None
+
+
+def activate() -> None:
+    """Switch capturing on as the environment says, once; a second call does nothing.
+
+    A mistake in the environment is told in one line on standard error, and the program goes on
+    uncaptured: a typing error must not stop every Python on the machine. With
+    ``ASTCAPTURE_STRICT`` the interpreter ends there with status 1.
+    """
+    if _hook is not None or sys.flags.ignore_environment:
+        return
+    if not (os.environ.get("ASTCAPTURE") or os.environ.get("ASTCAPTURE_CONFIG")):
+        return
+    try:
+        switch_on()
+    except CaptureError as error:
+        if _strict():
+            _tell(f"astcapture: {error}; ASTCAPTURE_STRICT is set, so the program is not run")
+            os._exit(1)  # While site is being imported, SystemExit would be reported as a crash of the interpreter.
+        _tell(f"astcapture: {error}; the program runs uncaptured")
+
+
+def switch_on() -> None:
+    """Install a hook as the environment says, in place of the one that `activate` may have installed.
+
+    At exit the summary is printed to standard error unless there is a store, see `_print_summary`.
+
+    Raises:
+        CaptureError: the environment asks for something that cannot be captured.
+    """
+    global _hook, _process
+    from astcapture.imports.hook import install
+    from astcapture.targets.environment import read_environment
+
+    settings = read_environment(os.environ)
+    switch_off()
+    # Registered before the hook's own, and so run after it: the summary comes last.
+    if settings.store is None:
+        atexit.register(_print_summary)
+    try:
+        _hook = install()
+    except BaseException:
+        atexit.unregister(_print_summary)
+        raise
+    _process = os.getpid()
+    os.environ.setdefault(FIRST_PROCESS, str(_process))
+
+
+def switch_off() -> None:
+    """Undo `switch_on`."""
+    global _hook
+    if _hook is not None:
+        atexit.unregister(_print_summary)
+        _hook.uninstall()
+        _hook = None
+
+
+def _print_summary() -> None:
+    """Leave a trace of the run on standard error.
+
+    The process that the run began with prints always, so that an empty run is seen to be empty. A
+    process that it started prints only what was captured there, under its number: most of them are
+    trackers and tools that have nothing to tell. A fork that ends in the ordinary way prints
+    nothing, since what it holds is its parent's too.
+    """
+    if os.getpid() != _process:
+        return
+    from astcapture import cache
+
+    first = os.environ.get(FIRST_PROCESS) == str(_process)
+    if first:
+        _tell(str(cache.summary()))
+    elif any(len(records) for records in cache.values()):
+        _tell(f"astcapture: process {_process}\n{cache.summary()}")
+
+
+def _strict() -> bool:
+    from astcapture.targets.environment import read_environment
+
+    try:
+        return read_environment(os.environ).strict
+    except CaptureError:
+        return False
+
+
+def _tell(text: str) -> None:
+    # Standard error can be missing, closed or a broken pipe; none of that is the program's concern.
+    with contextlib.suppress(AttributeError, OSError, ValueError):
+        print(text, file=sys.stderr, flush=True)
