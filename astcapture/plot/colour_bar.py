@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Literal
 
@@ -42,15 +43,13 @@ def draw_colour_bar(axes: Sequence[Axes], colours: Colours, values: FloatArray, 
 
 
 def tick_labels(ticks: FloatArray) -> list[str]:
-    """Write numbers with as few digits as keep neighbours apart.
+    """Write the ticks of one bar as numbers rounded to a thousandth of its range.
 
-    >>> tick_labels(np.array([0.0, 0.0333, 0.0667, 0.1]))
-    ['0', '0.033', '0.067', '0.1']
-    >>> tick_labels(np.array([0.99999, 1.0]))
-    ['0.99999', '1']
+    >>> tick_labels(np.array([2.2e-06, 0.1, 0.2]))
+    ['0', '0.1', '0.2']
+    >>> tick_labels(np.array([0.99990, 0.99995, 1.0]))
+    ['0.9999', '0.99995', '1']
     """
-    for digits in range(2, 17):
-        labels = [f"{tick:.{digits}g}" for tick in ticks]
-        if len(set(labels)) == len(labels):
-            break
-    return labels
+    decimals = 3 - math.ceil(math.log10(np.ptp(ticks)))
+    # Adding 0.0 turns a rounded -0.0 into 0.0.
+    return [f"{round(tick, decimals) + 0.0:.10g}" for tick in ticks.tolist()]

@@ -12,11 +12,12 @@ from astcapture.plot.arrays import Plottable, as_array
 from astcapture.plot.attention_maps import layer_maps
 from astcapture.plot.colour_bar import draw_colour_bar
 from astcapture.plot.colours import choose_colours
-from astcapture.plot.heat_map import draw_heat_map, label_token_axes
+from astcapture.plot.heat_map import draw_heat_map, label_token_axes, panel_ratio
 from astcapture.plot.panels import arrange
 
 _PANEL_INCHES = 1.9
 _BAR_INCHES = 0.9
+_OWN_BAR_INCHES = 0.6
 
 
 def heads(
@@ -60,9 +61,11 @@ def heads(
         names.append("mean")
     rows, columns = arrange(len(maps))
     if figure is None:
-        bars = _BAR_INCHES * (1 if shared_scale else columns)
-        size = (columns * _PANEL_INCHES + bars + 0.4, rows * (_PANEL_INCHES + 0.25) + (0.7 if title else 0.4))
-        figure = plt.figure(figsize=size, layout="constrained")
+        ratio = panel_ratio(maps.shape[1:]) or 1.0
+        width, height = _PANEL_INCHES / max(ratio, 1), _PANEL_INCHES * min(ratio, 1)
+        bars = _BAR_INCHES if shared_scale else _OWN_BAR_INCHES * columns
+        size = (columns * width + bars + 0.4, rows * (height + 0.25) + (0.7 if title else 0.4))
+        figure = plt.figure(figsize=size, layout="compressed")
     grid = figure.subplots(rows, columns, squeeze=False)
     axes: list[Axes] = list(grid.flat)
     for empty in axes[len(maps) :]:

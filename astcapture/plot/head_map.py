@@ -12,7 +12,7 @@ from astcapture.plot.arrays import Plottable, as_array
 from astcapture.plot.attention_maps import one_map
 from astcapture.plot.colour_bar import draw_colour_bar
 from astcapture.plot.colours import choose_colours
-from astcapture.plot.heat_map import draw_heat_map, label_token_axes
+from astcapture.plot.heat_map import MOST_LABELS, draw_heat_map, label_token_axes
 
 
 def head(
@@ -54,7 +54,7 @@ def head(
     weights = one_map(as_array(attention), batch=batch, head=head)
     colours = choose_colours(weights, cmap=cmap, vmin=vmin, vmax=vmax)
     if ax is None:
-        _, ax = plt.subplots(figsize=(5.5, 4.5), layout="constrained")
+        _, ax = plt.subplots(figsize=_size(tokens), layout="compressed")
     draw_heat_map(ax, weights, colours)
     label_token_axes(ax, weights, tokens)
     ax.set(xlabel="key", ylabel="query")
@@ -64,3 +64,11 @@ def head(
         ax.set_title(title)
     draw_colour_bar([ax], colours, weights)
     return ax
+
+
+def _size(tokens: Sequence[str] | None) -> tuple[float, float]:
+    """Return a figure's width and height in inches, with a line's height for every token that is written."""
+    written = min(len(tokens or ()), MOST_LABELS)
+    longest = max((len(token) for token in tokens or ()), default=0)
+    side = max(4.5, 0.16 * written + 0.08 * longest + 1)
+    return side + 1, side

@@ -13,15 +13,24 @@ from astcapture.plot.arrays import FloatArray
 from astcapture.plot.colours import Colours
 
 #: Above this many tokens, only every second, third, ... is labelled.
-_MOST_LABELS = 40
+MOST_LABELS = 40
 
 
 def draw_heat_map(ax: Axes, weights: FloatArray, colours: Colours) -> None:
     """Fill `ax` with one cell per weight, queries downwards and keys to the right."""
-    queries, keys = weights.shape
     # Square cells, unless a map so narrow (a generation step has one query) would be a thread.
-    aspect: Literal["equal", "auto"] = "equal" if 1 / 4 <= queries / keys <= 4 else "auto"
+    aspect: Literal["equal", "auto"] = "auto" if panel_ratio(weights.shape) is None else "equal"
     ax.imshow(weights, cmap=colours.cmap, norm=colours.norm, aspect=aspect, interpolation="auto")
+
+
+def panel_ratio(shape: tuple[int, ...]) -> float | None:
+    """Return height / width of a (queries, keys) map drawn with square cells, or None where it is not.
+
+    >>> panel_ratio((17, 34)), panel_ratio((1, 30))
+    (0.5, None)
+    """
+    queries, keys = shape
+    return queries / keys if 1 / 4 <= queries / keys <= 4 else None
 
 
 def label_token_axes(ax: Axes, weights: FloatArray, tokens: Sequence[str] | None, *, most_ticks: int = 8) -> None:
@@ -43,7 +52,7 @@ def label_token_axes(ax: Axes, weights: FloatArray, tokens: Sequence[str] | None
 
 
 def _write_tokens(axis: Axis, tokens: Sequence[str], *, rotation: float) -> None:
-    step = -(-len(tokens) // _MOST_LABELS)
+    step = -(-len(tokens) // MOST_LABELS)
     places = range(0, len(tokens), step)
     # parse_math: a token may hold dollar signs, and is no formula.
     labels = axis.set_ticks(places, labels=[tokens[place] for place in places], fontsize="small")

@@ -130,10 +130,10 @@ def _weights(attention: FloatArray, *, batch: int | None, head: int | None) -> t
 
 def _new_axes(picture: FloatArray, cells: Cells) -> tuple[Axes, Axes]:
     height, width = picture.shape[:2]
-    wide = min(max(width / height, 0.3), 3.0)  # so that a strip of an image still makes a page
-    side = 3.4 / max(wide, 1.0) ** 0.5
+    wide = min(max(width / height, 0.3), 2.5)  # so that a strip of an image still makes a page
+    side = 3.4 / max(wide, 1.0) ** 0.25
     beside = cells.width / height
-    figure = plt.figure(figsize=((2 * wide + beside) * side + 1.2, side + 0.8), layout="constrained")
+    figure = plt.figure(figsize=((2 * wide + beside) * side + 1.3, side + 0.5), layout="compressed")
     left, right = figure.subplots(1, 2, width_ratios=(wide, wide + beside))
     return left, right
 

@@ -22,20 +22,20 @@ class Cells(NamedTuple):
     @property
     def width(self) -> float:
         """What the column takes of the width, with room for the numbers."""
-        return 2.2 * self.side
+        return 2 * self.side
 
 
 def place_cells(count: int, image_height: float, patch_height: float) -> Cells:
     """Size the cells as a patch, unless that is too small to see or too large to stand above each other.
 
-    >>> place_cells(1, image_height=224, patch_height=16)
-    Cells(side=28.0, pitch=56.0)
+    >>> place_cells(1, image_height=240, patch_height=16)
+    Cells(side=30.0, pitch=72.0)
     """
     if count == 0:
         return Cells(0.0, 0.0)
-    side = min(max(patch_height, image_height / 8), image_height / 4)
-    pitch = min(2 * side, image_height / count)
-    return Cells(min(side, pitch / 2), pitch)
+    side = min(max(patch_height, image_height / 8), image_height / 6)
+    pitch = min(2.4 * side, image_height / count)
+    return Cells(pitch / 2.4, pitch)
 
 
 def draw_special_cells(
@@ -44,7 +44,7 @@ def draw_special_cells(
     """Draw one cell per weight with its token's name above and its number below, and make room for them in `ax`."""
     left, right = ax.get_xlim()
     ax.set_xlim(left - cells.width, right)
-    corner = left - cells.width + 0.6 * cells.side
+    corner = left - cells.width + 0.5 * cells.side
     middle = corner + cells.side / 2
     for number, (weight, name) in enumerate(zip(weights, special_names(len(weights)), strict=True)):
         top = -0.5 + number * cells.pitch + (cells.pitch - cells.side) / 2
@@ -52,7 +52,7 @@ def draw_special_cells(
         ax.add_patch(Rectangle((corner, top), cells.side, cells.side, facecolor=colour, edgecolor="black"))
         if number == outlined:
             draw_outline(ax, (corner, top), cells.side, cells.side)
-        for text, y, anchor, shift in ((name, top, "bottom", 3), (f"{weight:.2g}", top + cells.side, "top", -3)):
+        for text, y, anchor, shift in ((name, top, "bottom", 2), (f"{weight:.2g}", top + cells.side, "top", -2)):
             ax.annotate(
                 text, (middle, y), (0, shift), textcoords="offset points", ha="center", va=anchor, fontsize="small"
             )

@@ -229,3 +229,15 @@ def _after_fork() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
+
+
+def declared_functions() -> list[tuple[str, str]]:
+    """Module and qualname of every function that was rewritten."""
+    drain()
+    return [(key.partition(":")[0], key.partition(":")[2]) for key in _process.declared]
+
+
+def is_declared(key: str) -> bool:
+    """Whether the function of this key was rewritten."""
+    drain()
+    return key in _process.declared

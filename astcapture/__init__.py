@@ -1,0 +1,80 @@
+"""See a value deep inside a model: mark a local, switch capturing on, read it back named and in call order.
+
+    from astcapture import capture          # in the model: a marker that does nothing
+
+    import astcapture                       # in the script
+    astcapture.install(["mymodel"])         # before the model is imported
+    from mymodel import ViT
+    ...
+    astcapture.cache["Attention.forward"]   # the values, in call order
+
+Importing this package loads the marker alone; the rest comes when it is first asked for.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from astcapture.targets.marker import capture
+from astcapture.version import __version__
+
+if TYPE_CHECKING:
+    from astcapture import plot
+    from astcapture.errors import CaptureError, CaptureWarning
+    from astcapture.imports.hook import Hook, install
+    from astcapture.imports.source import show
+    from astcapture.record.switch import pause, resume
+    from astcapture.values.cache import Cache, cache, recording, tag
+    from astcapture.values.records import Record, Records
+
+#: Where each public name comes from.
+_HOMES = {
+    "Cache": "astcapture.values.cache",
+    "CaptureError": "astcapture.errors",
+    "CaptureWarning": "astcapture.errors",
+    "Hook": "astcapture.imports.hook",
+    "Record": "astcapture.values.records",
+    "Records": "astcapture.values.records",
+    "cache": "astcapture.values.cache",
+    "install": "astcapture.imports.hook",
+    "pause": "astcapture.record.switch",
+    "recording": "astcapture.values.cache",
+    "resume": "astcapture.record.switch",
+    "show": "astcapture.imports.source",
+    "tag": "astcapture.values.cache",
+}
+
+__all__ = [
+    "Cache",
+    "CaptureError",
+    "CaptureWarning",
+    "Hook",
+    "Record",
+    "Records",
+    "__version__",
+    "cache",
+    "capture",
+    "install",
+    "pause",
+    "plot",
+    "recording",
+    "resume",
+    "show",
+    "tag",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "plot":
+        return import_module("astcapture.plot")
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module 'astcapture' has no attribute {name!r}")
+    value = getattr(import_module(home), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
