@@ -26,7 +26,7 @@ os._exit(0)
 """
 
 
-@click.command()
+@click.command(short_help="Say whether start-up activation works here.")
 def doctor() -> int:
     """Say whether start-up activation works here, and why not.
 

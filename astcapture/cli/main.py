@@ -12,10 +12,12 @@ from collections.abc import Sequence
 import click
 
 from astcapture.cli.doctor import doctor
+from astcapture.cli.locals import locals_
 from astcapture.cli.run import run
+from astcapture.cli.show import show
 from astcapture.errors import CaptureError
 
-COMMANDS = (run, doctor)
+COMMANDS = (run, show, locals_, doctor)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})

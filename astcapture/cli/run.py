@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable
 from functools import partial
 
@@ -10,6 +11,7 @@ import click
 
 
 @click.command(
+    short_help="Run a program with capturing switched on.",
     # What stands after SCRIPT is the script's, even where it looks like an option.
     context_settings={"allow_interspersed_args": False},
     options_metavar="-c TARGET [-c TARGET]... [OPTIONS]",
@@ -41,5 +43,10 @@ def run(
         os.environ["ASTCAPTURE_STORE"] = os.path.abspath(store)  # a child may work in another folder
     if strict:
         os.environ["ASTCAPTURE_STRICT"] = "1"
-    startup.switch_on()
-    return partial(run_script, [script, *args], module=module)
+    # The hook looks at what is imported already, and __main__ is this program still, not SCRIPT.
+    main = sys.modules.pop("__main__")
+    try:
+        hook = startup.switch_on()
+    finally:
+        sys.modules["__main__"] = main
+    return partial(run_script, [script, *args], module=module, hook=hook)

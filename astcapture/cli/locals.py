@@ -1,0 +1,31 @@
+"""``astcapture locals``: the functions of a module and the locals that each binds, to choose from."""
+
+from __future__ import annotations
+
+import click
+
+from astcapture.cli.show import search_from_here
+
+
+@click.command("locals", short_help="List functions and the locals each binds.")
+@click.argument("target")
+def locals_(target: str) -> None:
+    """List the functions that TARGET means and the locals that each binds, with the line of the first binding.
+
+    TARGET is MODULE or MODULE:QUALNAME, with wildcards in QUALNAME. The module is read and not imported.
+    """
+    from astcapture.imports.source import functions_of
+
+    search_from_here()
+    path, functions = functions_of(target)
+    module = target.partition(":")[0]
+    click.secho(f"# {module}  {path}", dim=True)
+    for function, scope in functions:
+        marked = "  (marked)" if function.markers else ""
+        click.echo(f"{module}:{function.qualname}  line {function.node.lineno}{marked}")
+        parameters = [name for name in scope.bound if name in scope.parameters]
+        bound = [f"{name} ({line})" for name, line in scope.bound.items() if name not in scope.parameters]
+        for title, names in (("parameters", parameters), ("locals", bound)):
+            if names:
+                text = f"{title:<12}" + ", ".join(names)
+                click.echo(click.wrap_text(text, width=100, initial_indent="    ", subsequent_indent=" " * 16))

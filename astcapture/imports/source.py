@@ -1,0 +1,127 @@
+"""A module's source and its functions, read without importing it: for `show` and for choosing what to capture."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.machinery import ModuleSpec
+
+from astcapture.errors import CaptureError
+from astcapture.rewrite.find import Function, find_functions
+from astcapture.rewrite.plan import did_you_mean, plan_module
+from astcapture.rewrite.render import render
+from astcapture.rewrite.scope import Scope, function_scope
+from astcapture.rewrite.transform import rewrite_function
+from astcapture.targets.target import Target, parse_target
+
+
+@dataclass(frozen=True)
+class Transformed:
+    """One function as it was written and as it runs when captured, both rendered from their trees."""
+
+    key: str
+    path: str
+    lineno: int
+    before: str
+    after: str
+
+
+def show(target: str) -> str:
+    """The transformed source of the functions that a target means, each under a line that says where it stands.
+
+    The module is read, not imported, and nothing is installed.
+
+    Args:
+        target: ``"MODULE:QUALNAME=NAME"``, or ``"MODULE:QUALNAME"`` or ``"MODULE"`` for marked functions.
+
+    Raises:
+        CaptureError: no such module, function or local.
+
+    >>> print(show("bisect:insort_left=lo"))  # doctest: +ELLIPSIS
+    # bisect:insort_left ...bisect.py:...
+    """
+    return "\n".join(f"# {one.key}  {one.path}:{one.lineno}\n{one.after}" for one in transformed(target))
+
+
+def transformed(target: str) -> list[Transformed]:
+    """The functions that a target means, before and after; see `show`."""
+    parsed = parse_target(target)
+    path, tree = _read(parsed)
+    plan = plan_module(tree, parsed.module, path, [parsed])
+    if not plan:
+        raise CaptureError(_why_none(parsed, find_functions(tree)))
+    shown = []
+    for planned in plan.functions:
+        function = planned.function
+        before = render(function.node)
+        rewrite_function(planned, plan.module)
+        key = f"{plan.module}:{function.qualname}"
+        shown.append(Transformed(key, path, function.node.lineno, before, render(function.node)))
+    return shown
+
+
+def functions_of(target: str) -> tuple[str, list[tuple[Function, Scope]]]:
+    """The file of a module, and the functions in it that a target means, with the names that each binds."""
+    parsed = parse_target(target)
+    path, tree = _read(parsed)
+    functions = find_functions(tree)
+    meant = [one for one in functions if parsed.qualname is None or parsed.matches_function(one.qualname)]
+    if not meant:
+        names = [function.qualname for function in functions]
+        if parsed.qualname is None:
+            raise CaptureError(f"{path}: {parsed.module} holds no function")
+        hint = did_you_mean(parsed.qualname, names)
+        raise CaptureError(f"{path}: {parsed.qualname!r} matches no def in {parsed.module}{hint}")
+    return path, [(function, function_scope(function)) for function in meant]
+
+
+def _read(target: Target) -> tuple[str, ast.Module]:
+    if not target.exact_module:
+        raise CaptureError(f"target {target.text!r}: name one module here, without wildcards")
+    spec = find_module(target.module)
+    if spec is None:
+        raise CaptureError(f"there is no module {target.module}; it is looked for as python would, from here")
+    if not spec.has_location or spec.origin is None or not spec.origin.endswith(".py"):
+        raise CaptureError(f"{target.module} has no source file: only modules loaded from source are rewritten")
+    with open(spec.origin, "rb") as file:
+        source = file.read()
+    try:
+        return spec.origin, ast.parse(source, spec.origin)
+    except SyntaxError as error:
+        raise CaptureError(f"{spec.origin}:{error.lineno}: {error.msg}") from None
+
+
+def find_module(name: str) -> ModuleSpec | None:
+    """The spec of a module, found without importing the packages that it is in."""
+    path: Sequence[str] | None = None
+    spec: ModuleSpec | None = None
+    parts = name.split(".")
+    for depth in range(1, len(parts) + 1):
+        if depth > 1 and path is None:
+            return None
+        spec = _ask_finders(".".join(parts[:depth]), path)
+        if spec is None:
+            return None
+        path = spec.submodule_search_locations
+    return spec
+
+
+def _ask_finders(name: str, path: Sequence[str] | None) -> ModuleSpec | None:
+    for finder in sys.meta_path:
+        find_spec = getattr(finder, "find_spec", None)
+        spec: ModuleSpec | None = find_spec(name, path, None) if find_spec is not None else None
+        if spec is not None:
+            return spec
+    return None
+
+
+def _why_none(target: Target, functions: Sequence[Function]) -> str:
+    if target.qualname is None:
+        return f"{target.module} marks no function: name one, {target.module}:FUNCTION=NAME"
+    matched = [function for function in functions if target.matches_function(function.qualname)]
+    if target.captures:
+        return f"target {target.text!r}: nothing that it matches binds what it names"
+    names = ", ".join(function.qualname for function in matched[:3])
+    return f"{names} carries no marker: say what to capture, {target.text}=NAME"
