@@ -131,10 +131,6 @@ def test_a_syntax_error_in_the_script_shows_no_frame(compare, script):
     assert compare(script("x = (\n")).stderr.startswith("  File")
 
 
-def test_a_null_byte_in_the_script_is_told_as_python_tells_it(compare, script):
-    compare(script("x = 1\0\n"))
-
-
 def test_the_scripts_own_excepthook_sees_the_frames_of_the_script_alone(compare, script):
     compare(
         script(
@@ -251,5 +247,23 @@ def test_a_wrong_target_is_told_in_one_line_and_nothing_runs(script, tmp_path):
     result = launch(tmp_path, "-c", "model.py", script("print('ran')"))
     assert result.returncode == 1
     assert result.stderr.startswith("astcapture: target 'model.py'")
+    assert "Traceback" not in result.stderr
+    assert not result.stdout
+
+
+def test_the_scripts_own_functions_are_captured_where_the_target_is_main(script, tmp_path):
+    text = "def f(x):\n    y = x + 1\n    return y * 2\nprint(f(1))\n1 / 0"
+    plain = subprocess.run([sys.executable, script(text)], cwd=tmp_path, capture_output=True, text=True)
+    result = launch(tmp_path, "-c", "__main__:f=y", "script.py")
+    assert result.stdout == plain.stdout
+    assert result.stderr.startswith(plain.stderr)
+    assert "__main__:f" in result.stderr
+
+
+def test_a_name_that_the_script_never_binds_is_told_in_one_line(script, tmp_path):
+    result = launch(tmp_path, "-c", "__main__:f=yy", script("def f(x):\n    y = x\n    return y\nprint('ran')"))
+    assert result.returncode == 1
+    assert result.stderr.startswith("astcapture: ")
+    assert "'y'" in result.stderr.splitlines()[0]
     assert "Traceback" not in result.stderr
     assert not result.stdout

@@ -14,17 +14,24 @@ import sys
 from collections.abc import Sequence
 from importlib.machinery import SourceFileLoader, SourcelessFileLoader
 from types import CodeType, ModuleType, TracebackType
+from typing import TYPE_CHECKING
+
+from astcapture.errors import CaptureError
+
+if TYPE_CHECKING:
+    from astcapture.imports.hook import Hook
 
 
-def run_script(argv: Sequence[str], *, module: bool = False) -> None:
+def run_script(argv: Sequence[str], *, module: bool = False, hook: Hook | None = None) -> None:
     """Run ``argv[0]`` with `argv` as its arguments.
 
     Args:
         argv: a script, a folder or zip file with a ``__main__.py``, or a module's name; then its arguments.
         module: whether ``argv[0]`` is a module, as after ``python -m``.
+        hook: where a target of it is ``__main__``, a script is itself rewritten; no import would do it.
 
     Raises:
-        SystemExit: the program's own; status 2 if it cannot be read. So does anything else that it raises.
+        SystemExit: the program's own; with status 2 where it cannot be read. And whatever else it raises.
     """
     name, sys.argv = argv[0], list(argv)
     try:
@@ -33,12 +40,12 @@ def run_script(argv: Sequence[str], *, module: bool = False) -> None:
             _set_first_path(os.getcwd())
             _run_module(name, alter_argv=True)
         elif _is_importable(name):
-            _set_first_path(name, always=True)
+            _set_first_path(_absolute(name), always=True)
             _run_module("__main__", alter_argv=False)
         else:
             source = _read(name)
             _set_first_path(os.path.dirname(os.path.realpath(name)))
-            _run_file(_absolute(name), source)
+            _run_file(_absolute(name), source, hook)
     except SystemExit:
         raise
     except BaseException as error:
@@ -85,16 +92,16 @@ def _run_module(name: str, alter_argv: bool) -> None:
     _run_module_as_main(name, alter_argv)
 
 
-def _run_file(path: str, source: bytes) -> None:
+def _run_file(path: str, source: bytes, hook: Hook | None) -> None:
     main = _new_main()
     compiled = path.endswith(".pyc")
     main.__loader__ = (SourcelessFileLoader if compiled else SourceFileLoader)("__main__", path)
     main.__dict__.update(__file__=path, __cached__=None)
-    exec(_load_code(source) if compiled else _compile(path, source), main.__dict__)
+    exec(_load_code(source) if compiled else _compile(path, source, hook), main.__dict__)
 
 
 def _new_main() -> ModuleType:
-    """A fresh ``__main__``; what was there before lives on in the frames that run it."""
+    """Put a fresh ``__main__`` in place of this program's own, which lives on in the frames that run it."""
     main = ModuleType("__main__")
     if sys.version_info < (3, 14):
         main.__annotations__ = {}
@@ -103,7 +110,19 @@ def _new_main() -> ModuleType:
     return main
 
 
-def _compile(path: str, source: bytes) -> CodeType:
+def _compile(path: str, source: bytes, hook: Hook | None) -> CodeType:
+    from astcapture.imports.compile import compile_tree, matching, rewritten_tree
+    from astcapture.imports.startup import switch_off
+
+    targets = matching(hook.targets, "__main__") if hook is not None else ()
+    if hook is not None and targets:
+        try:
+            tree = rewritten_tree(source, "__main__", path, targets, strict=hook.strict)
+        except CaptureError as error:
+            switch_off()  # nothing ran, so there is nothing to sum up
+            raise SystemExit(f"astcapture: {error}") from None
+        if tree is not None:
+            return compile_tree(tree, path)
     code: CodeType = compile(source, path, "exec", dont_inherit=True)
     return code
 

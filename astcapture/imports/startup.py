@@ -44,7 +44,7 @@ def activate() -> None:
         _tell(f"astcapture: {error}; the program runs uncaptured")
 
 
-def switch_on() -> None:
+def switch_on() -> Hook:
     """Install a hook as the environment says, in place of the one that `activate` may have installed.
 
     At exit the summary is printed to standard error unless there is a store, see `_print_summary`.
@@ -68,6 +68,7 @@ def switch_on() -> None:
         raise
     _process = os.getpid()
     os.environ.setdefault(FIRST_PROCESS, str(_process))
+    return _hook
 
 
 def switch_off() -> None:
