@@ -115,4 +115,4 @@ def test_locals_takes_wildcards_in_the_qualname() -> None:
 
 def test_the_help_of_every_command_fits_its_line() -> None:
     result = CliRunner().invoke(commands, ["--help"])
-    assert "..." not in result.output
+    assert not any(line.endswith("...") for line in result.output.partition("Commands:")[2].splitlines())

@@ -17,6 +17,9 @@ from astcapture.targets.target import Target
 #: The points that this version takes values at.
 SUPPORTED_POINTS = ("return",)
 
+#: The arguments of `record.recorder.declare`: plain tuples, so that they can stand in the code as literals.
+Declaration = tuple[str, tuple[tuple[str, int, tuple[str, ...]], ...], tuple[tuple[str, str], ...]]
+
 
 @dataclass
 class FunctionPlan:
@@ -38,6 +41,14 @@ class Plan:
 
     def __bool__(self) -> bool:
         return bool(self.functions)
+
+    def declaration(self) -> Declaration:
+        """What the recorder is told of the module: its functions with their lines and labels, and those left alone."""
+        functions = tuple(
+            (one.function.qualname, one.function.node.lineno, tuple(capture.label for capture in one.captures))
+            for one in self.functions
+        )
+        return self.module, functions, tuple(self.skipped)
 
 
 @dataclass

@@ -219,18 +219,10 @@ def _insert_imports(tree: ast.Module, plan: Plan) -> None:
         if isinstance(node, ast.Name) and node.id.startswith(PREFIX)
     }
     names = [ast.alias(name, PREFIX + name) for name in ("declare", *CALLED) if name == "declare" or name in used]
-    declaration = (
-        plan.module,
-        tuple(
-            (planned.function.qualname, planned.function.node.lineno, tuple(one.label for one in planned.captures))
-            for planned in plan.functions
-        ),
-        tuple(plan.skipped),
-    )
     inserted: list[ast.stmt] = [
         ast.ImportFrom(RECORDER, names, 0),
         ast.Expr(
-            ast.Call(ast.Name(PREFIX + "declare", ast.Load()), [ast.Constant(part) for part in declaration], [])
+            ast.Call(ast.Name(PREFIX + "declare", ast.Load()), [ast.Constant(part) for part in plan.declaration()], [])
         ),
     ]
     for statement in inserted:
