@@ -1,0 +1,1 @@
+"""How a rewritten tree gets into an import, and into a process."""
