@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 #: The process at which a captured run began; the processes that it starts inherit the variable.
 FIRST_PROCESS = "ASTCAPTURE_FIRST_PROCESS"
 
+_activated = False
 _hook: Hook | None = None
 _process: int | None = None
 
@@ -31,8 +32,10 @@ def activate() -> None:
     uncaptured: a typing error must not stop every Python on the machine. With
     ``ASTCAPTURE_STRICT`` the interpreter ends there with status 1.
     """
-    if _hook is not None or sys.flags.ignore_environment:
+    global _activated
+    if _activated or sys.flags.ignore_environment:
         return
+    _activated = True  # the lines of a start-up file run twice in a plain virtual environment
     if not (os.environ.get("ASTCAPTURE") or os.environ.get("ASTCAPTURE_CONFIG")):
         return
     try:
