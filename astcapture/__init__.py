@@ -13,13 +13,14 @@ Importing this package loads the marker alone; the rest comes when it is first a
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
-
 from astcapture.targets.marker import capture
 from astcapture.version import __version__
 
+# Importing `typing` would take longer than all the rest of this package's import.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from astcapture import plot
     from astcapture.errors import CaptureError, CaptureWarning
     from astcapture.imports.hook import Hook, install
@@ -66,6 +67,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    from importlib import import_module
+
     if name == "plot":
         return import_module("astcapture.plot")
     home = _HOMES.get(name)

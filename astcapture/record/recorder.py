@@ -14,7 +14,7 @@ import threading
 from _thread import get_ident
 from typing import Any
 
-from astcapture.record.snapshot import BY_REFERENCE, snapshot
+from astcapture.record.snapshot import BY_REFERENCE, COPIERS, snapshot
 
 #: ``(module, qualname, label, lineno)``: a literal in the rewritten code.
 Site = tuple[str, str, str, int]
@@ -38,6 +38,7 @@ events: list[tuple[Site, Any, int]] = []
 declared: list[tuple[str, tuple[tuple[str, int, tuple[str, ...]], ...], tuple[tuple[str, str], ...]]] = []
 
 _append = events.append
+_copiers = COPIERS
 # The types whose values are kept as they are. Emptied while recording is off, so that the fast
 # path needs no check of its own: everything then takes the slow path, which looks.
 _kept: set[type] = set()
@@ -46,11 +47,13 @@ _on = False
 
 def record(result: Any, site: Site, value: Any) -> Any:
     """Record `value` and hand `result` back, which is what the user's function returns."""
-    if type(value) in _kept:
+    kind = type(value)
+    if kind in _kept:
         _append((site, value, get_ident()))
     elif _on:
         try:
-            _append((site, snapshot(value), get_ident()))
+            # A call less than going through `snapshot`, which matters beside copying a small tensor.
+            _append((site, _copiers.get(kind, snapshot)(value), get_ident()))
         except Exception as error:
             _append((site, Failed(error), get_ident()))
     return result

@@ -22,25 +22,22 @@ BY_REFERENCE: frozenset[type] = frozenset(
 
 # Exact types seen before, so that the question is asked once for each. Only torch's and numpy's own
 # types are put here: a class made inside a function must not be kept alive.
-_copiers: dict[type, Callable[[Any], Any]] = {}
+COPIERS: dict[type, Callable[[Any], Any]] = {}
 
 
 def snapshot(value: Any) -> Any:
     """A copy of a tensor (detached) or array; anything else itself."""
-    copier = _copiers.get(type(value))
-    if copier is not None:
-        return copier(value)
     torch = sys.modules.get("torch")
     # Looked up with a default: torch may be half imported, or somebody's module of that name.
     tensor = getattr(torch, "Tensor", None)
     if tensor is not None and isinstance(value, tensor):
         if type(value).__module__.partition(".")[0] == "torch":
-            _copiers[type(value)] = copy_tensor
+            COPIERS[type(value)] = copy_tensor
         return copy_tensor(value)
     array = getattr(sys.modules.get("numpy"), "ndarray", None)
     if array is not None and isinstance(value, array):
         if type(value) is array:
-            _copiers[array] = copy_array
+            COPIERS[array] = copy_array
         return copy_array(value)
     return value
 

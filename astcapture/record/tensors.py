@@ -10,6 +10,4 @@ def copy_tensor(value: Any) -> Any:
 
     Detaching costs as much as copying a small tensor, so it is left out where there is no graph.
     """
-    if value.requires_grad:
-        return value.detach().clone()
-    return value.clone()
+    return value.detach().clone() if value.requires_grad else value.clone()

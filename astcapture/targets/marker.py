@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TypeVar
+# Importing `typing` would take longer than all the rest of `import astcapture`.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import TypeVar
 
-F = TypeVar("F")
+    F = TypeVar("F")
 
 #: Where a capture can be taken.
 POINTS = ("return", "assign", "sdpa")
