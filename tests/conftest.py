@@ -1,4 +1,4 @@
-"""Installations to test with: a wheel of this very checkout, and environments that hold it and nothing else."""
+"""What the tests share: installations of this very checkout, sample packages, interpreters of their own, clean imports."""
 
 from __future__ import annotations
 
@@ -6,11 +6,17 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+import textwrap
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
+from astcapture.imports import hook as hooks
+from astcapture.record import recorder, switch
+from astcapture.targets import marker
+from astcapture.values import cache as caches
 
 PROJECT = Path(__file__).parents[1]
 #: What a build needs; a copy of it, so that builds at the same time don't meet in one build folder.
@@ -99,3 +105,80 @@ def installed(new_venv, wheel) -> Venv:
     venv = new_venv()
     venv.pip("install", "--no-deps", "--no-index", str(wheel))
     return venv
+
+
+# Sample packages, run here and in interpreters of their own.
+
+
+@pytest.fixture
+def make_package(tmp_path: Path) -> Callable[..., Path]:
+    """Write files, given as a mapping from path to text, into the test's folder, which comes back."""
+
+    def make(files: Mapping[str, str], folder: Path = tmp_path) -> Path:
+        for name, text in files.items():
+            path = folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(textwrap.dedent(text).lstrip("\n"), encoding="utf-8")
+        return folder
+
+    return make
+
+
+@pytest.fixture
+def run_python(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run a Python in the test's folder; one argument is a program, several are a command line.
+
+    Its environment has nothing of ours and nothing of Python's, so bytecode is cached. A run that
+    ends with another status than `status`, or lasts more than `timeout` seconds, fails the test.
+    """
+
+    def run(
+        *arguments: str,
+        env: Mapping[str, str] | None = None,
+        status: int = 0,
+        timeout: float = 60,
+        cwd: Path = tmp_path,
+    ) -> subprocess.CompletedProcess[str]:
+        if len(arguments) == 1:
+            arguments = ("-c", textwrap.dedent(arguments[0]))
+        environ = {**clean_environ(), "PYTHONPATH": str(PROJECT), **(env or {})}
+        done = subprocess.run([sys.executable, *arguments], cwd=cwd, env=environ, timeout=timeout, **CAPTURED)
+        assert done.returncode == status, done.stdout + done.stderr
+        return done
+
+    return run
+
+
+@pytest.fixture
+def fresh_imports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], None]]:
+    """Import from the test's folder, with bytecode caching on, and leave nothing installed, imported or captured.
+
+    The value is a function that forgets the modules imported from that folder, for importing them again.
+    """
+    finder = hooks._finder
+    meta_path, path_hooks, by_hook = sys.meta_path[:], sys.path_hooks[:], dict(finder.by_hook)
+    installed, paused, notice = switch._installed, switch._paused, marker.notice
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    known = set(sys.modules)
+
+    def forget() -> None:
+        here = {path.name.partition(".")[0] for path in tmp_path.iterdir()}
+        for name in set(sys.modules) - known:
+            if name.partition(".")[0] in here:
+                del sys.modules[name]
+
+    yield forget
+    sys.meta_path[:], sys.path_hooks[:] = meta_path, path_hooks
+    finder.by_hook = by_hook
+    finder.found.clear()
+    marker.notice = notice
+    switch._paused = paused
+    switch.installed(installed - switch._installed)
+    forget()
+    sys.path_importer_cache.clear()
+    caches.drain()
+    caches._process.sinks[:] = [caches.cache]
+    caches._process.declared.clear()
+    caches._process.skipped.clear()
+    caches.cache.clear()
