@@ -102,10 +102,10 @@ def look(weights: Path, out: Path) -> None:
 
 def overview(attention: Tensor, image: Tensor) -> Figure:
     """Draw the heads of one layer, and the attention of one patch over the image, in one figure."""
-    figure = plt.figure(figsize=(13, 4), layout="constrained")
-    left, right = figure.subfigures(1, 2, width_ratios=(1, 1.45))
+    figure = plt.figure(figsize=(13, 3.7), layout="constrained")
+    left, right = figure.subfigures(1, 2, width_ratios=(1, 1.5))
     plot.heads(attention, figure=left, batch=DIGIT)
-    plot.patch_to_patch(attention, image, PATCH, batch=DIGIT, ax=right.subplots(1, 2))
+    plot.patch_to_patch(attention, image, PATCH, batch=DIGIT, ax=right.subplots(1, 2, width_ratios=(1, 1.27)))
     return figure
 
 

@@ -36,12 +36,14 @@ def as_array(values: Plottable) -> FloatArray:
         given = _tensor_to_numpy(given)
     try:
         array = given if np.ma.isMaskedArray(given) else np.asarray(given)
-        if np.iscomplexobj(array):
-            raise ValueError(f"cannot draw complex numbers (shape {array.shape}): pass .real, .imag or abs(...)")
-        # Half precision has too few digits for means and colour ranges.
-        array = array.astype(np.float32 if array.dtype.kind == "f" and array.itemsize < 8 else np.float64)
-    except TypeError as error:
-        raise ValueError(f"cannot draw {type(given).__name__}: it is not an array of numbers ({error})") from error
+    except ValueError as error:  # rows of different lengths
+        raise ValueError(f"cannot draw this {type(given).__name__}: it is not an array of numbers ({error})") from error
+    if array.dtype.kind == "c":
+        raise ValueError(f"cannot draw complex numbers (shape {array.shape}): pass .real, .imag or abs(...)")
+    if array.dtype.kind in "OSUMm":
+        raise ValueError(f"cannot draw {type(given).__name__} (dtype {array.dtype}): it is not an array of numbers")
+    # Half precision has too few digits for means and colour ranges.
+    array = array.astype(np.float32 if array.dtype.kind == "f" and array.itemsize < 8 else np.float64)
     filled: FloatArray = np.ma.filled(array, np.nan)
     return filled
 

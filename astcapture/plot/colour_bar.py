@@ -27,7 +27,8 @@ _POINTED: dict[tuple[bool, bool], Literal["neither", "min", "max", "both"]] = {
 def draw_colour_bar(axes: Sequence[Axes], colours: Colours, values: FloatArray, *, label: bool = True) -> Colorbar:
     """Draw a colour bar beside `axes`, with the ends of its range written out.
 
-    Its ends are pointed where some of `values` lie outside the range.
+    Its ends are pointed where some of `values` lie outside the range, and its label
+    says so where some are NaN or infinite.
     """
     finite = values[np.isfinite(values)]
     outside = bool((finite < colours.low).any()), bool((finite > colours.high).any())
@@ -38,12 +39,12 @@ def draw_colour_bar(axes: Sequence[Axes], colours: Colours, values: FloatArray, 
     ticks = np.linspace(colours.low, colours.high, _TICKS)
     bar.set_ticks(ticks.tolist(), labels=tick_labels(ticks))
     if label:
-        bar.set_label(colours.label)
+        bar.set_label("weight" if finite.size == values.size else "weight (grey: not finite)")
     return bar
 
 
 def tick_labels(ticks: FloatArray) -> list[str]:
-    """Write the ticks of one bar as numbers rounded to a thousandth of its range.
+    """Write the ticks of one bar as numbers with three digits of its range.
 
     >>> tick_labels(np.array([2.2e-06, 0.1, 0.2]))
     ['0', '0.1', '0.2']

@@ -26,8 +26,6 @@ class Colours:
     #: The values at the two ends of the colour map.
     low: float
     high: float
-    #: What the colour bar says.
-    label: str
 
     @property
     def norm(self) -> Normalize:
@@ -46,14 +44,14 @@ def choose_colours(
 
     The range is that of the finite values. Where one of them is negative and no colour map is
     asked for, the map is diverging and the range symmetric, so that zero is white. NaN and
-    infinite values are grey, and the label says so.
+    infinite values are grey.
 
     Raises:
         ValueError: `vmin` is not less than `vmax`, or an unknown colour map.
 
     >>> colours = choose_colours(np.array([-1.0, 3.0, np.nan]))
-    >>> colours.low, colours.high, colours.label
-    (-3.0, 3.0, 'weight (grey: not finite)')
+    >>> colours.low, colours.high
+    (-3.0, 3.0)
     """
     finite = values[np.isfinite(values)]
     least, greatest = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
@@ -69,7 +67,6 @@ def choose_colours(
         cmap=mpl.colormaps.get_cmap(cmap or SEQUENTIAL).with_extremes(bad=NOT_FINITE),
         low=low,
         high=high,
-        label="weight" if finite.size == values.size else "weight (grey: not finite)",
     )
 
 

@@ -9,6 +9,7 @@ import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.colors import Colormap
 from matplotlib.figure import Figure, SubFigure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from astcapture.plot.arrays import FloatArray, Plottable, as_array
 from astcapture.plot.attention_maps import layer_maps, one_map
@@ -37,7 +38,7 @@ def patch_to_patch(
     opacity: float = 0.6,
     interpolation: str = "bilinear",
 ) -> Figure | SubFigure:
-    """Draw an image with one patch outlined, and beside it the attention from this patch to all patches.
+    r"""Draw an image with one patch outlined, and beside it the attention from this patch to all patches.
 
     The map is enlarged to the image's size, whatever the aspect of its grid, and laid over it.
     The weights of a CLS token and of register tokens stand beside it, each in a cell of its own
@@ -70,7 +71,7 @@ def patch_to_patch(
     >>> import numpy as np
     >>> figure = patch_to_patch(np.full((4, 17, 17), 1 / 17), np.zeros((8, 8)), (1, 2))
     >>> [ax.get_title() for ax in figure.axes[:2]]
-    ['patch (1, 2)', 'its attention, mean of 4 heads']
+    ['patch (1, 2)', 'its attention\nmean of 4 heads']
     """
     weights, source = _weights(as_array(attention), batch=batch, head=head)
     tokens = layout(len(weights), grid, cls)
@@ -85,10 +86,10 @@ def patch_to_patch(
     cells = place_cells(tokens.prefix, len(picture), len(picture) / tokens.grid[0])
 
     if ax is None:
-        ax = _new_axes(picture, cells)
+        ax = _new_axes(picture, cells, tokens.prefix)
     left, right = ax
     _draw_image(left, picture)
-    left.set_title("CLS token" if position is None else f"patch {position}")
+    left.set_title("CLS token" if position is None else f"patch {position}", fontsize="medium")
     _draw_image(right, picture)
     height, width = picture.shape[:2]
     right.imshow(
@@ -99,7 +100,7 @@ def patch_to_patch(
         interpolation=interpolation,
         extent=(-0.5, width - 0.5, height - 0.5, -0.5),
     )
-    right.set_title(f"its attention, {source}")
+    right.set_title(f"its attention\n{source}", fontsize="medium")
     if position is not None:
         for axes in (left, right):
             _outline_patch(axes, position, picture, tokens.grid)
@@ -128,12 +129,14 @@ def _weights(attention: FloatArray, *, batch: int | None, head: int | None) -> t
     return weights, source
 
 
-def _new_axes(picture: FloatArray, cells: Cells) -> tuple[Axes, Axes]:
+def _new_axes(picture: FloatArray, cells: Cells, special: int) -> tuple[Axes, Axes]:
     height, width = picture.shape[:2]
-    wide = min(max(width / height, 0.3), 2.5)  # so that a strip of an image still makes a page
-    side = 3.4 / max(wide, 1.0) ** 0.25
+    wide = min(max(width / height, 0.3), 3.0)  # so that a strip of an image still makes a page
+    side = max(3.4 / max(wide, 1.0) ** 0.25, 0.55 * special)  # room for every cell's name and number
     beside = cells.width / height
-    figure = plt.figure(figsize=((2 * wide + beside) * side + 1.3, side + 0.5), layout="compressed")
+    gap = max(0.04, (1.6 - wide * side) / 2)  # the titles of narrow images need room
+    size = ((2 * wide + beside) * side + 4 * gap + 1.2, side + 0.75)
+    figure = plt.figure(figsize=size, layout=ConstrainedLayoutEngine(w_pad=gap, compress=True))
     left, right = figure.subplots(1, 2, width_ratios=(wide, wide + beside))
     return left, right
 

@@ -29,13 +29,13 @@ def place_cells(count: int, image_height: float, patch_height: float) -> Cells:
     """Size the cells as a patch, unless that is too small to see or too large to stand above each other.
 
     >>> place_cells(1, image_height=240, patch_height=16)
-    Cells(side=30.0, pitch=72.0)
+    Cells(side=30.0, pitch=84.0)
     """
     if count == 0:
         return Cells(0.0, 0.0)
     side = min(max(patch_height, image_height / 8), image_height / 6)
-    pitch = min(2.4 * side, image_height / count)
-    return Cells(pitch / 2.4, pitch)
+    pitch = min(2.8 * side, image_height / count)
+    return Cells(pitch / 2.8, pitch)
 
 
 def draw_special_cells(
