@@ -13,6 +13,7 @@ from pathlib import Path
 import click
 
 from astcapture.errors import CaptureError
+from astcapture.imports.startup import FIRST_PROCESS
 
 START_UP_FILE = "astcapture.pth"
 LAUNCHER = "use python -m astcapture run, which needs none of this"
@@ -49,7 +50,11 @@ def _report() -> list[tuple[str, str]]:
     if not files:
         lines.append(("start-up file", f"none in {' or '.join(map(str, _site_folders()))}"))
     lines.append(("options", " ".join(_options()) or "none of -E, -I, -S"))
-    variables = [f"{name}={value}" for name, value in sorted(os.environ.items()) if name.startswith("ASTCAPTURE")]
+    variables = [
+        f"{name}={value}"
+        for name, value in sorted(os.environ.items())
+        if name.startswith("ASTCAPTURE") and name != FIRST_PROCESS
+    ]
     lines += [("environment", variable) for variable in variables or ["no ASTCAPTURE... is set"]]
     if sys.version_info >= (3, 15):
         lines.append(("note", f"PEP 829: Python 3.18 and later ignore {START_UP_FILE}; there, {LAUNCHER}"))
