@@ -113,9 +113,7 @@ def start_up_file() -> None:
                 for name in ("empty.pth", "astcapture.pth")
             }
         )
-    added = [
-        1000 * (one - other) for one, other in zip(times["astcapture.pth"], times["empty.pth"], strict=True)
-    ]
+    added = [1000 * (one - other) for one, other in zip(times["astcapture.pth"], times["empty.pth"], strict=True)]
     row("an interpreter started without ASTCAPTURE, ms added", spread(added), "0.5", "0.1")
 
 

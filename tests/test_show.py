@@ -11,7 +11,7 @@ from click.testing import CliRunner
 import astcapture
 from astcapture.cli.main import commands, main
 
-SOURCE = '''\
+SOURCE = """\
 raise RuntimeError("this module must not be imported")
 
 from astcapture import capture
@@ -27,7 +27,7 @@ class Attention:
 
 def plain(a):
     b = a
-'''
+"""
 
 
 @pytest.fixture(autouse=True)
@@ -59,7 +59,10 @@ def test_show_takes_a_function_of_anybodys_with_its_captures() -> None:
     ("target", "message"),
     [
         ("shown_module:plain", "plain carries no marker: say what to capture, shown_module:plain=NAME"),
-        ("shown_module:plane=b", "{path}: target 'shown_module:plane=b' matches no def in shown_module: did you mean plain?"),
+        (
+            "shown_module:plane=b",
+            "{path}: target 'shown_module:plane=b' matches no def in shown_module: did you mean plain?",
+        ),
         ("shown_module:plain=c", "{path}:14: 'c' is never bound in plain (line 14)"),
         ("no_such_module:f=x", "there is no module no_such_module; it is looked for as python would, from here"),
         ("shown_*:f=x", "target 'shown_*:f=x': name one module here, without wildcards"),
