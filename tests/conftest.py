@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from astcapture.imports import hook as hooks
+from astcapture.imports import report
 from astcapture.record import recorder, switch
 from astcapture.targets import marker
 from astcapture.values import cache as caches
@@ -172,6 +173,7 @@ def fresh_imports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[C
     sys.meta_path[:], sys.path_hooks[:] = meta_path, path_hooks
     finder.by_hook = by_hook
     finder.found.clear()
+    report._asked.clear()
     marker.notice = notice
     switch._paused = paused
     switch.installed(installed - switch._installed)

@@ -21,45 +21,85 @@ T = TypeVar("T")
 _COMPILER_DEPTH = 4
 
 
+def rewritten_code(
+    source: bytes, module: str, path: str, targets: Sequence[Target], *, strict: bool = False, optimize: int = -1
+) -> CodeType | None:
+    """The code of a module with its captured functions rewritten, which may be none.
+
+    None where the module has to be compiled plainly: where Python refuses the source (compiling it
+    plainly raises the error, with Python's own traceback), and where the rewriter fails, which is a
+    bug and is warned of.
+
+    Raises:
+        CaptureError: what the user asked for is wrong; or the rewriter failed and `strict` is set.
+    """
+
+    def work() -> CodeType:
+        tree = ast.parse(source, path)
+        _rewrite(tree, module, path, targets)
+        return _compile(tree, path, optimize)
+
+    return _unless_it_fails(work, source, path, strict)
+
+
 def rewritten_tree(
     source: bytes, module: str, path: str, targets: Sequence[Target], *, strict: bool = False
 ) -> ast.Module | None:
-    """The rewritten tree of a module, or None where there is nothing to rewrite in it.
-
-    None too where the source does not parse (importing it plainly raises the error, with Python's
-    own traceback) and where the rewriter itself fails, which is a bug and is warned of.
+    """The rewritten tree, for those who compile it themselves; None as in `rewritten_code`, and where nothing changed.
 
     Raises:
-        CaptureError: what the user asked for is wrong.
+        CaptureError: as `rewritten_code` does.
     """
-    try:
-        return _with_room(lambda: _rewrite(source, module, path, targets))
-    except CaptureError:
-        raise
-    except SyntaxError:
-        return None
-    except Exception as error:
-        if strict:
-            raise
-        reason = f"{type(error).__name__}: {error}"
-        warnings.warn(
-            f"{path}: imported without captures, because rewriting it failed ({reason}); "
-            "this is a bug of astcapture, please report it",
-            CaptureWarning,
-            stacklevel=2,
-        )
-        return None
 
+    def work() -> ast.Module | None:
+        tree = ast.parse(source, path)
+        return tree if _rewrite(tree, module, path, targets) else None
 
-def _rewrite(source: bytes, module: str, path: str, targets: Sequence[Target]) -> ast.Module | None:
-    tree = ast.parse(source, path)
-    plan = plan_module(tree, module, path, targets)
-    return rewrite(tree, plan) if plan else None
+    return _unless_it_fails(work, source, path, strict)
 
 
 def compile_tree(tree: ast.Module, path: str, optimize: int = -1) -> CodeType:
     """Compile as the import system compiles source: without the flags of the code that asks for it."""
-    return _with_room(lambda: compile(tree, path, "exec", dont_inherit=True, optimize=optimize))
+    return _with_room(lambda: _compile(tree, path, optimize))
+
+
+def _rewrite(tree: ast.Module, module: str, path: str, targets: Sequence[Target]) -> bool:
+    """Rewrite the tree in place; False where it stays as it is."""
+    plan = plan_module(tree, module, path, targets)
+    if not plan.functions and not plan.skipped:
+        return False
+    rewrite(tree, plan)
+    return True
+
+
+def _compile(tree: ast.Module, path: str, optimize: int) -> CodeType:
+    code: CodeType = compile(tree, path, "exec", dont_inherit=True, optimize=optimize)
+    return code
+
+
+def _unless_it_fails(work: Callable[[], T], source: bytes, path: str, strict: bool) -> T | None:
+    try:
+        return _with_room(work)
+    except CaptureError:
+        raise
+    except Exception as error:
+        if not _is_valid(source, path):
+            return None
+        reason = f"rewriting it failed ({type(error).__name__}: {error}); this is a bug of astcapture, please report it"
+        if strict:
+            raise CaptureError(f"{path}: {reason}") from error
+        # At the module's own file: no line of the program is to blame.
+        warnings.warn_explicit(f"{path}: imported without captures, because {reason}", CaptureWarning, path, 1)
+        return None
+
+
+def _is_valid(source: bytes, path: str) -> bool:
+    """Whether Python itself compiles the source."""
+    try:
+        compile(source, path, "exec", dont_inherit=True)
+    except Exception:
+        return False
+    return True
 
 
 def _with_room(work: Callable[[], T]) -> T:

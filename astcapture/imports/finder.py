@@ -7,9 +7,11 @@ deadlocked or corrupted other import hooks, because module locks are held while 
 from __future__ import annotations
 
 import ast
+import contextlib
 import sys
+import threading
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from importlib.machinery import (
     BuiltinImporter,
     ExtensionFileLoader,
@@ -17,7 +19,6 @@ from importlib.machinery import (
     ModuleSpec,
     SourceFileLoader,
 )
-from importlib.util import LazyLoader
 from types import ModuleType
 from typing import Any
 
@@ -39,14 +40,17 @@ class CaptureFinder:
         self.by_hook: dict[int, tuple[tuple[Target, ...], bool]] = {}
         #: The modules that a target means and that were found through here, and whether our loader got them.
         self.found: dict[str, bool] = {}
+        self._asking = _Asking()
 
     @property
     def targets(self) -> tuple[Target, ...]:
-        return tuple(dict.fromkeys(target for targets, _ in self.by_hook.values() for target in targets))
+        # A copy first: another thread may install meanwhile.
+        hooks = list(self.by_hook.values())
+        return tuple(dict.fromkeys(target for targets, _ in hooks for target in targets))
 
     @property
     def strict(self) -> bool:
-        return any(strict for _, strict in self.by_hook.values())
+        return any(strict for _, strict in list(self.by_hook.values()))
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
@@ -54,11 +58,15 @@ class CaptureFinder:
         if fullname.partition(".")[0] == _OURSELVES:
             return None
         targets = matching(self.targets, fullname)
-        if not targets:
+        if not targets or fullname in self._asking.names:
             return None
-        spec = self._ask_others(fullname, path, target)
+        self._asking.names.add(fullname)
+        try:
+            spec = self._ask_others(fullname, path, target)
+        finally:
+            self._asking.names.discard(fullname)
         if spec is not None:
-            self.found[fullname] = self.take(spec, targets)
+            self.take(spec, targets)
         return spec
 
     def _ask_others(
@@ -81,40 +89,60 @@ class CaptureFinder:
 
     def take(self, spec: ModuleSpec, targets: Sequence[Target]) -> bool:
         """Put our loader into a spec where there is something to capture; False where it is left as it is."""
+        taken = self.found[spec.name] = self._take(spec, targets)
+        return taken
+
+    def _take(self, spec: ModuleSpec, targets: Sequence[Target]) -> bool:
         loader: Any = spec.loader
         if loader is None or isinstance(loader, Capturing):
             return isinstance(loader, Capturing)
-        if isinstance(loader, LazyLoader):
-            inner = ModuleSpec(spec.name, loader.loader, origin=spec.origin)  # type: ignore[attr-defined]
-            taken = self.take(inner, targets)
-            loader.loader = inner.loader  # type: ignore[attr-defined]
+        if isinstance(loader, SourceFileLoader):
+            try:
+                source = loader.get_data(loader.path)
+            except OSError:
+                return False  # what is wrong is told by the import itself
+            if not may_hold_functions(source, targets):
+                return False
+            if type(loader) is SourceFileLoader:
+                spec.loader = CaptureLoader(loader.name, loader.path, targets, strict=self.strict)
+                return True
+            with contextlib.suppress(TypeError):
+                spec.loader = compose(loader, targets, strict=self.strict)
+                return True
+        elif (inner := getattr(loader, "loader", None)) is not None:
+            # `importlib.util.LazyLoader` and other tools' loaders that put off or accompany what another one does.
+            inside = ModuleSpec(spec.name, inner, origin=spec.origin)
+            inside.has_location = spec.has_location
+            taken = self._take(inside, targets)
+            if inside.loader is not inner:
+                loader.loader = inside.loader
             return taken
-        if not isinstance(loader, SourceFileLoader):
-            self._leave(spec, targets)
-            return False
-        if not may_hold_functions(loader.get_data(loader.path), targets):
-            return False
-        if type(loader) is SourceFileLoader:
-            spec.loader = CaptureLoader(loader.name, loader.path, targets, strict=self.strict)
-        else:
-            spec.loader = compose(loader, targets, strict=self.strict)
-        return True
+        _warn_unless_indifferent(spec, targets)
+        return False
 
-    def _leave(self, spec: ModuleSpec, targets: Sequence[Target]) -> None:
-        """Say so where a module that cannot be rewritten was asked for, or holds marked functions."""
-        loader = spec.loader
-        named = [target for target in targets if target.qualname is not None or target.module == spec.name]
-        compiled = isinstance(loader, ExtensionFileLoader) or loader in (BuiltinImporter, FrozenImporter)
-        if not named and (compiled or not spec.has_location or not holds_markers(spec)):
-            return
-        kind = loader.__name__ if isinstance(loader, type) else type(loader).__name__
-        warnings.warn(
-            f"{spec.name} is imported without captures: {kind} loads it"
-            + (f" from {spec.origin}" if spec.has_location else "")
-            + ", and only modules loaded from source files are rewritten",
-            CaptureWarning,
-            stacklevel=2,
-        )
+
+class _Asking(threading.local):
+    """The modules that this thread is asking the other finders for: one of them may ask us in turn."""
+
+    def __init__(self) -> None:
+        self.names: set[str] = set()
+
+
+def _warn_unless_indifferent(spec: ModuleSpec, targets: Sequence[Target]) -> None:
+    """Say so where a module that cannot be rewritten was asked for, or may hold marked functions."""
+    loader = spec.loader
+    named = [target for target in targets if target.qualname is not None or target.module == spec.name]
+    compiled = isinstance(loader, ExtensionFileLoader) or loader in (BuiltinImporter, FrozenImporter)
+    if not named and (compiled or not spec.has_location or not holds_markers(spec)):
+        return
+    kind = loader.__name__ if isinstance(loader, type) else type(loader).__name__
+    warnings.warn(
+        f"{spec.name} is imported without captures: {kind} loads it"
+        + (f" from {spec.origin}" if spec.has_location else "")
+        + ", and only modules that a SourceFileLoader loads are rewritten",
+        CaptureWarning,
+        stacklevel=5,  # the import itself: the frames of the import system do not count
+    )
 
 
 def holds_markers(spec: ModuleSpec) -> bool:
@@ -132,10 +160,9 @@ def holds_markers(spec: ModuleSpec) -> bool:
             # Bytecode alone: nobody can tell, so a package that was listed says so.
             return True
         return _OURSELVES in source and _marks(ast.parse(source))
-    except (ImportError, OSError, SyntaxError, ValueError):
+    except Exception:  # loaders are anybody's
         return False
 
 
 def _marks(tree: ast.Module) -> bool:
-    functions: Iterable[Any] = find_functions(tree)
-    return any(function.markers for function in functions)
+    return any(function.markers for function in find_functions(tree))

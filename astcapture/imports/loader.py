@@ -9,17 +9,23 @@ the traceback of every error that the user's module raises on import.
 from __future__ import annotations
 
 import importlib.util
+import os
+import sys
+import warnings
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from hashlib import blake2b
 from importlib.machinery import SourceFileLoader
 from types import CodeType
 from typing import Any
 
-from astcapture.imports.compile import compile_tree, rewritten_tree
+from astcapture.errors import CaptureWarning
+from astcapture.imports.compile import rewritten_code, rewritten_tree
 from astcapture.targets.target import Target
 from astcapture.version import __version__
 
 _SUFFIX = ".pyc"
+_SEAL_SIZE = 16
 
 
 class Capturing:
@@ -31,34 +37,72 @@ class Capturing:
     capture_targets: Sequence[Target]
     capture_strict: bool
 
+    #: The other tool's loader class, where this is one of theirs with ours in front; see `compose`.
+    _composed: type[SourceFileLoader] | None = None
+    # Set when plain code was compiled after all; it must not be cached under our tag.
+    _plain = False
+
     @property
     def source_to_code(self) -> Callable[..., CodeType]:
         """What `get_code` calls with the source.
 
         A property, because a function of ours that called on would stand in the traceback of a
-        syntax error: where there is nothing to rewrite this *is* the other loader's method.
+        syntax error: where the source cannot be compiled this *is* the other loader's method.
         """
         plain: Callable[..., CodeType] = super().source_to_code  # type: ignore[misc]
         source: bytes = super().get_data(self.path)  # type: ignore[misc]
+        code = self._compose(plain, source) if self._composed else self._rewrite(plain, source)
+        self._plain = code is None
+        return code or plain
+
+    def _rewrite(self, plain: Callable[..., CodeType], source: bytes) -> Callable[..., CodeType] | None:
+        def rewritten(data: bytes, path: str, optimize: int) -> CodeType | None:
+            return rewritten_code(
+                data,
+                self.capture_module,
+                path,
+                self.capture_targets,
+                strict=self.capture_strict,
+                optimize=optimize,
+            )
+
+        code = rewritten(source, self.path, -1)
+        if code is None:
+            return None
+
+        def source_to_code(data: Any, path: Any, *args: Any, _optimize: int = -1, **kwargs: Any) -> CodeType:
+            if (data, path, _optimize) == (source, self.path, -1):
+                return code
+            # Called by somebody with something else to compile.
+            return rewritten(data, path, _optimize) or plain(data, path, *args, _optimize=_optimize, **kwargs)
+
+        return source_to_code
+
+    def _compose(self, plain: Callable[..., CodeType], source: bytes) -> Callable[..., CodeType] | None:
         tree = rewritten_tree(
             source, self.capture_module, self.path, self.capture_targets, strict=self.capture_strict
         )
         if tree is None:
-            self._plain = True
-            return plain
+            return None
 
-        def rewritten(data: Any, path: Any, *args: Any, _optimize: int = -1, **kwargs: Any) -> CodeType:
-            if type(self)._composed:
-                # The other tool transforms trees: give it ours in place of the source.
-                code: CodeType = plain(tree, path, *args, _optimize=_optimize, **kwargs)
-                return code
-            return compile_tree(tree, path, _optimize)
+        def source_to_code(data: Any, *args: Any, **kwargs: Any) -> CodeType:
+            # The other tool transforms trees: give it ours in place of the source.
+            try:
+                return plain(tree, *args, **kwargs)
+            except Exception:
+                self._plain = True
+            other = type(self)._composed
+            assert other is not None
+            warnings.warn_explicit(
+                f"{self.name} is imported without captures: {other.__module__}.{other.__qualname__}, which "
+                "transforms it too, takes nothing but source; keep one of the two hooks off this module",
+                CaptureWarning,
+                self.path,
+                1,
+            )
+            return plain(data, *args, **kwargs)
 
-        return rewritten
-
-    _composed = False
-    # Set when plain code was compiled after all; it must not be cached under our tag.
-    _plain = False
+        return source_to_code
 
     def path_stats(self, path: str) -> Mapping[str, Any]:
         """The size, and in place of the time a digest of the source.
@@ -71,22 +115,59 @@ class Capturing:
         return {**stats, "mtime": int.from_bytes(digest[:4], "little")}
 
     def get_data(self, path: str) -> bytes:
-        data: bytes = super().get_data(self._tagged(path))  # type: ignore[misc]
+        """Read a file; our bytecode where Python's is asked for, which counts as missing if it is not whole.
+
+        Raises:
+            OSError: no such file.
+        """
+        if not self._is_bytecode(path):
+            data: bytes = super().get_data(path)  # type: ignore[misc]
+            return data
+        sealed: bytes = super().get_data(self._tagged(path))  # type: ignore[misc]
+        data, seal = sealed[:-_SEAL_SIZE], sealed[-_SEAL_SIZE:]
+        if seal != _seal(data):
+            # A disk was full, or a machine went down, while Python wrote it.
+            raise OSError(f"{self._tagged(path)} is damaged")
         return data
 
     def set_data(self, path: str, data: bytes, *, _mode: int = 0o666) -> None:
-        if not self._plain:
-            super().set_data(self._tagged(path), data, _mode=_mode)  # type: ignore[misc]
+        if not self._is_bytecode(path):
+            super().set_data(path, data, _mode=_mode)  # type: ignore[misc]
+        elif not self._plain:
+            super().set_data(self._tagged(path), data + _seal(data), _mode=_mode)  # type: ignore[misc]
+
+    def _is_bytecode(self, path: str) -> bool:
+        """Whether a path is where some tool or Python itself keeps the bytecode of this module, and not a file of data."""
+        if not path.endswith(_SUFFIX) or sys.implementation.cache_tag is None:
+            return False
+        folder, name = os.path.split(importlib.util.cache_from_source(self.path))
+        return os.path.dirname(path) == folder and name.partition(".")[0] == os.path.basename(path).partition(".")[0]
 
     def _tagged(self, path: str) -> str:
         """Where our bytecode stands: beside the plain one, under a tag that depends on all that was asked for."""
-        if not path.endswith(_SUFFIX) or path == self.path:
-            return path
         return f"{path.removesuffix(_SUFFIX)}.astcapture-{self._tag()}{_SUFFIX}"
 
     def _tag(self) -> str:
         asked = [__version__, self.capture_module, *(repr(target) for target in self.capture_targets)]
-        return blake2b("\0".join(asked).encode(), digest_size=8).hexdigest()
+        return blake2b("\0".join([*asked, repr(self._composed)]).encode(), digest_size=8).hexdigest()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # The classes that `compose` makes have no name to be pickled by.
+        return _restore, (self._composed, self.__dict__)
+
+
+def loader_of(module: object) -> object:
+    """The loader that a module came from, read without waking a module that is imported lazily."""
+    try:
+        spec = object.__getattribute__(module, "__dict__").get("__spec__")
+    except AttributeError:
+        return None
+    return getattr(spec, "loader", None)
+
+
+def _seal(data: bytes) -> bytes:
+    """What stands behind our bytecode, so that a file that was cut short is seen; reading a code object ignores it."""
+    return blake2b(data, digest_size=_SEAL_SIZE).digest()
 
 
 class CaptureLoader(Capturing, SourceFileLoader):  # type: ignore[misc]
@@ -105,11 +186,24 @@ def compose(loader: SourceFileLoader, targets: Sequence[Target], *, strict: bool
     """Give another tool's source loader our overrides, keeping all that it does itself.
 
     Its class is exchanged for one that has ours in front; its state is untouched.
+
+    Raises:
+        TypeError: its class cannot be exchanged.
     """
-    other = type(loader)
-    composed = type(f"Capturing{other.__name__}", (Capturing, other), {"_composed": True})
-    loader.__class__ = composed  # type: ignore[assignment]
+    loader.__class__ = _composed_class(type(loader))  # type: ignore[assignment]
     loader.capture_module = loader.name  # type: ignore[attr-defined]
     loader.capture_targets = tuple(targets)  # type: ignore[attr-defined]
     loader.capture_strict = strict  # type: ignore[attr-defined]
+    return loader
+
+
+@cache
+def _composed_class(other: type[SourceFileLoader]) -> type[SourceFileLoader]:
+    return type(f"Capturing{other.__name__}", (Capturing, other), {"_composed": other})
+
+
+def _restore(other: type[SourceFileLoader] | None, state: dict[str, Any]) -> SourceFileLoader:
+    kind = CaptureLoader if other is None else _composed_class(other)
+    loader = kind.__new__(kind)
+    loader.__dict__.update(state)
     return loader

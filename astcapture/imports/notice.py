@@ -1,16 +1,21 @@
-"""The marker notices functions that should have been rewritten and were not: files that bypass the import system."""
+"""The marker notices functions that should have been rewritten and were not, such as those of files that bypass the import system."""
 
 from __future__ import annotations
 
+import sys
 import warnings
 from collections.abc import Sequence
 from types import CodeType
 from typing import Any
 
 from astcapture.errors import CaptureWarning
+from astcapture.imports.loader import Capturing, loader_of
 from astcapture.rewrite.transform import PREFIX
 from astcapture.targets.target import Target
 from astcapture.values.cache import is_declared
+
+#: How many wrappers deep a function is looked for; an object may claim to wrap without end.
+_DEPTH = 100
 
 
 def notice_unrewritten(marked: object, targets: Sequence[Target]) -> None:
@@ -26,22 +31,32 @@ def notice_unrewritten(marked: object, targets: Sequence[Target]) -> None:
     if any(name.startswith(PREFIX) for name in code.co_names) or is_declared(f"{module}:{qualname}"):
         return
     warnings.warn_explicit(
-        f"{qualname} is marked, but {module} was loaded without the import system, so it is not captured: "
-        "import it by name, or load it from hook.spec(spec)",
+        f"{qualname} is marked, but it is not captured: {_why(module)}",
         CaptureWarning,
         code.co_filename,
         code.co_firstlineno,
     )
 
 
+def _why(module: str) -> str:
+    loader = loader_of(sys.modules.get(module))
+    loader = getattr(loader, "loader", loader)
+    if isinstance(loader, Capturing):
+        return "the marker is read from the source, and there it is not a name imported from astcapture"
+    return (
+        f"{module} was loaded past the import system, or by a hook that stands before ours on sys.meta_path; "
+        "import it by name, or load it from hook.spec(spec)"
+    )
+
+
 def _unwrapped(marked: object) -> Any:
     """The function inside staticmethods, properties and wrappers."""
-    seen: set[int] = set()
-    while id(marked) not in seen:
-        seen.add(id(marked))
+    for _ in range(_DEPTH):
         for name in ("__func__", "__wrapped__", "fget"):
             inner = getattr(marked, name, None)
             if inner is not None:
                 marked = inner
                 break
+        else:
+            return marked
     return marked

@@ -6,6 +6,7 @@ import atexit
 import builtins
 import sys
 import warnings
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from astcapture.errors import CaptureWarning
@@ -19,44 +20,48 @@ if TYPE_CHECKING:
     from astcapture.targets.target import Target
 
 _watched: CaptureFinder | None = None
+#: The targets of every hook that was ever installed, as an ordered set.
+_asked: dict[Target, None] = {}
 
 
 def watch(finder: CaptureFinder) -> None:
-    """Report on this finder's targets at exit; asking again changes nothing."""
+    """Report at exit on the targets that this finder has now, even if their hook is uninstalled before."""
     global _watched
+    _asked.update(dict.fromkeys(finder.targets))
     if _watched is None:
         _watched = finder
         _make_reachable()
         atexit.register(_at_exit)
 
 
-def unfulfilled(finder: CaptureFinder) -> list[str]:
-    """One line for each target of an installed hook that nothing was captured for, and why."""
-    lines = []
+def unfulfilled(targets: Iterable[Target], finder: CaptureFinder) -> list[str]:
+    """One line for each target that nothing was captured for, and why."""
     declared = declared_functions()
-    for target in finder.targets:
-        modules = [name for name in sys.modules if target.matches_module(name)]
-        if not modules:
-            names = [name for name in sys.modules if name.count(".") == target.module.count(".")]
-            lines.append(
-                f"target {target.text!r}: no module {target.module} was imported"
-                + (did_you_mean(target.module, names) if target.exact_module else "")
-            )
-        elif not any(
+    return [
+        f"target {target.text!r}: {_why_nothing(target, finder)}"
+        for target in targets
+        if not any(
             target.matches_module(module) and (target.qualname is None or target.matches_function(qualname))
             for module, qualname in declared
-        ):
-            lines.append(f"target {target.text!r}: {_why_nothing(target, modules, finder)}")
-    return lines
+        )
+    ]
 
 
-def _why_nothing(target: Target, modules: list[str], finder: CaptureFinder) -> str:
+def _why_nothing(target: Target, finder: CaptureFinder) -> str:
+    modules = [name for name, module in list(sys.modules.items()) if module and target.matches_module(name)]
+    if not modules:
+        names = [name for name in sys.modules if name.count(".") == target.module.count(".")]
+        hint = did_you_mean(target.module, names) if target.exact_module else ""
+        return f"no module {target.module} was imported{hint}"
     passed_by = [name for name in modules if name not in finder.found]
     if passed_by:
         return (
-            f"{passed_by[0]} was imported before install(), or by a hook that stands before ours on sys.meta_path, "
-            "so nothing was captured"
+            f"{passed_by[0]} was imported while no hook was installed, "
+            "or by a hook that stands before ours on sys.meta_path"
         )
+    left = [name for name in modules if not finder.found[name]]
+    if target.qualname is not None and len(left) == len(modules):
+        return f"{left[0]} is not loaded from a source file"
     listed = modules[0] if len(modules) == 1 else f"{modules[0]} and {len(modules) - 1} more"
     if target.qualname is None:
         return f"{listed} marks no function: put @capture(...) on one, or name it, {modules[0]}:FUNCTION=NAME"
@@ -64,8 +69,8 @@ def _why_nothing(target: Target, modules: list[str], finder: CaptureFinder) -> s
 
 
 def _at_exit() -> None:
-    if _watched is not None and _watched.by_hook:
-        lines = unfulfilled(_watched)
+    if _watched is not None:
+        lines = unfulfilled(_asked, _watched)
         if lines:
             # No line of the program is to blame, and none of ours.
             warnings.warn_explicit("nothing was captured for\n  " + "\n  ".join(lines), CaptureWarning, "astcapture", 0)
@@ -85,7 +90,11 @@ def _outlive_modules() -> None:
     """
     recorder.switch(False)
     for module in list(sys.modules.values()):
-        names = getattr(module, "__dict__", None)
+        try:
+            # Asked of `object`, since to look at a lazily imported module would import it.
+            names = object.__getattribute__(module, "__dict__")
+        except AttributeError:
+            continue
         if isinstance(names, dict):
             for name in CALLED:
                 names.pop(PREFIX + name, None)
