@@ -12,8 +12,8 @@ from typing import Any
 from astcapture.errors import CaptureError, CaptureWarning
 from astcapture.imports import report
 from astcapture.imports.finder import CaptureFinder
-from astcapture.imports.imported import imported_unrewritten
 from astcapture.imports.notice import notice_unrewritten
+from astcapture.imports.patch import bring_up_to_date, outdated
 from astcapture.record import switch
 from astcapture.targets import marker
 from astcapture.targets.environment import read_environment
@@ -49,9 +49,14 @@ class Hook:
         self._installed = True
         switch.installed(+1)
         report.watch(_finder)
+        try:
+            _exchange_live()
+        except BaseException:
+            self.uninstall()
+            raise
 
     def uninstall(self) -> None:
-        """Stop: modules imported from now on are plain, and with the last hook gone nothing more is recorded.
+        """Stop: modules imported from now on are plain, and the live functions get their own code back.
 
         Calling it again does nothing. What was captured stays in ``astcapture.cache``.
         """
@@ -64,6 +69,7 @@ class Hook:
             marker.notice = None
             if _finder in sys.meta_path:
                 sys.meta_path.remove(_finder)
+        _exchange_live()
 
     def __enter__(self) -> Hook:
         return self
@@ -88,7 +94,7 @@ def install(
     reduce: Callable[[Any], Any] | None = None,
     limit: int | str | None = "auto",
     strict: bool = False,
-    imported: str = "warn",
+    imported: str = "patch",
 ) -> Hook:
     """Capture the functions that `targets` name, in the modules imported from now on.
 
@@ -97,7 +103,9 @@ def install(
             ``"MODULE:QUALNAME=NAME,NAME"`` for functions of anybody's, a list of those, or a
             mapping ``{"MODULE:QUALNAME": [names]}``. Without it, what ``ASTCAPTURE`` says.
         strict: raise where the rewriter fails, instead of importing the plain module with a warning.
-        imported: what to do about targets that are imported already: ``"warn"`` or ``"error"``.
+        imported: what to do about modules that are imported already: ``"patch"`` exchanges the code
+            of their live functions, so that models built earlier are captured too, and warns of
+            what cannot be exchanged; ``"error"`` refuses.
         store, copy, device, dtype, reduce, limit: reserved; other values than the default are refused.
 
     Returns:
@@ -123,25 +131,30 @@ def install(
     for name, value in given.items():
         if value != _NOT_YET[name]:
             raise CaptureError(f"install({name}={value!r}): {name} is not in this version yet; leave it out")
-    if imported not in ("warn", "error"):
-        raise CaptureError(f'install(imported={imported!r}): write imported="warn" or imported="error"')
+    if imported not in ("patch", "error"):
+        raise CaptureError(f'install(imported={imported!r}): write imported="patch" or imported="error"')
     parsed = parse_targets(targets)
     if not parsed:
         raise CaptureError('install() has no targets, and ASTCAPTURE is not set: write install(["mymodel"])')
-    _check_imported(parsed, imported)
+    if imported == "error":
+        _refuse_imported(parsed)
     hook = Hook(parsed, strict)
     hook._install()
     return hook
 
 
-def _check_imported(targets: tuple[Target, ...], imported: str) -> None:
-    late = imported_unrewritten(targets)
-    if not late:
-        return
-    message = (
-        f"{', '.join(late)}: imported before install(), so nothing is captured there; "
-        "call install() before the import, or set ASTCAPTURE"
-    )
-    if imported == "error":
-        raise CaptureError(message)
-    warnings.warn(message, CaptureWarning, stacklevel=3)
+def _refuse_imported(targets: tuple[Target, ...]) -> None:
+    late = [name for name, _, _, _ in outdated((*_finder.targets, *targets))]
+    if late:
+        raise CaptureError(
+            f"{', '.join(late)}: imported before install(); call it before the import, set ASTCAPTURE, "
+            'or leave imported="error" out to have live functions exchanged'
+        )
+
+
+def _exchange_live() -> None:
+    """Have the functions of imported modules run as the hooks that are installed now ask."""
+    for done in bring_up_to_date(_finder.targets):
+        _finder.found[done.module] = True
+        for problem in done.problems:
+            warnings.warn(f"not captured: {problem}", CaptureWarning, stacklevel=4)

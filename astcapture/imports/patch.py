@@ -18,9 +18,9 @@ from types import CodeType, FunctionType, ModuleType
 from weakref import WeakKeyDictionary
 
 from astcapture.imports.compile import compile_tree, matching
-from astcapture.imports.finder import holds_markers
 from astcapture.imports.loader import Capturing
 from astcapture.record import recorder
+from astcapture.rewrite.find import find_functions
 from astcapture.rewrite.plan import Plan, plan_module
 from astcapture.rewrite.transform import CALLED, PREFIX, rewrite
 from astcapture.targets.target import Target
@@ -136,7 +136,7 @@ def _swap(path: str, pairs: dict[CodeType, CodeType], done: Exchange, plan: Plan
 
 def targets_of(module: ModuleType) -> tuple[Target, ...]:
     """The targets that the functions of a module are rewritten for at present."""
-    loader = getattr(getattr(module, "__spec__", None), "loader", None)
+    loader = _loader(module)
     exchanged = _exchanged.get(module)
     if exchanged is not None and exchanged[0] is loader:
         return exchanged[1]
@@ -145,23 +145,41 @@ def targets_of(module: ModuleType) -> tuple[Target, ...]:
     return ()
 
 
-def bring_up_to_date(targets: Sequence[Target]) -> list[Exchange]:
-    """Make every imported module run as `targets`, all that are installed now, ask; one `Exchange` for each touched."""
-    exchanges = []
+def outdated(targets: Sequence[Target]) -> list[tuple[str, ModuleType, tuple[Target, ...], tuple[Target, ...]]]:
+    """The imported modules that do not run as `targets` ask: name, module, what they run as, and what they should."""
+    found = []
     for name, module in list(sys.modules.items()):
         if not isinstance(module, ModuleType) or name.partition(".")[0] == "astcapture":
             continue
         before, after = targets_of(module), matching(targets, name)
-        if before == after or not (before or _worth_reading(module, after)):
-            continue
+        if before != after and (before or _holds_functions(module, after)):
+            found.append((name, module, before, after))
+    return found
+
+
+def bring_up_to_date(targets: Sequence[Target]) -> list[Exchange]:
+    """Make every imported module run as `targets`, all that are installed now, ask; one `Exchange` for each touched."""
+    exchanges = []
+    for name, module, before, after in outdated(targets):
         exchanges.append(exchange(module, name, before, after))
-        _exchanged[module] = (getattr(module.__spec__, "loader", None), after)
+        _exchanged[module] = (_loader(module), after)
     return exchanges
 
 
-def _worth_reading(module: ModuleType, targets: Sequence[Target]) -> bool:
-    """Whether functions of an imported module are named by a target, or marked in its source."""
-    spec = getattr(module, "__spec__", None)
+def _loader(module: ModuleType) -> object:
+    return getattr(getattr(module, "__spec__", None), "loader", None)
+
+
+def _holds_functions(module: ModuleType, targets: Sequence[Target]) -> bool:
+    """Whether a target names functions of an imported module, or its source marks some."""
     if any(target.qualname is not None for target in targets):
         return True
-    return spec is not None and _source_path(module) is not None and holds_markers(spec)
+    path = _source_path(module)
+    if path is None:
+        return False
+    try:
+        with open(path, "rb") as file:
+            source = file.read()
+        return b"astcapture" in source and any(function.markers for function in find_functions(ast.parse(source)))
+    except (OSError, SyntaxError, ValueError):
+        return False

@@ -1,0 +1,198 @@
+"""Modules that are imported already: their live functions are exchanged, and given back."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import sys
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+import astcapture
+
+SOURCE = """\
+import functools
+
+from astcapture import capture
+
+
+class Model:
+    scale = 2
+
+    @capture("attn")
+    def forward(self, x):
+        attn = x * self.scale
+        return attn + 1
+
+    @property
+    @capture("inner")
+    def size(self):
+        inner = self.scale
+        return inner
+
+    def unmarked(self, x):
+        local = x
+        return local
+
+
+def decorated(function):
+    @functools.wraps(function)
+    def wrapper(*args):
+        return function(*args)
+
+    return wrapper
+
+
+@decorated
+@capture("y")
+def wrapped(x):
+    y = x - 1
+    return y
+
+
+def outer(x):
+    @capture("z")
+    def inner():
+        z = x * 10
+        return z
+
+    return inner
+"""
+
+
+@pytest.fixture
+def live(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
+    (tmp_path / "live_module.py").write_text(SOURCE)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    module = importlib.import_module("live_module")
+    yield module
+    sys.modules.pop("live_module", None)
+    astcapture.cache.clear()
+
+
+def test_a_model_built_before_install_is_captured_and_its_results_are_the_same(live: ModuleType) -> None:
+    model = live.Model()
+    plain = (model.forward(3), model.size, live.wrapped(5))
+    with astcapture.install(["live_module"]), astcapture.recording() as rec:
+        assert (model.forward(3), model.size, live.wrapped(5)) == plain
+    assert list(rec["live_module:Model.forward"]) == [6]
+    assert list(rec["live_module:Model.size"]) == [2]
+    assert list(rec["live_module:wrapped"]) == [4]
+
+
+def test_a_closure_made_before_install_is_captured_and_so_is_one_made_after(live: ModuleType) -> None:
+    before = live.outer(1)
+    with astcapture.install(["live_module"]), astcapture.recording() as rec:
+        assert before() == 10
+        assert live.outer(2)() == 20
+    assert list(rec["live_module:outer.<locals>.inner"]) == [10, 20]
+
+
+def test_uninstall_gives_back_the_very_code_objects(live: ModuleType) -> None:
+    codes = (live.Model.forward.__code__, live.Model.size.fget.__code__, live.wrapped.__wrapped__.__code__)
+    hook = astcapture.install(["live_module"])
+    assert live.Model.forward.__code__ is not codes[0]
+    hook.uninstall()
+    after = (live.Model.forward.__code__, live.Model.size.fget.__code__, live.wrapped.__wrapped__.__code__)
+    assert all(one is other for one, other in zip(codes, after, strict=True))
+
+
+def test_functions_that_were_imported_rewritten_are_plain_after_uninstall(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "late_module.py").write_text(SOURCE)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    hook = astcapture.install(["late_module"])
+    module = importlib.import_module("late_module")
+    model = module.Model()
+    try:
+        with astcapture.recording() as rec:
+            model.forward(1)
+            hook.uninstall()
+            with astcapture.install(["some_other_module"], strict=True) as other:
+                model.forward(2)
+                other.uninstall()
+        assert list(rec["late_module:Model.forward"]) == [2]
+        assert not any(name.startswith("_@") for name in module.Model.forward.__code__.co_names)
+    finally:
+        sys.modules.pop("late_module")
+
+
+def test_a_second_hook_adds_to_a_live_module_and_takes_only_its_own_away(live: ModuleType) -> None:
+    model = live.Model()
+    first = astcapture.install(["live_module"])
+    second = astcapture.install(["live_module:Model.unmarked=local"])
+    with astcapture.recording() as both:
+        model.forward(1), model.unmarked(1)
+    second.uninstall()
+    with astcapture.recording() as one:
+        model.forward(1), model.unmarked(1)
+    first.uninstall()
+    assert [len(both["live_module:Model.forward"]), len(both["live_module:Model.unmarked"])] == [1, 1]
+    assert [len(one["live_module:Model.forward"]), len(one["live_module:Model.unmarked"])] == [1, 0]
+
+
+def test_a_name_that_a_live_function_never_binds_is_an_error_and_leaves_nothing_installed(live: ModuleType) -> None:
+    with pytest.raises(
+        astcapture.CaptureError, match=r"live_module.py:20: 'lokal' is never bound .* did you mean local"
+    ):
+        astcapture.install(["live_module:Model.unmarked=lokal"])
+    assert not any(type(finder).__name__ == "CaptureFinder" for finder in sys.meta_path)
+
+
+def test_a_source_that_has_changed_since_the_import_is_warned_of_by_function(live: ModuleType) -> None:
+    path = Path(live.__file__ or "")
+    path.write_text(SOURCE.replace("x * self.scale", "x * self.scale * 2"))
+    with pytest.warns(
+        astcapture.CaptureWarning, match=r"not captured: live_module:Model.forward: no live function runs"
+    ):
+        hook = astcapture.install(["live_module:Model.forward=attn"])
+    assert live.Model().forward(3) == 7
+    hook.uninstall()
+
+
+def test_a_source_that_is_gone_is_warned_of_with_its_path(live: ModuleType) -> None:
+    path = Path(live.__file__ or "")
+    path.unlink()
+    with pytest.warns(astcapture.CaptureWarning, match=r"live_module: its source cannot be read .*live_module.py"):
+        astcapture.install(["live_module:Model.forward=attn"]).uninstall()
+
+
+def test_a_function_that_was_replaced_is_warned_of(live: ModuleType) -> None:
+    live.Model.forward = functools.partial(print)
+    with pytest.warns(astcapture.CaptureWarning, match=r"Model.forward: no live function runs .*it was replaced"):
+        astcapture.install(["live_module:Model.forward=attn"]).uninstall()
+
+
+def test_an_expression_that_would_change_the_closure_of_a_live_function_is_warned_of(live: ModuleType) -> None:
+    made = live.outer(1)
+    with pytest.warns(astcapture.CaptureWarning, match=r"inner: what is captured there changes its closure"):
+        hook = astcapture.install({"live_module:outer.<locals>.inner": ["both:=(z, inner)"]})
+    assert made() == 10
+    hook.uninstall()
+
+
+def test_refusing_imported_modules_names_them_and_installs_nothing(live: ModuleType) -> None:
+    with pytest.raises(astcapture.CaptureError, match=r"^live_module: imported before install"):
+        astcapture.install(["live_module"], imported="error")
+    assert not any(type(finder).__name__ == "CaptureFinder" for finder in sys.meta_path)
+
+
+def test_an_unknown_way_with_imported_modules_is_an_error_that_says_what_to_write() -> None:
+    with pytest.raises(astcapture.CaptureError, match='write imported="patch" or imported="error"'):
+        astcapture.install(["x"], imported="warn")
+
+
+def test_a_module_of_a_listed_package_without_markers_is_not_touched(live: ModuleType, tmp_path: Path) -> None:
+    (tmp_path / "unmarked_live.py").write_text("def f():\n    y = 1\n    return y\n")
+    plain = importlib.import_module("unmarked_live")
+    code = plain.f.__code__
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with astcapture.install(["unmarked_live"]):
+            assert plain.f.__code__ is code
+    sys.modules.pop("unmarked_live")
