@@ -105,7 +105,7 @@ def overview(attention: Tensor, image: Tensor) -> Figure:
     figure = plt.figure(figsize=(13, 3.7), layout="constrained")
     left, right = figure.subfigures(1, 2, width_ratios=(1, 1.5))
     plot.heads(attention, figure=left, batch=DIGIT)
-    plot.patch_to_patch(attention, image, PATCH, batch=DIGIT, ax=right.subplots(1, 2, width_ratios=(1, 1.27)))
+    plot.patch_to_patch(attention, image, PATCH, batch=DIGIT, ax=right.subplots(1, 2, width_ratios=(1, 1.3)))
     return figure
 
 

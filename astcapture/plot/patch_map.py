@@ -132,7 +132,7 @@ def _weights(attention: FloatArray, *, batch: int | None, head: int | None) -> t
 def _new_axes(picture: FloatArray, cells: Cells, special: int) -> tuple[Axes, Axes]:
     height, width = picture.shape[:2]
     wide = min(max(width / height, 0.3), 3.0)  # so that a strip of an image still makes a page
-    side = max(3.4 / max(wide, 1.0) ** 0.25, 0.55 * special)  # room for every cell's name and number
+    side = max(3.4 / max(wide, 1.0) ** 0.25, 0.58 * special)  # room for every cell's name and number
     beside = cells.width / height
     gap = max(0.04, (1.6 - wide * side) / 2)  # the titles of narrow images need room
     size = ((2 * wide + beside) * side + 4 * gap + 1.2, side + 0.75)
