@@ -12,7 +12,7 @@ from typing import Any
 
 from astcapture.record import recorder
 from astcapture.record.recorder import Failed, Missed
-from astcapture.values.records import Record, Records
+from astcapture.values.records import Record, Records, Unknown
 from astcapture.values.summary import summarise
 from astcapture.values.tags import open_tags, tags_of
 
@@ -48,13 +48,6 @@ class _Process:
 _process = _Process()
 
 
-class UnknownFunction(KeyError):
-    """A `KeyError` whose message is meant to be read."""
-
-    def __str__(self) -> str:
-        return str(self.args[0])
-
-
 class Cache(Mapping[str, Records]):
     """Captured values by function: ``cache["mymodel:Attention.forward"]``, or ``cache["Attention.forward"]``.
 
@@ -86,20 +79,27 @@ class Cache(Mapping[str, Records]):
         keys = list(self)
         if key in keys:
             return key
+        if not isinstance(key, str):
+            raise Unknown(f"{key!r} is not captured: write 'MODULE:QUALNAME' or 'QUALNAME'")
         candidates = [full for full in keys if full.partition(":")[2] == key]
         if len(candidates) == 1:
             return candidates[0]
         if candidates:
-            raise UnknownFunction(f"{key!r} is ambiguous: write {' or '.join(map(repr, candidates))}")
+            raise Unknown(f"{key!r} is ambiguous: write {' or '.join(map(repr, candidates))}")
         if not keys:
-            raise UnknownFunction(
+            raise Unknown(
                 f"{key!r} is not captured, nor is any other function: "
                 "call astcapture.install([...]) before the module is imported"
             )
-        short = {full.partition(":")[2]: full for full in keys}
-        close = difflib.get_close_matches(str(key), [*keys, *short], n=3)
-        hint = f"did you mean {' or '.join(repr(one) for one in close)}?" if close else "captured are: "
-        raise UnknownFunction(f"{key!r} is not captured; {hint}" + ("" if close else ", ".join(keys)))
+        # Compared with names of the same kind: with the module or without.
+        known = keys if ":" in key else [full.partition(":")[2] for full in keys]
+        close = difflib.get_close_matches(key, known, n=3)
+        hint = f"did you mean {' or '.join(map(repr, close))}?" if close else f"captured are: {', '.join(keys)}"
+        raise Unknown(f"{key!r} is not captured; {hint}")
+
+    # Two caches that hold nothing are still two.
+    __eq__ = object.__eq__
+    __hash__ = object.__hash__
 
     def select(self, **filters: Any) -> Records:
         """The values of all functions, in call order, whose record matches every filter; see `Records.select`.
@@ -112,13 +112,12 @@ class Cache(Mapping[str, Records]):
 
     def summary(self) -> str:
         """A table of what was captured: function, label, layer, count, shape, dtype, bytes, and what was missed."""
-        drain()
-        return summarise(
-            self._records,
-            {key: one.labels for key, one in _process.declared.items()},
-            {key: (count.missed, count.failed, count.error) for key, count in self.counts.items()},
-            _process.skipped,
-        )
+        with _process.lock:
+            drain()
+            records, skipped = list(self._records), dict(_process.skipped)
+            declared = {key: one.labels for key, one in _process.declared.items()}
+            counts = {key: (count.missed, count.failed, count.error) for key, count in self.counts.items()}
+        return summarise(records, declared, counts, skipped)
 
     def clear(self) -> None:
         """Forget every value and count; the functions stay captured."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import fnmatch
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -48,6 +49,13 @@ class Record:
         return f"<Record {self.key} {self.label}{where} {describe(self.value)}>"
 
 
+class Unknown(KeyError):
+    """A `KeyError` whose message is meant to be read."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
 class Records(Sequence[Any]):
     """A sequence of captured values: an int gives a value, a slice or a label gives `Records`.
 
@@ -83,7 +91,7 @@ class Records(Sequence[Any]):
         if isinstance(index, str):
             found = [record for record in self._records if record.label == index]
             if not found:
-                raise KeyError(f"no value labelled {index!r}; " + _listed("labels here", self.labels))
+                raise Unknown(f"no value labelled {index!r}; " + _listed("labels here", self.labels))
             return Records(found)
         if isinstance(index, slice):
             return Records(self._records[index])
@@ -95,8 +103,20 @@ class Records(Sequence[Any]):
         A filter is a field of `Record` or a tag. A string takes shell wildcards
         (``label="attn*"``), a function is asked (``lineno=lambda line: line > 10``), a list,
         set or tuple means any of its members, anything else is compared.
+
+        Raises:
+            CaptureError: a filter that is neither a field nor a tag of these records, and looks like a slip.
         """
+        for name in filters:
+            self._check_filter(name)
         return Records([record for record in self._records if all(_matches(record, *one) for one in filters.items())])
+
+    def _check_filter(self, name: str) -> None:
+        if name in _FILTERS or any(name in record.tags for record in self._records):
+            return
+        close = difflib.get_close_matches(name, _FILTERS, n=1)
+        if close:
+            raise CaptureError(f"select({name}=...): no record has a tag {name!r}; did you mean {close[0]!r}?")
 
     def by_layer(self) -> dict[str | None, Records]:
         """The values of each layer, in order of first appearance."""
@@ -114,7 +134,7 @@ class Records(Sequence[Any]):
         if not self._records:
             raise CaptureError("there is nothing to stack: these Records are empty")
         values = list(self)
-        shapes = {tuple(getattr(value, "shape", ())) for value in values}
+        shapes = {shape_of(value) or () for value in values}
         if len(shapes) > 1:
             listed = ", ".join(str(shape) for shape in sorted(shapes)[:4])
             raise CaptureError(f"values of different shapes do not stack ({listed}): select some, by label or layer")
@@ -132,8 +152,11 @@ class Records(Sequence[Any]):
         return f"<Records: {len(self)} × {labels}, the first {describe(self[0])}>"
 
 
+_FILTERS = ("key", *Record.__dataclass_fields__)
+
+
 def _matches(record: Record, name: str, wanted: Any) -> bool:
-    if name in Record.__dataclass_fields__ or name == "key":
+    if name in _FILTERS:
         actual = getattr(record, name)
     elif name in record.tags:
         actual = record.tags[name]
@@ -152,9 +175,15 @@ def _listed(what: str, names: Sequence[str]) -> str:
     return f"{what}: {', '.join(names)}" if names else f"there are no {what}"
 
 
+def shape_of(value: Any) -> tuple[int, ...] | None:
+    """The shape of a tensor or array; None for all else, classes of arrays included."""
+    shape = getattr(value, "shape", None)
+    return tuple(shape) if isinstance(shape, (tuple, list)) else None
+
+
 def describe(value: Any) -> str:
     """A value in a few words: a tensor's or array's shape and dtype, else its type."""
-    shape, dtype = getattr(value, "shape", None), getattr(value, "dtype", None)
+    shape, dtype = shape_of(value), getattr(value, "dtype", None)
     if shape is not None and dtype is not None:
-        return f"{str(dtype).removeprefix('torch.')} {tuple(shape)}"
+        return f"{str(dtype).removeprefix('torch.')} {shape}"
     return type(value).__name__

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from astcapture.values.records import Record
+from astcapture.values.records import Record, shape_of
 
 _HEADER = ("function", "label", "layer", "count", "shape", "dtype", "bytes", "missed")
 _RIGHT = {"count", "bytes", "missed"}
@@ -53,9 +53,9 @@ def _every_label(
 
 def _row(group: Group, records: Sequence[Record], missed: int) -> tuple[str, ...]:
     key, label, layer = group
-    shapes = list(dict.fromkeys(str(tuple(record.value.shape)) for record in records if hasattr(record.value, "shape")))
+    shapes = list(dict.fromkeys(str(shape) for record in records if (shape := shape_of(record.value)) is not None))
     dtypes = list(dict.fromkeys(_dtype(record.value) for record in records))
-    size = sum(int(getattr(record.value, "nbytes", 0)) for record in records)
+    size = sum(getattr(record.value, "nbytes", 0) for record in records if shape_of(record.value) is not None)
     return (
         key,
         label,
@@ -69,7 +69,7 @@ def _row(group: Group, records: Sequence[Record], missed: int) -> tuple[str, ...
 
 
 def _dtype(value: object) -> str:
-    dtype = getattr(value, "dtype", None)
+    dtype = getattr(value, "dtype", None) if shape_of(value) is not None else None
     return str(dtype).removeprefix("torch.") if dtype is not None else type(value).__name__
 
 
