@@ -124,20 +124,19 @@ class Capturing:
             data: bytes = super().get_data(path)  # type: ignore[misc]
             return data
         sealed: bytes = super().get_data(self._tagged(path))  # type: ignore[misc]
-        data, seal = sealed[:-_SEAL_SIZE], sealed[-_SEAL_SIZE:]
-        if seal != _seal(data):
+        if sealed[-_SEAL_SIZE:] != _seal(len(sealed) - _SEAL_SIZE):
             # A disk was full, or a machine went down, while Python wrote it.
             raise OSError(f"{self._tagged(path)} is damaged")
-        return data
+        return sealed  # reading a code object ignores what stands behind it
 
     def set_data(self, path: str, data: bytes, *, _mode: int = 0o666) -> None:
         if not self._is_bytecode(path):
             super().set_data(path, data, _mode=_mode)  # type: ignore[misc]
         elif not self._plain:
-            super().set_data(self._tagged(path), data + _seal(data), _mode=_mode)  # type: ignore[misc]
+            super().set_data(self._tagged(path), data + _seal(len(data)), _mode=_mode)  # type: ignore[misc]
 
     def _is_bytecode(self, path: str) -> bool:
-        """Whether a path is where some tool or Python itself keeps the bytecode of this module, and not a file of data."""
+        """Whether a path is where Python or a tool keeps the bytecode of this module, and not a file of data."""
         if not path.endswith(_SUFFIX) or sys.implementation.cache_tag is None:
             return False
         folder, name = os.path.split(importlib.util.cache_from_source(self.path))
@@ -165,12 +164,12 @@ def loader_of(module: object) -> object:
     return getattr(spec, "loader", None)
 
 
-def _seal(data: bytes) -> bytes:
-    """What stands behind our bytecode, so that a file that was cut short is seen; reading a code object ignores it.
+def _seal(size: int) -> bytes:
+    """What stands behind our bytecode, so that a file that was cut short is seen.
 
     The length alone: a digest of the whole would take longer than the rest of a warm import.
     """
-    return b"whole" + len(data).to_bytes(_SEAL_SIZE - 5, "little")
+    return b"whole" + max(size, 0).to_bytes(_SEAL_SIZE - 5, "little")
 
 
 class CaptureLoader(Capturing, SourceFileLoader):  # type: ignore[misc]
@@ -207,6 +206,6 @@ def _composed_class(other: type[SourceFileLoader]) -> type[SourceFileLoader]:
 
 def _restore(other: type[SourceFileLoader] | None, state: dict[str, Any]) -> SourceFileLoader:
     kind = CaptureLoader if other is None else _composed_class(other)
-    loader = kind.__new__(kind)
+    loader: SourceFileLoader = kind.__new__(kind)
     loader.__dict__.update(state)
     return loader
