@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import pickle
 import sys
 import threading
@@ -272,10 +273,11 @@ def test_an_empty_recording_block_before_anything_is_captured_leaves_the_cache_i
 
 
 def test_a_recording_block_ends_with_the_error_that_leaves_it():
-    with pytest.raises(ZeroDivisionError):
-        with recording() as rec:
-            take(1)
-            raise ZeroDivisionError
+    rec = None
+    with contextlib.suppress(ZeroDivisionError), recording() as rec:
+        take(1)
+        raise ZeroDivisionError
+    assert rec is not None
     take(2)
     assert list(rec["m:f"]) == [1]
     assert list(cache["m:f"]) == [2]
@@ -443,8 +445,8 @@ def test_the_summary_is_a_table_with_what_was_missed_and_why():
         "m:empty   x          0                                       1",
         "m:f       b          0",
         "",
-        "m:empty: 'x' is empty because it was not bound at any of the 1 returns that ran: "
-        "a branch that does not bind it was taken",
+        "m:empty: 'x' is empty because it was not bound at the one return that ran: a branch that does not "
+        + "bind it was taken",
         "m:f: 'b' failed once; the first time with KeyError: 'gone'",
         "m:never: no return of it has run while recording was on",
         "m:other: left alone, it does not bind 'x'",

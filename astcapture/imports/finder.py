@@ -36,8 +36,9 @@ class CaptureFinder:
     """Stands first on ``sys.meta_path`` while at least one hook is installed."""
 
     def __init__(self) -> None:
-        #: The targets of each installed hook, by the hook's identity.
-        self.by_hook: dict[int, tuple[tuple[Target, ...], bool]] = {}
+        #: The targets of each installed hook and whether it is strict. The hooks themselves are the
+        #: keys: a hook that the program did not keep must live on, and its id must not be given again.
+        self.by_hook: dict[object, tuple[tuple[Target, ...], bool]] = {}
         #: The modules that a target means and that were found through here, and whether our loader got them.
         self.found: dict[str, bool] = {}
         self._asking = _Asking()
@@ -130,7 +131,7 @@ class _Asking(threading.local):
 
 def _warn_unless_indifferent(spec: ModuleSpec, targets: Sequence[Target]) -> None:
     """Say so where a module that cannot be rewritten was asked for, or may hold marked functions."""
-    loader = spec.loader
+    loader: Any = spec.loader
     named = [target for target in targets if target.qualname is not None or target.module == spec.name]
     compiled = isinstance(loader, ExtensionFileLoader) or loader in (BuiltinImporter, FrozenImporter)
     if not named and (compiled or not spec.has_location or not holds_markers(spec)):

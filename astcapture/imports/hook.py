@@ -6,11 +6,13 @@ import os
 import sys
 import warnings
 from collections.abc import Callable
+from importlib.machinery import ModuleSpec
 from types import TracebackType
 from typing import Any
 
 from astcapture.errors import CaptureError, CaptureWarning
 from astcapture.imports import report
+from astcapture.imports.compile import matching
 from astcapture.imports.finder import CaptureFinder
 from astcapture.imports.notice import notice_unrewritten
 from astcapture.imports.patch import bring_up_to_date, outdated
@@ -45,7 +47,7 @@ class Hook:
         elif _finder not in sys.meta_path:
             # Somebody took it off, or replaced the whole list.
             sys.meta_path.insert(0, _finder)
-        _finder.by_hook[id(self)] = (self.targets, self.strict)
+        _finder.by_hook[self] = (self.targets, self.strict)
         self._installed = True
         switch.installed(+1)
         report.watch(_finder)
@@ -63,13 +65,28 @@ class Hook:
         if not self._installed:
             return
         self._installed = False
-        del _finder.by_hook[id(self)]
+        del _finder.by_hook[self]
         switch.installed(-1)
         if not _finder.by_hook:
             marker.notice = None
             if _finder in sys.meta_path:
                 sys.meta_path.remove(_finder)
         _exchange_live()
+
+    def spec(self, spec: ModuleSpec) -> ModuleSpec:
+        """Make a spec that was made by hand load its module captured, as an import by name would; the same spec.
+
+        For `importlib.util.spec_from_file_location`, which asks no finder:
+        ``spec = hook.spec(spec_from_file_location("mymodel", path))``.
+
+        Raises:
+            CaptureError: no target of this hook means the module of that name.
+        """
+        targets = matching(self.targets, spec.name)
+        if not targets:
+            raise CaptureError(f"no target of {self!r} means {spec.name}: write install([{spec.name!r}])")
+        _finder.take(spec, targets)
+        return spec
 
     def __enter__(self) -> Hook:
         return self

@@ -1,4 +1,4 @@
-"""The marker notices functions that should have been rewritten and were not, such as those of files that bypass the import system."""
+"""The marker notices functions that should have been rewritten and were not: of files that bypass the import system."""
 
 from __future__ import annotations
 

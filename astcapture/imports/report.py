@@ -78,7 +78,7 @@ def _at_exit() -> None:
 
 
 def _make_reachable() -> None:
-    """Put what rewritten code calls into builtins too, for functions that run with other globals than their module's."""
+    """Put what rewritten code calls into builtins too: functions can run with other globals than their module's."""
     for name in CALLED:
         setattr(builtins, PREFIX + name, getattr(recorder, name))
 

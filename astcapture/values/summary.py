@@ -115,7 +115,9 @@ def _notes(
             notes.append(f"{key}: {label!r} failed {_times(failed)}; the first time with {error}")
         if missed and (key, label) not in recorded:
             notes.append(
-                f"{key}: {label!r} is empty because it was not bound at any of the {missed} returns that ran: "
+                f"{key}: {label!r} is empty because it was not bound at "
+                + ("the one return" if missed == 1 else f"any of the {missed} returns")
+                + " that ran: "
                 "a branch that does not bind it was taken"
             )
     for key, labels in declared.items():
