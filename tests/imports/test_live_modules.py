@@ -168,12 +168,11 @@ def test_a_function_that_was_replaced_is_warned_of(live: ModuleType) -> None:
         astcapture.install(["live_module:Model.forward=attn"]).uninstall()
 
 
-def test_an_expression_that_would_change_the_closure_of_a_live_function_is_warned_of(live: ModuleType) -> None:
+def test_an_expression_that_would_change_the_closure_of_a_live_function_is_refused(live: ModuleType) -> None:
     made = live.outer(1)
-    with pytest.warns(astcapture.CaptureWarning, match=r"inner: what is captured there changes its closure"):
-        hook = astcapture.install({"live_module:outer.<locals>.inner": ["both:=(z, inner)"]})
+    with pytest.raises(astcapture.CaptureError, match=r"would change the function's closure"):
+        astcapture.install({"live_module:outer.<locals>.inner": ["both:=(z, inner)"]})
     assert made() == 10
-    hook.uninstall()
 
 
 def test_refusing_imported_modules_names_them_and_installs_nothing(live: ModuleType) -> None:
