@@ -9,9 +9,11 @@ Python (torch's) can follow `record` down to the append.
 
 from __future__ import annotations
 
+import builtins
 import sys
 import threading
 from _thread import get_ident
+from types import FunctionType
 from typing import Any
 
 from astcapture.record.snapshot import BY_REFERENCE, snapshot
@@ -77,6 +79,63 @@ def failed(site: Site) -> None:
         raise  # KeyboardInterrupt and the like go on their way
     if _on:
         _append((site, Failed(error), get_ident()))
+
+
+#: What rewritten code calls for the names around it, whatever the module has made of these two words.
+locals = builtins.locals  # noqa: A001
+globals = builtins.globals  # noqa: A001
+
+# Up to Python 3.12 a frame has one dict of its locals, which would keep them alive once it is asked for.
+_DICT_OF_FRAME = sys.version_info < (3, 13)
+
+
+def look(result: Any, site: Site, name: str, names: dict[str, Any]) -> Any:
+    """Record a local that may be unbound, out of the caller's ``locals()``, and hand `result` back."""
+    if name in names:
+        record(None, site, names[name])
+    elif _on:
+        _append((site, MISSED, get_ident()))
+    if _DICT_OF_FRAME:
+        names.clear()
+    return result
+
+
+# The functions that expressions were compiled to, by their text and the module they belong to.
+_functions: dict[tuple[str, str], FunctionType] = {}
+
+
+def evaluate(result: Any, site: Site, source: str, names: dict[str, Any], module: dict[str, Any]) -> Any:
+    """Record the value of an expression, and hand `result` back.
+
+    Args:
+        result: what the user's function returns.
+        site: the site.
+        source: a lambda whose parameters are the locals that the expression reads.
+        names: those locals, as far as they are bound.
+        module: the globals of the user's function.
+    """
+    if _on:
+        try:
+            function = _functions.get((site[0], source))
+            if function is None or function.__globals__ is not module:
+                function = eval(compile(source, "<capture>", "eval", dont_inherit=True), module)
+                _functions[site[0], source] = function
+            code = function.__code__
+            parameters = code.co_varnames[: code.co_argcount]
+            value = function(*[_bound(names, name) for name in parameters])
+        except Exception as error:
+            _append((site, Failed(error), get_ident()))
+        else:
+            record(None, site, value)
+    if _DICT_OF_FRAME:
+        names.clear()
+    return result
+
+
+def _bound(names: dict[str, Any], name: str) -> Any:
+    if name not in names:
+        raise UnboundLocalError(f"local variable {name!r} is not bound")
+    return names[name]
 
 
 class _Held(threading.local):

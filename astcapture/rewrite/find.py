@@ -6,7 +6,7 @@ One walk over the statements in source order. Expressions are not entered: no ``
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 FunctionNode = ast.FunctionDef | ast.AsyncFunctionDef
@@ -25,6 +25,8 @@ class Function:
     node: FunctionNode
     enclosing: tuple[FunctionNode, ...]
     markers: list[ast.Call] = field(default_factory=list)
+    #: The class whose name mangles ``__private`` names here.
+    private: str | None = None
 
     @property
     def is_overload(self) -> bool:
@@ -39,7 +41,19 @@ class _Scope:
     prefix: str
     node: ast.AST
     parent: _Scope | None
-    imports: dict[str, str] = field(default_factory=dict)
+    #: What names stand for here: the path that they were imported from, None for anything that is not ours.
+    imports: dict[str, str | None] = field(default_factory=dict)
+    globals: frozenset[str] = frozenset()
+
+    def prefix_of(self, name: str) -> str:
+        """What stands before `name` in the qualname of a def here; nothing where it is declared global."""
+        return "" if name in self.globals else self.prefix
+
+    @property
+    def private(self) -> str | None:
+        if isinstance(self.node, ast.ClassDef):
+            return self.node.name
+        return self.parent.private if self.parent else None
 
     def functions(self) -> tuple[FunctionNode, ...]:
         outer = self.parent.functions() if self.parent else ()
@@ -64,13 +78,16 @@ def find_functions(tree: ast.Module) -> list[Function]:
         node, scope = stack.pop()
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
             markers = [call for call in node.decorator_list if isinstance(call, ast.Call) and _is_marker(call, scope)]
-            found.append(Function(scope.prefix + node.name, node, scope.functions(), markers))
+            qualname = scope.prefix_of(node.name) + node.name
+            found.append(Function(qualname, node, scope.functions(), markers, scope.private))
             _bind(node, scope)
-            inner = _Scope(f"{scope.prefix}{node.name}.<locals>.", node, scope)
+            shadows: dict[str, str | None] = dict.fromkeys(parameters_of(node.args))
+            inner = _Scope(f"{qualname}.<locals>.", node, scope, shadows, _declared_global(node.body))
             stack.extend((child, inner) for child in reversed(node.body))
         elif isinstance(node, ast.ClassDef):
             _bind(node, scope)
-            inner = _Scope(f"{scope.prefix}{node.name}.", node, scope)
+            qualname = scope.prefix_of(node.name) + node.name
+            inner = _Scope(f"{qualname}.", node, scope, {}, _declared_global(node.body))
             stack.extend((child, inner) for child in reversed(node.body))
         else:
             _bind(node, scope)
@@ -81,7 +98,11 @@ def find_functions(tree: ast.Module) -> list[Function]:
 
 def own_statements(function: FunctionNode) -> Iterator[ast.AST]:
     """The statements of a function in source order, without those of the functions and classes nested in it."""
-    stack: list[ast.AST] = list(reversed(function.body))
+    return _own_statements(function.body)
+
+
+def _own_statements(body: Sequence[ast.stmt]) -> Iterator[ast.AST]:
+    stack: list[ast.AST] = list(reversed(body))
     while stack:
         node = stack.pop()
         yield node
@@ -102,47 +123,69 @@ def own_blocks(function: FunctionNode) -> Iterator[list[ast.stmt]]:
 
 
 def _is_marker(call: ast.Call, scope: _Scope) -> bool:
-    path = _dotted(call.func)
-    if path is None:
-        return False
-    head, dot, tail = path.partition(".")
-    origin = scope.lookup(head)
-    return origin is not None and origin + dot + tail in MARKER_PATHS
+    return _origin(call.func, scope) in MARKER_PATHS
 
 
 def _bind(node: ast.AST, scope: _Scope) -> None:
-    """Follow what a statement does to the names that stand for astcapture.
+    """Follow what a statement does to the names that may stand for astcapture.
 
     A later statement at the top of the scope rebinds for good; one inside an ``if`` or a ``try``
     may not run, so there an import of ours adds and nothing takes away: ``try: from astcapture
     import capture / except ImportError: def capture…`` is a marker.
     """
     imports = scope.imports
-    top = node in getattr(scope.node, "body", ()) if imports else True
+    bound: dict[str, str | None] = {}
     if isinstance(node, ast.Import):
         for alias in node.names:
             name = alias.asname or alias.name.partition(".")[0]
-            path = alias.name if alias.asname else name
-            if path.partition(".")[0] == "astcapture":
-                imports[name] = path
-            elif top:
-                imports.pop(name, None)
+            imported = alias.name if alias.asname else name
+            bound[name] = imported if imported.partition(".")[0] == "astcapture" else None
     elif isinstance(node, ast.ImportFrom):
         ours = node.level == 0 and (node.module or "").partition(".")[0] == "astcapture"
         for alias in node.names:
-            if ours:
-                name = "capture" if alias.name == "*" else alias.asname or alias.name
-                imports[name] = f"{node.module}.{'capture' if alias.name == '*' else alias.name}"
-            elif top:
-                imports.pop(alias.asname or alias.name, None)
-    elif imports and top:
-        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
-            imports.pop(node.name, None)
-        elif isinstance(node, (ast.Assign, ast.AnnAssign)):
-            for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
-                for name_node in ast.walk(target):
-                    if isinstance(name_node, ast.Name):
-                        imports.pop(name_node.id, None)
+            if alias.name != "*":
+                bound[alias.asname or alias.name] = f"{node.module}.{alias.name}" if ours else None
+            elif ours:
+                bound["capture"] = f"{node.module}.capture"
+    elif isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+        bound[node.name] = None
+    elif isinstance(node, (ast.Assign, ast.AnnAssign)):
+        if isinstance(node, ast.Assign):
+            # A second name for the marker, or for the package: `mark = astcapture.capture`.
+            path_of_value = _origin(node.value, scope)
+            targets = node.targets
+        else:
+            path_of_value = _origin(node.value, scope) if node.value is not None else None
+            targets = [node.target] if node.value is not None else []
+        for target in targets:
+            for child in ast.walk(target):
+                if isinstance(child, ast.Name) and isinstance(child.ctx, ast.Store):
+                    bound[child.id] = path_of_value if child is target else None
+    for name, path in bound.items():
+        if path is not None:
+            imports[name] = path
+        elif scope.lookup(name) is not None and node in getattr(scope.node, "body", ()):
+            imports[name] = None
+
+
+def _origin(node: ast.expr, scope: _Scope) -> str | None:
+    """The dotted path that an expression such as ``ac.capture`` means, if an import of ours is at its head."""
+    path = _dotted(node)
+    if path is None:
+        return None
+    head, dot, tail = path.partition(".")
+    origin = scope.lookup(head)
+    return None if origin is None else origin + dot + tail
+
+
+def _declared_global(body: Sequence[ast.stmt]) -> frozenset[str]:
+    return frozenset(name for node in _own_statements(body) if isinstance(node, ast.Global) for name in node.names)
+
+
+def parameters_of(args: ast.arguments) -> list[str]:
+    """The names of a function's parameters."""
+    listed = [*args.posonlyargs, *args.args, *args.kwonlyargs, args.vararg, args.kwarg]
+    return [arg.arg for arg in listed if arg is not None]
 
 
 def _dotted(node: ast.expr) -> str | None:

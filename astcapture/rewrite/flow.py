@@ -152,9 +152,7 @@ def _bindings(node: ast.stmt) -> list[ast.AST]:
 def _deleted(node: ast.stmt) -> frozenset[str]:
     if not isinstance(node, ast.Delete):
         return frozenset()
-    return frozenset(
-        child.id for target in node.targets for child in ast.walk(target) if isinstance(child, ast.Name)
-    )
+    return frozenset(child.id for target in node.targets for child in ast.walk(target) if isinstance(child, ast.Name))
 
 
 def unbound_in(nodes: Iterable[ast.AST]) -> frozenset[str]:

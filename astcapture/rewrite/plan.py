@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import ast
 import difflib
+import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from astcapture.errors import CaptureError
 from astcapture.rewrite.find import Function, find_functions
-from astcapture.rewrite.scope import Scope, function_scope
+from astcapture.rewrite.scope import Scope, function_scope, names_read
 from astcapture.targets.capture import Capture, check_capture
 from astcapture.targets.marker import POINTS
 from astcapture.targets.target import Target
@@ -186,24 +187,39 @@ def _plan_qualname(plan: Plan, listed: list[tuple[Function, _Request]]) -> None:
 def _resolve(capture: Capture, scope: Scope) -> list[Capture]:
     if capture.every_local:
         return [Capture(name, name, capture.at) for name in scope.locals]
+    if capture.is_name:
+        # As the parser does: µ is written as either of two characters, and names one variable.
+        return [Capture(capture.label, unicodedata.normalize("NFKC", capture.expression), capture.at)]
     return [capture]
 
 
-def _unreadable(
-    capture: Capture, function: Function, scope: Scope, filename: str, lineno: int
-) -> CaptureError | None:
-    """Why a plain name cannot be read in a function; None where it can, and for expressions, which may name anything."""
-    name = capture.expression
-    if not capture.is_name or name in scope.bound or name in scope.nonlocals or name in scope.free:
-        return None
+def _unreadable(capture: Capture, function: Function, scope: Scope, filename: str, lineno: int) -> CaptureError | None:
+    """Why a capture cannot be taken in a function; None where it can. Expressions may read globals and builtins too."""
     what = f"{function.qualname} (line {function.node.lineno})"
-    if name in scope.globals:
+    if not capture.is_name:
+        outside = sorted(names_read(ast.parse(capture.expression, mode="eval").body) & scope.out_of_reach)
+        if not outside:
+            return None
+        return _error(filename, lineno, f"{capture.expression!r} reads {_not_used(outside[0], what)}")
+    name = capture.expression
+    if name in scope.readable:
+        return None
+    if name in scope.out_of_reach:
+        reason = _not_used(name, what)
+    elif name in scope.globals:
         reason = f"{name!r} is a global in {what}, not a local: read it from the module instead"
     elif name in scope.in_comprehensions:
         reason = f"{name!r} is bound only inside a comprehension in {what}: capture what the comprehension makes"
     else:
         reason = f"{name!r} is never bound in {what}" + did_you_mean(name, scope.readable)
     return _error(filename, lineno, reason)
+
+
+def _not_used(name: str, what: str) -> str:
+    return (
+        f"{name!r}, a local of an enclosing function that {what} does not use: capturing it would change "
+        "the function's closure, so capture it in the enclosing function"
+    )
 
 
 def _require_match(target: Target, functions: Sequence[Function], module: str, filename: str) -> None:

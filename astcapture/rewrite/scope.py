@@ -6,10 +6,11 @@ import ast
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from astcapture.rewrite.find import Function, FunctionNode
+from astcapture.rewrite.find import Function, FunctionNode, parameters_of
 
 _SCOPES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)
 _COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
+ScopeNode = FunctionNode | ast.ClassDef | ast.Lambda | ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp
 
 
 @dataclass
@@ -24,6 +25,8 @@ class Scope:
     in_comprehensions: frozenset[str] = frozenset()
     #: Locals that a nested function declares ``nonlocal``: they can be bound and unbound by a call.
     shared: frozenset[str] = frozenset()
+    #: Locals of enclosing functions that this one does not use: reading one would change its closure.
+    out_of_reach: frozenset[str] = frozenset()
 
     @property
     def locals(self) -> tuple[str, ...]:
@@ -42,61 +45,79 @@ class _Names:
     nonlocals: set[str] = field(default_factory=set)
     loaded: set[str] = field(default_factory=set)
     in_comprehensions: set[str] = field(default_factory=set)
-    nested: list[FunctionNode | ast.ClassDef | ast.Lambda] = field(default_factory=list)
+    #: What the scopes nested in this one read, and what they rebind, of names that they do not bind.
+    used: set[str] = field(default_factory=set)
+    rebound: set[str] = field(default_factory=set)
+    #: What a comprehension binds by a walrus, which is in the scope around it.
+    walrus: dict[str, int] | None = None
 
     def bind(self, name: str | None, line: int) -> None:
         if name is not None:
             self.bound.setdefault(name, line)
 
+    @property
+    def own(self) -> set[str]:
+        return set(self.bound) - self.globals - self.nonlocals
+
 
 def function_scope(function: Function) -> Scope:
     """The scope of a function, closure variables included."""
     names = _collect(function.node)
-    parameters = tuple(_parameters(function.node.args))
-    own = set(names.bound) - names.globals - names.nonlocals
-    used, declared = _nested_uses(names)
-    free: set[str] = set()
+    visible: set[str] = set()
     for outer in function.enclosing:
         scope = _collect(outer)
-        visible = set(scope.bound) - scope.globals
-        free |= (names.loaded | used) & visible - own - names.globals
+        visible = (visible | scope.own) - scope.globals
+    visible -= names.own | names.globals
+    free = visible & (names.loaded | names.used)
     return Scope(
-        parameters,
-        {name: line for name, line in names.bound.items() if name in own},
+        tuple(parameters_of(function.node.args)),
+        {name: line for name, line in names.bound.items() if name in names.own},
         frozenset(names.globals),
         frozenset(names.nonlocals),
         frozenset(free - names.nonlocals),
-        frozenset(names.in_comprehensions - own),
-        frozenset(declared & own),
+        frozenset(names.in_comprehensions - names.own),
+        frozenset(names.rebound & names.own),
+        frozenset(visible - free - names.nonlocals),
     )
 
 
-def _collect(function: FunctionNode) -> _Names:
+def names_read(expression: ast.expr) -> set[str]:
+    """The names that an expression reads in the scope that it stands in, those of its comprehensions excepted."""
     names = _Names()
-    for parameter in _parameters(function.args):
-        names.bind(parameter, function.lineno)
-    _walk(function.body, names)
+    _walk([expression], names)
+    return names.loaded | names.used
+
+
+def _collect(node: ScopeNode) -> _Names:
+    """The names of one scope. What it evaluates outside of itself belongs to the scope around it."""
+    names = _Names(walrus={} if isinstance(node, _COMPREHENSIONS) else None)
+    if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)):
+        for parameter in parameters_of(node.args):
+            names.bind(parameter, node.lineno)
+    if isinstance(node, _COMPREHENSIONS):
+        first, *others = node.generators
+        parts: list[ast.AST] = [node.key, node.value] if isinstance(node, ast.DictComp) else [node.elt]
+        _walk([first.target, *first.ifs, *others, *parts], names)
+    else:
+        _walk([node.body] if isinstance(node, ast.Lambda) else node.body, names)
     return names
 
 
 def _walk(nodes: Iterable[ast.AST], names: _Names) -> None:
     """Visit the nodes of one scope in source order; what a nested scope evaluates outside (defaults,
     decorators, bases, the first iterable of a comprehension) belongs to this one."""
-    stack: list[tuple[ast.AST, bool]] = [(node, False) for node in reversed(list(nodes))]
+    stack: list[ast.AST] = list(reversed(list(nodes)))
     while stack:
-        node, comprehension = stack.pop()
+        node = stack.pop()
         if isinstance(node, ast.Name):
             if isinstance(node.ctx, ast.Load):
                 names.loaded.add(node.id)
-            elif comprehension:
-                names.in_comprehensions.add(node.id)
             else:
                 names.bind(node.id, node.lineno)
             continue
         if isinstance(node, ast.NamedExpr):
-            # A walrus binds in the function even inside a comprehension.
-            names.bind(node.target.id, node.lineno)
-            stack.append((node.value, comprehension))
+            _bind_walrus(node.target.id, node.lineno, names)
+            stack.append(node.value)
             continue
         if isinstance(node, ast.Global):
             names.globals.update(node.names)
@@ -111,42 +132,47 @@ def _walk(nodes: Iterable[ast.AST], names: _Names) -> None:
             names.bind(node.name, node.lineno)
         elif isinstance(node, ast.MatchMapping):
             names.bind(node.rest, node.lineno)
-        elif isinstance(node, _SCOPES):
-            names.nested.append(node)
-            if not isinstance(node, ast.Lambda):
+        elif isinstance(node, (*_SCOPES, *_COMPREHENSIONS)):
+            if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
                 names.bind(node.name, node.lineno)
-            stack.extend((child, comprehension) for child in reversed(_evaluated_outside(node)))
+            _nest(node, names)
+            stack.extend(reversed(_evaluated_outside(node)))
             continue
-        elif isinstance(node, _COMPREHENSIONS):
-            comprehension = True
-        stack.extend((child, comprehension) for child in reversed(list(ast.iter_child_nodes(node))))
+        stack.extend(reversed(list(ast.iter_child_nodes(node))))
 
 
-def _evaluated_outside(node: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Lambda) -> list[ast.AST]:
+def _bind_walrus(name: str, line: int, names: _Names) -> None:
+    if names.walrus is None:
+        names.bind(name, line)
+    else:
+        names.walrus.setdefault(name, line)
+
+
+def _nest(node: ScopeNode, names: _Names) -> None:
+    """Take in what a nested scope has to do with the names of this one."""
+    inner = _collect(node)
+    if isinstance(node, _COMPREHENSIONS):
+        names.in_comprehensions |= inner.own | inner.in_comprehensions
+        for name, line in (inner.walrus or {}).items():
+            _bind_walrus(name, line, names)
+    if isinstance(node, ast.ClassDef):
+        # What a class binds is not seen from the functions in it.
+        names.used |= (inner.loaded - inner.own - inner.globals) | inner.used | inner.nonlocals
+        names.rebound |= inner.nonlocals | inner.rebound
+    else:
+        names.used |= (inner.loaded | inner.used | inner.nonlocals) - inner.own - inner.globals
+        names.rebound |= (inner.nonlocals | inner.rebound) - inner.own
+
+
+def _evaluated_outside(node: ScopeNode) -> list[ast.AST]:
+    if isinstance(node, _COMPREHENSIONS):
+        return [node.generators[0].iter]
     if isinstance(node, ast.ClassDef):
         return [*node.decorator_list, *node.bases, *(keyword.value for keyword in node.keywords)]
     outside: list[ast.AST] = [*node.args.defaults, *(default for default in node.args.kw_defaults if default)]
     if not isinstance(node, ast.Lambda):
         outside += node.decorator_list
+        listed = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs, node.args.vararg, node.args.kwarg]
+        outside += [arg.annotation for arg in listed if arg is not None and arg.annotation is not None]
+        outside += [node.returns] if node.returns is not None else []
     return outside
-
-
-def _nested_uses(names: _Names) -> tuple[set[str], set[str]]:
-    """The names that nested scopes read, and those that they declare ``nonlocal``; an over-approximation."""
-    used: set[str] = set()
-    declared: set[str] = set()
-    for nested in names.nested:
-        for node in ast.walk(nested):
-            if isinstance(node, ast.Name):
-                used.add(node.id)
-            elif isinstance(node, ast.Nonlocal):
-                declared.update(node.names)
-                used.update(node.names)
-    return used, declared
-
-
-def _parameters(args: ast.arguments) -> list[str]:
-    listed = [*args.posonlyargs, *args.args, *args.kwonlyargs]
-    names = [arg.arg for arg in listed]
-    names += [arg.arg for arg in (args.vararg, args.kwarg) if arg is not None]
-    return names

@@ -5,12 +5,24 @@ coverage and debuggers see the lines that were written. What is inserted:
 
 - ``return E`` becomes ``return _@record(E, site, name)`` where the name is surely bound: `E` is
   evaluated first, then the name is read, and `record` hands `E`'s value back.
-- where the name may be unbound, or an expression may fail, reading it is a statement of its own in
-  a ``try``. It has to stand after `E`, so `E`'s value waits on a stack of the recorder's, not in a
-  local: ``_@hold(E)``, the ``try``, ``return _@release()``. No name of ours is ever in ``locals()``.
+- where the name may be unbound it is looked up, ``return _@look(E, site, 'name', _@locals())``, so
+  that a miss raises nothing: neither an exception nor a line is seen by a debugger.
+- an expression may fail, so it is a statement of its own in a ``try``. It has to stand after `E`, so
+  `E`'s value waits on a stack of the recorder's, not in a local: ``_@hold(E)``, the ``try``, ``return
+  _@release()``. No name of ours is ever in ``locals()``. One that holds a comprehension or a lambda
+  would put a code object into the function and cells among its locals; it is handed to the recorder
+  as text, ``_@evaluate(E, site, 'lambda q: …', names, _@globals())``.
 - a bare ``return``, or one of a value that takes no evaluation, has the statements before it.
-- at the end of the body, the same statements without a line of their own: they take the line that
-  the implicit ``return None`` has, which depends on the path.
+- at the end of the body stand the same statements without a line of their own. The compiler copies a
+  last block without a line to each path that leads to it, and gives each copy the line where its path
+  ends; it does so for one block alone, so here every expression is handed over as text.
+
+Where lines and events are not those of a plain run: a capture's expression that fails is an exception
+in the function for a debugger, and visits the line of its ``return`` again. And up to Python 3.12 a
+frame has one dict of locals, which a function that asks for it (``locals()``, ``vars``, ``eval``,
+``exec``, its frame) would see change; there a name that may be unbound is read in a ``try`` too. At
+the end of such a function's body, where several paths meet, a trace function is told no line or that
+of another path. Results, exceptions and tracebacks are the plain ones there as everywhere.
 
 Names such as ``_@record`` are legal in a tree and impossible in source, so they cannot collide, and
 they are not mangled in a class.
@@ -20,17 +32,24 @@ from __future__ import annotations
 
 import ast
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import Any, cast
 
-from astcapture.rewrite.find import own_blocks
+from astcapture.rewrite.find import FunctionNode, own_blocks
 from astcapture.rewrite.flow import bound_at_exits
 from astcapture.rewrite.plan import FunctionPlan, Plan
+from astcapture.rewrite.scope import names_read
 from astcapture.targets.capture import Capture
 
 #: The module whose functions rewritten code calls, and the prefix under which it imports them.
 RECORDER = "astcapture.record.recorder"
 PREFIX = "_@"
-CALLED = ("record", "missed", "failed", "hold", "release")
+CALLED = ("record", "look", "evaluate", "missed", "failed", "hold", "release", "locals", "globals")
+
+# Up to Python 3.12 ``locals()`` is the frame's one dict, brought up to date with each call.
+_LOCALS_ARE_A_COPY = sys.version_info >= (3, 13)
+_EXPOSING = frozenset({"locals", "vars", "eval", "exec", "f_locals", "_getframe", "currentframe", "stack", "f_back"})
+_NESTED_SCOPES = (ast.Lambda, ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
 
 
 def rewrite(tree: ast.Module, plan: Plan) -> ast.Module:
@@ -56,6 +75,7 @@ def rewrite_function(planned: FunctionPlan, module: str) -> None:
     """Insert the captures of one function at each of its exits."""
     function = planned.function.node
     exits = bound_at_exits(function, planned.scope)
+    quiet = _LOCALS_ARE_A_COPY or not _shows_its_locals(function)
     returns = [
         (block, index, node)
         for block in own_blocks(function)
@@ -65,16 +85,28 @@ def rewrite_function(planned: FunctionPlan, module: str) -> None:
     # From the back, so that the indices in front stay true.
     for block, index, node in reversed(returns):
         bound = exits.at_return.get(node, frozenset())
-        block[index : index + 1] = _Exit(planned, module, bound, node).statements()
+        block[index : index + 1] = _Exit(planned, module, bound, node, quiet).statements()
     if exits.at_end is not None:
-        function.body += _Exit(planned, module, exits.at_end, None).recording()
+        function.body += _Exit(planned, module, exits.at_end, None, quiet).recording()
+
+
+def _shows_its_locals(function: FunctionNode) -> bool:
+    """Whether a function may hold on to the dict of its locals, and so notice that we ask for it."""
+    return any(
+        (isinstance(node, ast.Name) and node.id in _EXPOSING)
+        or (isinstance(node, ast.Attribute) and node.attr in _EXPOSING)
+        for node in ast.walk(function)
+    )
 
 
 class _Exit:
     """What stands at one exit of a function: at a ``return``, or at the end of the body (`node` is None)."""
 
-    def __init__(self, planned: FunctionPlan, module: str, bound: frozenset[str], node: ast.Return | None) -> None:
+    def __init__(
+        self, planned: FunctionPlan, module: str, bound: frozenset[str], node: ast.Return | None, quiet: bool
+    ) -> None:
         self.planned = planned
+        self.quiet = quiet
         self.module = module
         self.bound = bound
         self.node = node
@@ -85,10 +117,11 @@ class _Exit:
         value = node.value
         if value is None or (self.is_inert(value) and value.lineno == node.lineno == value.end_lineno):
             return [*self.recording(), node]
-        if all(self.is_sure(capture) for capture in self.planned.captures):
-            for capture in self.planned.captures:
-                value = self.call("record", [value, self.site(capture), self.read(capture)], before=value)
-            node.value = value
+        taken: ast.expr | None = value
+        for capture in self.planned.captures:
+            taken = None if taken is None else self.taken(capture, taken, before=value)
+        if taken is not None:
+            node.value = taken
             return [node]
         held = self.statement(ast.Expr(self.call("hold", [value], before=value)))
         node.value = self.call("release", [])
@@ -99,19 +132,46 @@ class _Exit:
         return [self.record(capture) for capture in self.planned.captures]
 
     def record(self, capture: Capture) -> ast.stmt:
-        taken = self.statement(
-            ast.Expr(self.call("record", [self.constant(None), self.site(capture), self.read(capture)]))
-        )
-        if self.is_sure(capture):
-            return taken
+        taken = self.taken(capture, self.constant(None))
+        if taken is not None:
+            return self.statement(ast.Expr(taken))
+        value = self.call("record", [self.constant(None), self.site(capture), self.read(capture)])
+        recorded = self.statement(ast.Expr(value))
         if not capture.is_name:
-            return self.try_([taken], "failed", capture)
+            return self.try_([recorded], "failed", capture)
         # Only the reading stands in the try, so that nothing else is taken for an unbound name.
-        return self.try_([self.statement(ast.Expr(self.read(capture)))], "missed", capture, [taken])
+        return self.try_([self.statement(ast.Expr(self.read(capture)))], "missed", capture, [recorded])
 
-    def try_(
-        self, body: list[ast.stmt], instead: str, capture: Capture, orelse: Iterable[ast.stmt] = ()
-    ) -> ast.stmt:
+    def taken(self, capture: Capture, result: ast.expr, before: ast.expr | None = None) -> ast.expr | None:
+        """A call that gives `result` and records the capture after it is evaluated; None where that takes a ``try``."""
+        start = [result, self.site(capture)]
+        if self.is_sure(capture):
+            return self.call("record", [*start, self.read(capture)], before)
+        if capture.is_name:
+            if not self.quiet:
+                return None
+            name = mangled(capture.expression, self.planned.function.private)
+            return self.call("look", [*start, self.constant(name), self.call("locals", [])], before)
+        expression = ast.parse(capture.expression, mode="eval").body
+        if self.node is not None and not any(isinstance(node, _NESTED_SCOPES) for node in ast.walk(expression)):
+            return None
+        read = names_read(expression)
+        wanted = [name for name in self.planned.scope.readable if name in read]
+        names = self.names(wanted)
+        if names is None:
+            return None
+        source = self.constant(_function_text(wanted, expression, self.planned.function.private))
+        return self.call("evaluate", [*start, source, names, self.call("globals", [])], before)
+
+    def names(self, wanted: Sequence[str]) -> ast.expr | None:
+        """A dict that holds those of the wanted locals that are bound; None where that takes a ``try``."""
+        private = self.planned.function.private
+        if self.bound.issuperset(wanted):
+            keys: list[ast.expr | None] = [self.constant(mangled(name, private)) for name in wanted]
+            return self.expression(ast.Dict(keys, [self.expression(ast.Name(name, ast.Load())) for name in wanted]))
+        return self.call("locals", []) if self.quiet else None
+
+    def try_(self, body: list[ast.stmt], instead: str, capture: Capture, orelse: Iterable[ast.stmt] = ()) -> ast.stmt:
         handler = ast.ExceptHandler(
             type=None, name=None, body=[self.statement(ast.Expr(self.call(instead, [self.site(capture)])))]
         )
@@ -122,7 +182,7 @@ class _Exit:
         return capture.is_name and capture.expression in self.bound
 
     def is_inert(self, value: ast.expr) -> bool:
-        """Whether evaluating `value` cannot run code or fail, so that what stands before it might as well stand after."""
+        """Whether evaluating `value` can neither run code nor fail, so that what stands before it may stand after."""
         if isinstance(value, ast.Constant):
             return True
         if isinstance(value, ast.Name):
@@ -150,7 +210,7 @@ class _Exit:
             function.col_offset = function.end_col_offset = before.col_offset
         return self.expression(ast.Call(function, arguments, []))
 
-    def constant(self, value: object) -> ast.expr:
+    def constant(self, value: Any) -> ast.expr:
         return self.expression(ast.Constant(value))
 
     def expression(self, node: ast.expr) -> ast.expr:
@@ -167,11 +227,13 @@ class _Exit:
         if self.node is None:
             _without_line(node)
         else:
-            ast.copy_location(node, self.node)
+            # One point on one line: the compiler goes by the end of some nodes.
+            node.lineno = node.end_lineno = self.node.lineno
+            node.col_offset = node.end_col_offset = self.node.col_offset
 
 
 def first_line(node: ast.expr) -> int:
-    """The line of the first instruction that evaluating `node` runs, which is not always where it is written to start."""
+    """The line of the first instruction that evaluating `node` runs, which may not be where it is written to start."""
     while True:
         inner = _evaluated_first(node)
         if inner is None:
@@ -206,6 +268,28 @@ def _evaluated_first(node: ast.expr) -> ast.expr | None:
     return None
 
 
+def mangled(name: str, private: str | None) -> str:
+    """A name as Python keeps it in a class: ``__x`` is ``_Class__x`` there.
+
+    >>> mangled("__x", "_Class"), mangled("__x__", "Class"), mangled("__x", None)
+    ('_Class__x', '__x__', '__x')
+    """
+    if private is None or not name.startswith("__") or name.endswith("__") or not private.strip("_"):
+        return name
+    return f"_{private.lstrip('_')}{name}"
+
+
+def _function_text(parameters: Sequence[str], expression: ast.expr, private: str | None) -> str:
+    """A lambda that computes an expression from the locals it reads."""
+    for node in ast.walk(expression):
+        for attribute in ("id", "attr", "arg"):
+            name = getattr(node, attribute, None)
+            if isinstance(name, str):
+                setattr(node, attribute, mangled(name, private))
+    listed = ", ".join(mangled(name, private) for name in parameters)
+    return f"lambda {listed}: {ast.unparse(expression)}" if listed else f"lambda: {ast.unparse(expression)}"
+
+
 def _without_line(node: ast.expr | ast.stmt | ast.ExceptHandler) -> None:
     node.lineno = node.end_lineno = node.col_offset = node.end_col_offset = -1
 
@@ -222,7 +306,11 @@ def _insert_imports(tree: ast.Module, plan: Plan) -> None:
     inserted: list[ast.stmt] = [
         ast.ImportFrom(RECORDER, names, 0),
         ast.Expr(
-            ast.Call(ast.Name(PREFIX + "declare", ast.Load()), [ast.Constant(part) for part in plan.declaration()], [])
+            ast.Call(
+                ast.Name(PREFIX + "declare", ast.Load()),
+                [ast.Constant(cast(Any, part)) for part in plan.declaration()],
+                [],
+            )
         ),
     ]
     for statement in inserted:
