@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from hashlib import blake2b
 from importlib.machinery import SourceFileLoader
-from types import CodeType
+from types import CodeType, ModuleType
 from typing import Any
 
 from astcapture.errors import CaptureWarning
@@ -192,7 +192,7 @@ def compose(loader: SourceFileLoader, targets: Sequence[Target], *, strict: bool
     Raises:
         TypeError: its class cannot be exchanged.
     """
-    loader.__class__ = _composed_class(type(loader))  # type: ignore[assignment]
+    loader.__class__ = _composed_class(type(loader))
     loader.capture_module = loader.name  # type: ignore[attr-defined]
     loader.capture_targets = tuple(targets)  # type: ignore[attr-defined]
     loader.capture_strict = strict  # type: ignore[attr-defined]

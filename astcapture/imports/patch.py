@@ -18,7 +18,7 @@ from types import CodeType, FunctionType, ModuleType
 from weakref import WeakKeyDictionary
 
 from astcapture.imports.compile import compile_tree, matching
-from astcapture.imports.loader import Capturing
+from astcapture.imports.loader import Capturing, is_asleep, loader_of
 from astcapture.record import recorder
 from astcapture.rewrite.find import find_functions
 from astcapture.rewrite.plan import Plan, plan_module
@@ -136,7 +136,7 @@ def _swap(path: str, pairs: dict[CodeType, CodeType], done: Exchange, plan: Plan
 
 def targets_of(module: ModuleType) -> tuple[Target, ...]:
     """The targets that the functions of a module are rewritten for at present."""
-    loader = _loader(module)
+    loader = loader_of(module)
     exchanged = _exchanged.get(module)
     if exchanged is not None and exchanged[0] is loader:
         return exchanged[1]
@@ -149,7 +149,7 @@ def outdated(targets: Sequence[Target]) -> list[tuple[str, ModuleType, tuple[Tar
     """The imported modules that do not run as `targets` ask: name, module, what they run as, and what they should."""
     found = []
     for name, module in list(sys.modules.items()):
-        if not isinstance(module, ModuleType) or name.partition(".")[0] == "astcapture":
+        if not isinstance(module, ModuleType) or is_asleep(module) or name.partition(".")[0] == "astcapture":
             continue
         before, after = targets_of(module), matching(targets, name)
         if before != after and (before or _holds_functions(module, after)):
@@ -162,21 +162,19 @@ def bring_up_to_date(targets: Sequence[Target]) -> list[Exchange]:
     exchanges = []
     for name, module, before, after in outdated(targets):
         exchanges.append(exchange(module, name, before, after))
-        _exchanged[module] = (_loader(module), after)
+        _exchanged[module] = (loader_of(module), after)
     return exchanges
-
-
-def _loader(module: ModuleType) -> object:
-    return getattr(getattr(module, "__spec__", None), "loader", None)
 
 
 def _holds_functions(module: ModuleType, targets: Sequence[Target]) -> bool:
     """Whether a target names functions of an imported module, or its source marks some."""
-    if any(target.qualname is not None for target in targets):
+    if any(target.qualname is not None and target.exact_module for target in targets):
         return True
     path = _source_path(module)
     if path is None:
         return False
+    if any(target.qualname is not None for target in targets):
+        return True
     try:
         with open(path, "rb") as file:
             source = file.read()
