@@ -267,3 +267,9 @@ def test_a_name_that_the_script_never_binds_is_told_in_one_line(script, tmp_path
     assert result.stderr.splitlines()[0].endswith("'yy' is never bound in f (line 1): did you mean y?")
     assert "Traceback" not in result.stderr
     assert not result.stdout
+
+
+def test_where_the_script_is_not_there_nothing_is_summed_up(tmp_path):
+    result = launch(tmp_path, "-c", "model", "nowhere.py")
+    assert result.returncode == 2
+    assert len(result.stderr.splitlines()) == 1

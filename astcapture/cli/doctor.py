@@ -116,11 +116,12 @@ def _start_up_files() -> list[Path]:
 
 def _listed(path: Path) -> str:
     """Whether an uninstall will remove the file."""
-    try:
-        files = importlib.metadata.files("astcapture") or []
-    except importlib.metadata.PackageNotFoundError:
+    # Several, where Python is started in a checkout: what a build left there says nothing of installed files.
+    found = list(importlib.metadata.distributions(name="astcapture"))
+    if not found:
         return "left behind by a package that is gone"
-    listed = any(Path(str(file.locate())).resolve() == path.resolve() for file in files)
+    files = [file.locate() for distribution in found for file in distribution.files or []]
+    listed = any(Path(str(file)).resolve() == path.resolve() for file in files)
     return "listed as installed" if listed else "not listed: an uninstall will leave it behind"
 
 

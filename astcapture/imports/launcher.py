@@ -17,6 +17,7 @@ from types import CodeType, ModuleType, TracebackType
 from typing import TYPE_CHECKING
 
 from astcapture.errors import CaptureError
+from astcapture.imports.startup import switch_off
 
 if TYPE_CHECKING:
     from astcapture.imports.hook import Hook
@@ -78,6 +79,7 @@ def _read(path: str) -> bytes:
         with io.open_code(path) as file:
             return file.read()
     except OSError as error:
+        switch_off()  # nothing runs, so there is nothing to sum up
         # The interpreter's own words and status.
         where = _absolute(path)
         print(f"{sys.executable}: can't open file {where!r}: [Errno {error.errno}] {error.strerror}", file=sys.stderr)
@@ -112,14 +114,13 @@ def _new_main() -> ModuleType:
 
 def _compile(path: str, source: bytes, hook: Hook | None) -> CodeType:
     from astcapture.imports.compile import compile_tree, matching, rewritten_tree
-    from astcapture.imports.startup import switch_off
 
     targets = matching(hook.targets, "__main__") if hook is not None else ()
     if hook is not None and targets:
         try:
             tree = rewritten_tree(source, "__main__", path, targets, strict=hook.strict)
         except CaptureError as error:
-            switch_off()  # nothing ran, so there is nothing to sum up
+            switch_off()
             raise SystemExit(f"astcapture: {error}") from None
         if tree is not None:
             return compile_tree(tree, path)

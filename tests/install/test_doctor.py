@@ -19,6 +19,21 @@ def test_where_activation_works_it_says_so_and_what_it_saw(installed):
     assert "torch         not installed" in result.stdout
 
 
+def test_a_build_in_the_current_folder_does_not_hide_what_is_installed(installed, tmp_path):
+    (tmp_path / "astcapture.egg-info").mkdir()
+    (tmp_path / "astcapture.egg-info" / "PKG-INFO").write_text("Metadata-Version: 2.1\nName: astcapture\nVersion: 0\n")
+    result = installed.run("-m", "astcapture", "doctor", cwd=tmp_path)
+    assert "astcapture.pth, listed as installed" in result.stdout
+
+
+def test_a_file_that_no_installed_package_lists_is_shown_as_such(installed, tmp_path):
+    venv = type(installed)(tmp_path / "venv")
+    shutil.copytree(installed.folder, venv.folder, symlinks=True)
+    (record,) = venv.site_packages.glob("astcapture-*.dist-info/RECORD")
+    record.write_text("")
+    assert "astcapture.pth, not listed: an uninstall will leave it behind" in doctor(venv).stdout
+
+
 def test_variables_that_are_set_are_shown(installed):
     result = doctor(installed, ASTCAPTURE="model", ASTCAPTURE_STRICT="0")
     assert result.returncode == 0
