@@ -164,6 +164,11 @@ def loader_of(module: object) -> object:
     return getattr(spec, "loader", None)
 
 
+def is_asleep(module: object) -> bool:
+    """Whether a module of `importlib.util.LazyLoader` has yet to be run; to read an attribute of it would run it."""
+    return type(module).__getattribute__ is not ModuleType.__getattribute__
+
+
 def _seal(size: int) -> bytes:
     """What stands behind our bytecode, so that a file that was cut short is seen.
 
