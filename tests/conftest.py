@@ -13,7 +13,7 @@ import pytest
 
 from astcapture.imports import hook as hooks
 from astcapture.imports import report
-from astcapture.record import recorder, switch
+from astcapture.record import switch
 from astcapture.targets import marker
 from astcapture.values import cache as caches
 
@@ -74,11 +74,13 @@ def fresh_imports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[C
     The value is a function that forgets the modules imported from that folder, for importing them again.
     """
     finder = hooks._finder
-    meta_path, path_hooks, by_hook = sys.meta_path[:], sys.path_hooks[:], dict(finder.by_hook)
+    meta_path, finders, path_hooks = sys.meta_path, sys.meta_path[:], sys.path_hooks[:]
+    by_hook = dict(finder.by_hook)
     installed, paused, notice = switch._installed, switch._paused, marker.notice
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setattr(sys, "dont_write_bytecode", False)
     known = set(sys.modules)
+    _forget_captures()
 
     def forget() -> None:
         here = {path.name.partition(".")[0] for path in tmp_path.iterdir()}
@@ -87,7 +89,8 @@ def fresh_imports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[C
                 del sys.modules[name]
 
     yield forget
-    sys.meta_path[:], sys.path_hooks[:] = meta_path, path_hooks
+    sys.meta_path = meta_path
+    sys.meta_path[:], sys.path_hooks[:] = finders, path_hooks
     finder.by_hook = by_hook
     finder.found.clear()
     report._asked.clear()
@@ -96,6 +99,10 @@ def fresh_imports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[C
     switch.installed(installed - switch._installed)
     forget()
     sys.path_importer_cache.clear()
+    _forget_captures()
+
+
+def _forget_captures() -> None:
     caches.drain()
     caches._process.sinks[:] = [caches.cache]
     caches._process.declared.clear()

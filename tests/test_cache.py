@@ -446,7 +446,7 @@ def test_the_summary_is_a_table_with_what_was_missed_and_why():
         "m:f       b          0",
         "",
         "m:empty: 'x' is empty because it was not bound at the one return that ran: a branch that does not "
-        + "bind it was taken",
+         "bind it was taken",
         "m:f: 'b' failed once; the first time with KeyError: 'gone'",
         "m:never: no return of it has run while recording was on",
         "m:other: left alone, it does not bind 'x'",
