@@ -70,17 +70,28 @@ def switch_on() -> Hook:
         atexit.unregister(_print_summary)
         raise
     _process = os.getpid()
-    os.environ.setdefault(FIRST_PROCESS, str(_process))
+    if os.environ.setdefault(FIRST_PROCESS, str(_process)) != str(_process):
+        # Trackers and tools that the program starts import none of its modules, and need not say so.
+        _forget(_hook)
     return _hook
 
 
 def switch_off() -> None:
-    """Undo `switch_on`."""
+    """Undo `switch_on`, as if nothing had been asked for."""
     global _hook
     if _hook is not None:
         atexit.unregister(_print_summary)
         _hook.uninstall()
+        _forget(_hook)
         _hook = None
+
+
+def _forget(hook: Hook) -> None:
+    """Have nothing said at exit of targets of `hook` that came to nothing."""
+    from astcapture.imports import report
+
+    for target in hook.targets:
+        report._asked.pop(target, None)
 
 
 def _print_summary() -> None:

@@ -176,6 +176,7 @@ def test_processes_in_which_nothing_was_captured_print_no_summary_but_the_first_
     result = installed.run(script, cwd=model, ASTCAPTURE="model")
     assert "astcapture: process" not in result.stderr
     assert result.stderr.count("model:f  ") == 1
+    assert "no module model was imported" not in result.stderr
 
 
 def test_a_fork_that_exits_prints_nothing_again(installed, model):
