@@ -214,6 +214,13 @@ def test_heads_draws_every_head_and_their_mean():
     assert {"key", "query"} <= set(written(figure))
 
 
+def test_numbers_stand_only_where_no_panel_follows_below_or_to_the_left():
+    figure = plot.heads(attention(6, 9, 9))  # 2 rows of 4 panels, the last place empty
+    panels = figure.axes[:7]
+    assert [ax.xaxis.get_tick_params()["labelbottom"] for ax in panels] == [False] * 3 + [True] * 4
+    assert [ax.yaxis.get_tick_params()["labelleft"] for ax in panels] == [True, *[False] * 3, True, *[False] * 2]
+
+
 def test_a_shared_scale_is_one_bar_over_all_heads():
     weights = attention(6, 9, 9)
     figure = plot.heads(weights)
