@@ -52,8 +52,10 @@ class Capturing:
         plain: Callable[..., CodeType] = super().source_to_code  # type: ignore[misc]
         source: bytes = super().get_data(self.path)  # type: ignore[misc]
         code = self._compose(plain, source) if self._composed else self._rewrite(plain, source)
-        self._plain = code is None
-        return code or plain
+        if code is None:
+            self._plain = True
+            return plain
+        return code
 
     def _rewrite(self, plain: Callable[..., CodeType], source: bytes) -> Callable[..., CodeType] | None:
         def rewritten(data: bytes, path: str, optimize: int) -> CodeType | None:

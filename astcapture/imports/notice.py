@@ -30,22 +30,22 @@ def notice_unrewritten(marked: object, targets: Sequence[Target]) -> None:
     qualname = getattr(function, "__qualname__", code.co_name)
     if any(name.startswith(PREFIX) for name in code.co_names) or is_declared(f"{module}:{qualname}"):
         return
+    loader = loader_of(sys.modules.get(module))
+    loader = getattr(loader, "loader", loader)
+    if not isinstance(loader, Capturing):
+        reason = (
+            f"{module} was loaded past the import system, or by a hook that stands before ours on sys.meta_path; "
+            "import it by name, or load it from hook.spec(spec)"
+        )
+    elif loader._plain:
+        return  # the loader has said why
+    else:
+        reason = "the marker is read from the source, and there it is not a name imported from astcapture"
     warnings.warn_explicit(
-        f"{qualname} is marked, but it is not captured: {_why(module)}",
+        f"{qualname} is marked, but it is not captured: {reason}",
         CaptureWarning,
         code.co_filename,
         code.co_firstlineno,
-    )
-
-
-def _why(module: str) -> str:
-    loader = loader_of(sys.modules.get(module))
-    loader = getattr(loader, "loader", loader)
-    if isinstance(loader, Capturing):
-        return "the marker is read from the source, and there it is not a name imported from astcapture"
-    return (
-        f"{module} was loaded past the import system, or by a hook that stands before ours on sys.meta_path; "
-        "import it by name, or load it from hook.spec(spec)"
     )
 
 
