@@ -6,7 +6,7 @@ One walk over the statements in source order. Expressions are not entered: no ``
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 FunctionNode = ast.FunctionDef | ast.AsyncFunctionDef
@@ -82,12 +82,12 @@ def find_functions(tree: ast.Module) -> list[Function]:
             found.append(Function(qualname, node, scope.functions(), markers, scope.private))
             _bind(node, scope)
             shadows: dict[str, str | None] = dict.fromkeys(parameters_of(node.args))
-            inner = _Scope(f"{qualname}.<locals>.", node, scope, shadows, _declared_global(node.body))
+            inner = _Scope(f"{qualname}.<locals>.", node, scope, shadows, _declared_global(node))
             stack.extend((child, inner) for child in reversed(node.body))
         elif isinstance(node, ast.ClassDef):
             _bind(node, scope)
             qualname = scope.prefix_of(node.name) + node.name
-            inner = _Scope(f"{qualname}.", node, scope, {}, _declared_global(node.body))
+            inner = _Scope(f"{qualname}.", node, scope, {}, _declared_global(node))
             stack.extend((child, inner) for child in reversed(node.body))
         else:
             _bind(node, scope)
@@ -96,13 +96,9 @@ def find_functions(tree: ast.Module) -> list[Function]:
     return found
 
 
-def own_statements(function: FunctionNode) -> Iterator[ast.AST]:
-    """The statements of a function in source order, without those of the functions and classes nested in it."""
-    return _own_statements(function.body)
-
-
-def _own_statements(body: Sequence[ast.stmt]) -> Iterator[ast.AST]:
-    stack: list[ast.AST] = list(reversed(body))
+def own_statements(scope: FunctionNode | ast.ClassDef | ast.Module) -> Iterator[ast.AST]:
+    """The statements of one scope in source order, without those of the functions and classes nested in it."""
+    stack: list[ast.AST] = list(reversed(scope.body))
     while stack:
         node = stack.pop()
         yield node
@@ -178,8 +174,8 @@ def _origin(node: ast.expr, scope: _Scope) -> str | None:
     return None if origin is None else origin + dot + tail
 
 
-def _declared_global(body: Sequence[ast.stmt]) -> frozenset[str]:
-    return frozenset(name for node in _own_statements(body) if isinstance(node, ast.Global) for name in node.names)
+def _declared_global(scope: FunctionNode | ast.ClassDef) -> frozenset[str]:
+    return frozenset(name for node in own_statements(scope) if isinstance(node, ast.Global) for name in node.names)
 
 
 def parameters_of(args: ast.arguments) -> list[str]:

@@ -76,7 +76,8 @@ def shown(source: str, targets: Any = MODULE, module: str = MODULE) -> str:
     """The rewritten module as text, without the import and the declaration at its head."""
     source, path = write_down(source)
     tree = rewritten_tree(source, path, targets, module)
-    tree.body = [node for node in tree.body if not isinstance(node, ast.ImportFrom | ast.Expr) or node.lineno > 0]
+    head = ("from astcapture.record.recorder import", "_@declare(")
+    tree.body = [node for node in tree.body if not ast.unparse(node).startswith(head)]
     return render(tree).lstrip("\n")
 
 
@@ -146,9 +147,18 @@ class Trace:
 
 def traced(code: CodeType, call: str | Callable[[dict[str, Any]], Any]) -> Trace:
     """Execute a module, then trace `call`. Code of other files is not looked at."""
+    names = namespace(code)
+    return watched(code, (lambda: eval(call, names)) if isinstance(call, str) else (lambda: call(names)))
+
+
+def traced_import(code: CodeType) -> Trace:
+    """Trace a module while it is executed."""
+    return watched(code, lambda: exec(code, {"__name__": MODULE}))
+
+
+def watched(code: CodeType, work: Callable[[], object]) -> Trace:
     trace = Trace()
     path = code.co_filename
-    names = namespace(code)
 
     def local(frame: FrameType, event: str, argument: Any) -> Any:
         name = frame.f_code.co_name
@@ -160,12 +170,11 @@ def traced(code: CodeType, call: str | Callable[[dict[str, Any]], Any]) -> Trace
     def enter(frame: FrameType, event: str, argument: Any) -> Any:
         return local(frame, event, argument) if frame.f_code.co_filename == path else None
 
-    run_it = (lambda: eval(call, names)) if isinstance(call, str) else (lambda: call(names))
     before = sys.gettrace()
     with recorded(), contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(Exception):
         sys.settrace(enter)
         try:
-            run_it()
+            work()
         finally:
             sys.settrace(before)
     return trace

@@ -153,18 +153,18 @@ def test_an_expression_with_a_scope_of_its_own_is_handed_over_as_text():
     )
 
 
-@pytest.mark.parametrize("exit", ["return", "return None", "return 'text'", "return x", "return (1, x)"])
-def test_a_return_that_computes_nothing_has_the_recording_before_it(exit):
+@pytest.mark.parametrize("leave", ["return", "return None", "return 'text'", "return x", "return (1, x)"])
+def test_a_return_that_computes_nothing_has_the_recording_before_it(leave):
     rewritten(
         f"""
         def f(x):
-            {exit}
+            {leave}
         """,
         "m:f=x",
         f"""
         def f(x):
             _@record(None, ('m', 'f', 'x', 2), x)
-            {exit.replace("(1, x)", "1, x")}
+            {leave.replace("(1, x)", "1, x")}
         """,
     )
 
@@ -228,7 +228,7 @@ def test_every_return_inside_blocks_is_found():
             with x:
                 return 5 + x
             try:
-                return 6 + x
+                if x: return 6 + x
             except E:
                 return 7 + x
             else:
@@ -287,7 +287,8 @@ def test_a_private_name_is_kept_as_the_source_spells_it_for_python_to_mangle():
 
 
 def test_the_imports_stand_after_the_docstring_and_the_future_imports():
-    source = '"""Doc."""\nfrom __future__ import annotations\nfrom __future__ import division\nimport os\ndef f(x): return x()\n'
+    future = "from __future__ import annotations\nfrom __future__ import division\n"
+    source = f'"""Doc."""\n{future}import os\ndef f(x): return x()\n'
     tree = rewritten_tree(source, "m.py", "m:f=x")
     assert [render(node).strip().partition(" import ")[0] for node in tree.body[:6]] == [
         '"""Doc."""',

@@ -1,0 +1,723 @@
+"""Lines, columns and events: what tracebacks, coverage, debuggers and `inspect` see of a rewritten function."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import inspect
+import subprocess
+import sys
+import textwrap
+import trace
+from types import CodeType
+
+import pytest
+from plain_and_rewritten import both, plain_code, rewritten_code, traced, traced_import, write_down
+
+PY312 = sys.version_info[:2] == (3, 12)
+
+# A program, and the calls that take it through all its paths. `x` is bound on some paths only.
+SHAPES = {
+    "a call over several lines": (
+        """
+        def g(*args, **options):
+            return args
+        def f(c):
+            if c: x = 1
+            return g(
+                c,
+                *[
+                    i
+                    for i in (1,
+                      2)
+                ],
+                k=3,
+            )
+        """,
+        ("f(0)", "f(1)"),
+    ),
+    "a ternary over several lines": (
+        """
+        def f(c):
+            if c: x = 1
+            return (
+                1
+                if c
+                else
+                2
+            )
+        """,
+        ("f(0)", "f(1)"),
+    ),
+    "a chain of attributes over several lines": (
+        """
+        def f(c):
+            if c: x = 1
+            return (
+                str(c)
+                .upper()
+                .lower(
+                )
+                .split(
+                    ",",
+                )
+            )
+        """,
+        ("f(0)", "f(1)"),
+    ),
+    "displays and operators over several lines": (
+        """
+        def f(c):
+            if c: x = 1
+            if c == 1:
+                return [
+                    c,
+                    *(1,
+                      2),
+                    {
+                        c:
+                        2,
+                        **{
+                            3: 4},
+                    },
+                ]
+            elif c == 2:
+                return (
+                    c
+                    + 1
+                    < -
+                    c
+                    or
+                    not c
+                    and f"{c}
+                    ".strip()[
+                        0:
+                    ]
+                )
+            return {
+                i: j
+                for i in (
+                    1,
+                )
+                for j in range(
+                    i) if
+                i
+            }, {
+                c
+            }, (yield_ for yield_ in
+               [1])
+        """.replace('f"{c}\n                    "', 'f"{c} "'),
+        ("f(0)", "f(1)", "f(2)"),
+    ),
+    "a lambda and a walrus": (
+        """
+        def f(c):
+            if c: x = 1
+            return (
+                lambda:
+                    c
+            )() if (
+                z := c
+            ) else (
+                z
+            )
+        """,
+        ("f(0)", "f(1)"),
+    ),
+    "ifs on one line": (
+        """
+        def f(c):
+            if c: x = 1; return c
+            return c.real
+        """,
+        ("f(0)", "f(1)"),
+    ),
+    "a function on one line": ("def f(c, x=1): return c.real\n", ("f(0)",)),
+    "bare and constant returns": (
+        """
+        def f(c):
+            if c == 0:
+                return
+            if c == 1:
+                x = 1
+                return None
+            if c == 2:
+                return (
+                    1,
+                    c,
+                )
+            return (
+                "constant"
+            )
+        """,
+        ("f(0)", "f(1)", "f(2)", "f(3)"),
+    ),
+    "returns in loops": (
+        """
+        def f(c):
+            for i in range(c):
+                for j in range(3):
+                    if j == c: return i.real
+                    x = 1
+                else:
+                    if c == 7: return i
+            else:
+                return
+            return 3
+        """,
+        ("f(0)", "f(1)", "f(2)", "f(5)", "f(7)"),
+    ),
+    "returns in try": (
+        """
+        def f(c):
+            try:
+                x = 1 / c
+                return x.real
+            except ZeroDivisionError as e:
+                return e.args
+            except TypeError:
+                return (
+                    c.upper())
+            finally:
+                y = 1
+        """,
+        ("f(0)", "f(1)", "f('')"),
+    ),
+    "returns in finally": (
+        """
+        def f(c):
+            while True:
+                try:
+                    c -= 1
+                    if c < 0: return c
+                    if c == 5: x = c
+                finally:
+                    if c == 3:
+                        return c.real
+        """,
+        ("f(1)", "f(4)", "f(8)"),
+    ),
+    "returns in with": (
+        """
+        import contextlib
+        def f(c):
+            with contextlib.suppress(ZeroDivisionError), contextlib.nullcontext(1) as y:
+                if c: x = 1
+                return (c,
+                  1 / c)
+            return c.real
+        """,
+        ("f(0)", "f(1)"),
+    ),
+    "a raised exception": (
+        """
+        def f(c):
+            if c: x = 1
+            try:
+                return (c +
+                    1 / c)
+            except ZeroDivisionError:
+                raise ValueError(
+                    c
+                )
+        """,
+        ("f(0)", "f(1)"),
+    ),
+    "the end after if": ("def f(c):\n    if c:\n        x = 1\n", ("f(0)", "f(1)")),
+    "the end after elif": (
+        """
+        def f(c):
+            if c == 1:
+                x = 2
+            elif c == 2:
+                y = 3
+            else:
+                z = (
+                  4,
+                  c,
+                )
+        """,
+        ("f(0)", "f(1)", "f(2)"),
+    ),
+    "the end after for": (
+        """
+        def f(c):
+            for x in range(c):
+                if x == 2:
+                    break
+                y = 1
+        """,
+        ("f(0)", "f(1)", "f(5)"),
+    ),
+    "the end after for and else": (
+        """
+        def f(c):
+            for x in range(c):
+                if x == 2:
+                    break
+            else:
+                y = 1
+        """,
+        ("f(0)", "f(1)", "f(5)"),
+    ),
+    "the end after while": (
+        """
+        def f(c):
+            while c:
+                c -= 1
+                if c == 2: break
+                x = 1
+        """,
+        ("f(0)", "f(1)", "f(5)"),
+    ),
+    "the end after with": (
+        """
+        import contextlib
+        def f(c):
+            with contextlib.nullcontext(c) as y:
+                if y:
+                    x = 1
+        """,
+        ("f(0)", "f(1)"),
+    ),
+    "the end after try": (
+        """
+        def f(c):
+            try:
+                x = 1 / c
+            except ImportError as e:
+                pass
+            else:
+                y = 1
+        """,
+        ("f(0)", "f(1)"),
+    ),
+    "the end after finally": (
+        """
+        def f(c):
+            try:
+                x = 1 / c
+            except ZeroDivisionError as e:
+                pass
+            finally:
+                c
+        """,
+        ("f(0)", "f(1)"),
+    ),
+    "the end after match": (
+        """
+        def f(c):
+            match c:
+                case 1:
+                    x = 1
+                case [x, *_]:
+                    pass
+                case 5:
+                    pass
+        """,
+        ("f(0)", "f(1)", "f([2])", "f(5)"),
+    ),
+    "the end after a multi-line call": (
+        """
+        def f(c):
+            if c: x = 1
+            str(
+                c
+            )
+        """,
+        ("f(0)", "f(1)"),
+    ),
+    "an empty body": ('def f(x):\n    """Doc."""\ndef g(x): pass\ndef h(x): ...\n', ("f(0)", "g(0)", "h(0)")),
+    "generators": (
+        """
+        def f(c):
+            for x in range(c):
+                yield x
+        def g(c):
+            if c:
+                x = yield 3
+            return (
+                yield 4
+            )
+        def h(c):
+            x = yield from g(c)
+            return (yield
+                x)
+        """,
+        ("list(f(0))", "list(f(2))", "list(g(0))", "list(g(1))", "list(h(1))"),
+    ),
+    "coroutines": (
+        """
+        class Wait:
+            def __await__(self):
+                yield
+                return 5
+        async def f(c):
+            if c: x = 1
+            return await (
+                Wait()
+            )
+        async def g(c):
+            async for i in agen(c):
+                x = i
+        async def agen(c):
+            for i in range(c):
+                yield i
+        def use(coroutine):
+            try:
+                while True: coroutine.send(None)
+            except StopIteration as end:
+                return end.value
+        """,
+        ("use(f(0))", "use(f(1))", "use(g(0))", "use(g(2))"),
+    ),
+}
+# On Python 3.12 these lead to the end from an except block that ran, or a with that swallowed.
+SWALLOWED = {
+    "except": (
+        """
+        def f(c):
+            try:
+                x = 1 / c
+            except ZeroDivisionError as e:
+                pass
+            except TypeError:
+                x = 2
+        """,
+        ("f(0)", "f(1)", "f('')"),
+    ),
+    "with": (
+        """
+        import contextlib
+        def f(c):
+            with contextlib.suppress(ZeroDivisionError):
+                1 / c
+                x = 1
+        """,
+        ("f(0)", "f(1)"),
+    ),
+}
+TARGETS = ("m:*=x", "m:*=x,c", "m:f=c", "m:f=all:=[c for _ in 'a']", "m:f=x,c:=c,both:=(c, 1)")
+CASES = [
+    pytest.param(source, call, target, id=f"{name}-{call}-{target}")
+    for name, (source, calls) in SHAPES.items()
+    for call in calls
+    for target in TARGETS
+    if name != "an empty body" or target == "m:*=x"
+]
+
+
+def compiled(source: str, target: str) -> tuple[CodeType, CodeType]:
+    source, path = write_down(source)
+    return plain_code(source, path), rewritten_code(source, path, target)
+
+
+@pytest.mark.parametrize(("source", "call", "target"), CASES)
+def test_a_trace_function_is_told_the_same_events_and_lines(source, call, target):
+    plain, rewritten = compiled(source, target)
+    assert traced(rewritten, call).events == traced(plain, call).events
+
+
+FIRST = {
+    "a function": "def f(x): return x()",
+    "a decorated function": "@(\n    print\n)\ndef f(x): return x()",
+    "a default": "def f(\n    x,\n    y=print,\n    *,\n    z=3,\n): return x()",
+    "constant defaults": "def f(\n    x=1,\n    y=2,\n): return x()",
+    "an annotation": "def f(\n    x: int\n) -> (\n    str): return x()",
+    "a class": "class C(\n    list,\n):\n    y = 1\n    def f(self, x): return x()",
+    "an import": "import os\ndef f(x): return x()",
+    "an assignment": "y = (\n    z\n) = 3\ndef f(x): return x()",
+    "an annotated assignment": "y: int = (\n    3 .\n    real)\ndef f(x): return x()",
+    "an annotation alone": "y: int\ndef f(x): return x()",
+    "a condition": "if (\n    not 1 or 2 .real\n):\n    def f(x): return x()",
+    "a loop": "for i in (\n    range(1)):\n    def f(x): return x()",
+    "a while": "while (\n    True\n):\n    def f(x): return x()\n    break",
+    "a with": "with (\n    __import__('contextlib').nullcontext()\n):\n    def f(x): return x()",
+    "a try": "try:\n    def f(x): return x()\nfinally: pass",
+    "an expression": "(\n    print(\n    ))\ndef f(x): return x()",
+    "a constant": "3\ndef f(x): return x()",
+    "a pass": "pass\ndef f(x): return x()",
+    "a docstring": '"""Doc\nmore."""\ndef f(x): return x()',
+    "a future import": "from __future__ import annotations\ndef f(x): return x()",
+    "a docstring and a future": '"""Doc."""\nfrom __future__ import annotations\nx: int = 1\ndef f(x): return x()',
+    "a match": "match (\n    3\n):\n    case _:\n        def f(x): return x()",
+    "an assert": "assert (\n    print\n)\ndef f(x): return x()",
+    "a delete": "del __doc__\ndef f(x): return x()",
+    "comments": "# one\n\n# two\ndef f(x): return x()",
+}
+
+
+@pytest.mark.parametrize("source", FIRST.values(), ids=FIRST)
+def test_an_import_is_traced_as_without_whatever_stands_first(source):
+    plain, rewritten = compiled(source, "m:*f=x")
+    expected, seen = traced_import(plain).events, traced_import(rewritten).events
+    assert seen == expected
+    assert len(seen) > 2
+
+
+@pytest.mark.parametrize("name", SWALLOWED)
+@pytest.mark.parametrize("target", TARGETS)
+def test_the_end_after_a_swallowed_exception_has_the_same_events(name, target):
+    source, calls = SWALLOWED[name]
+    plain, rewritten = compiled(source, target)
+    for call in calls:
+        expected, seen = traced(plain, call).events, traced(rewritten, call).events
+        if PY312 and seen != expected:
+            # The one difference that transform.py owns up to.
+            line = expected[-1][2]
+            expected[-1:] = [("f", "line", line), ("f", "return", None)]
+        assert seen == expected
+
+
+def test_a_name_that_is_missed_up_to_312_in_a_function_that_shows_its_locals_visits_no_other_line():
+    source = """
+    def f(c):
+        if c: x = 1
+        return locals(
+        )
+    """
+    plain, rewritten = compiled(source, "m:f=x")
+    expected, seen = traced(plain, "f(0)").events, traced(rewritten, "f(0)").events
+    assert {line for _, _, line in seen} == {line for _, _, line in expected}
+    if sys.version_info >= (3, 13):
+        assert seen == expected
+
+
+def test_an_expression_that_fails_visits_no_other_line():
+    plain, rewritten = compiled("def f(c):\n    return str(\n        c\n    )\n", "m:f=c.nothing")
+    expected, seen = traced(plain, "f(0)").events, traced(rewritten, "f(0)").events
+    assert {line for _, _, line in seen} == {line for _, _, line in expected}
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_the_trace_module_counts_the_same(name):
+    source, calls = SHAPES[name]
+    counts = []
+    for code in compiled(source, "m:*=x"):
+        tracer = trace.Trace(count=True, trace=False)
+        for call in calls:
+            names = {"__name__": "m"}
+            exec(code, names)
+            with contextlib.suppress(Exception):
+                tracer.runfunc(eval, call, names)
+        counts.append({key: count for key, count in tracer.results().counts.items() if key[0] == code.co_filename})
+    assert counts[0] == counts[1]
+
+
+COVER = """
+import json, sys
+import coverage
+path, out, targets, core, *calls = sys.argv[1:]
+measured = coverage.Coverage(data_file=None, branch=True, include=[path], config_file=False)
+measured.start()
+source = open(path).read()
+if targets:
+    from astcapture.imports.compile import compile_tree
+    import ast
+    from astcapture.rewrite.plan import plan_module
+    from astcapture.rewrite.transform import rewrite
+    from astcapture.targets.target import parse_targets
+    from astcapture.record.switch import installed
+    installed(+1)
+    tree = ast.parse(source, path)
+    code = compile_tree(rewrite(tree, plan_module(tree, "m", path, parse_targets(targets))), path)
+else:
+    code = compile(source, path, "exec", dont_inherit=True)
+names = {"__name__": "m"}
+exec(code, names)
+for call in calls:
+    try:
+        eval(call, names)
+    except Exception:
+        pass
+measured.stop()
+data = measured.get_data()
+assert core in str(measured.sys_info()), measured.sys_info()
+analysis = measured._analyze(path)
+print(json.dumps([
+    sorted(data.lines(path) or ()), sorted(data.arcs(path) or ()),
+    sorted(analysis.missing), sorted(map(str, analysis.missing_branch_arcs().items())),
+]))
+"""
+
+
+@pytest.mark.parametrize("core", ["ctrace", "sysmon"])
+def test_coverage_measures_the_same_lines_and_arcs(core, tmp_path, monkeypatch):
+    pytest.importorskip("coverage")
+    if core == "sysmon" and sys.version_info < (3, 12):
+        pytest.skip("sys.monitoring is of Python 3.12")
+    monkeypatch.setenv("COVERAGE_CORE", core)
+    parts, calls = [], []
+    for number, (name, (source, those)) in enumerate(SHAPES.items()):
+        if name == "an empty body":
+            continue
+        # Each program's functions under names of their own.
+        parts.append(
+            f"def shape{number}():\n" + textwrap.indent(textwrap.dedent(source), "    ") + "    return locals()\n"
+        )
+        calls += [f"eval({call!r}, globals() | shape{number}())" for call in those]
+    path = tmp_path / "m.py"
+    path.write_text("\n".join(parts))
+    driver = tmp_path / "driver.py"
+    driver.write_text(COVER)
+    outputs = [
+        subprocess.run(
+            [
+                sys.executable,
+                str(driver),
+                str(path),
+                "out",
+                targets,
+                {"ctrace": "CTracer", "sysmon": "SysMonitor"}[core],
+                *calls,
+            ],
+            capture_output=True,
+            text=True,
+        )
+        for targets in ("", "m:shape*.<locals>.*=x,c")
+    ]
+    assert [output.returncode for output in outputs] == [0, 0], outputs[0].stderr + outputs[1].stderr
+    assert len(outputs[0].stdout) > 1000
+    assert outputs[0].stdout == outputs[1].stdout
+
+
+RAISING = """
+def callee(x):
+    return [][x]
+class C:
+    def f(self, x):
+        y = x
+        if x == 0:
+            return (x + 1) / x + (2 if y else 3)
+        elif x == 1:
+            return (
+                str(x)
+                .upper()
+                .nothing
+                .more(
+                    x
+                )
+            )
+        elif x == 2:
+            return callee(x), [
+                i
+                for i in range(3)
+            ]
+        elif x == 3:
+            try:
+                return x
+            finally:
+                x = x[
+                    "finally"
+                ] + 1
+        elif x == 4:
+            return lambda: (y
+                / 0)
+        elif x == 5:
+            with open("/nowhere/at/all") as file:
+                return file.read()
+        elif x == 6:
+            try:
+                return callee(0)
+            except IndexError as error:
+                return str(error, "not", "so") + callee(1)
+        return (yield x)[x] + unknown
+def use(x):
+    list(C().f(x))
+"""
+
+
+@pytest.mark.parametrize("number", range(8))
+@pytest.mark.parametrize(
+    "target", ["m:C.f=y,x", "m:C.f=i:=x.imag;m:callee=x", "m:C.f=z:=[y for _ in 'a']", "m:C.f=error"]
+)
+@pytest.mark.parametrize("generator", [True, False])
+def test_tracebacks_are_equal_to_the_last_caret(number, target, generator):
+    source = (
+        RAISING if generator else RAISING.replace("(yield x)[x]", "x[x]").replace("list(C().f(x))", "r = C().f(x); r()")
+    )
+    seen = both(source, f"use({number})", target)
+    assert generator or seen.traceback.count("\n") > 4
+
+
+MODULE = '''
+"""The module's docstring."""
+from __future__ import annotations
+import functools
+from astcapture import capture
+DEFAULT = object()
+class C:
+    """A class."""
+    @functools.lru_cache(
+        maxsize=None
+    )
+    @capture("late", "x",
+        shape="[x for _ in b]")
+    def f(self, x: int = 3, *args: str, key=DEFAULT, b: bytes = b"", **options: dict) -> list[int]:
+        """A method.
+
+        With a docstring.
+        """
+        __private = x
+        if x:
+            late = 1
+        def inner():
+            nonlocal x
+            return __private, x
+        return inner() and super().__repr__()
+def g():
+    """Only a docstring."""
+async def h(x):
+    return [i async for i in x]
+'''
+
+
+CODE_ATTRIBUTES = (
+    "co_name",
+    "co_filename",
+    "co_firstlineno",
+    "co_flags",
+    "co_argcount",
+    "co_posonlyargcount",
+    "co_kwonlyargcount",
+    "co_nlocals",
+    "co_varnames",
+    "co_cellvars",
+    "co_freevars",
+)
+
+
+def everything(function: object) -> dict[str, object]:
+    function = inspect.unwrap(function)  # type: ignore[arg-type]
+    code = function.__code__
+    seen = {name: getattr(code, name) for name in CODE_ATTRIBUTES}
+    seen |= {
+        name: getattr(function, name)
+        for name in ("__name__", "__qualname__", "__module__", "__doc__", "__annotations__", "__defaults__", "__dict__")
+    }
+    seen["kwdefaults"] = list(function.__kwdefaults__ or ())
+    seen["signature"] = str(inspect.signature(function)).partition(" at 0x")[0]
+    seen["source"] = inspect.getsource(function)
+    seen["lines"] = inspect.getsourcelines(function)[1]
+    seen["constant"] = code.co_consts[0] if code.co_flags & 0x4000000 or sys.version_info < (3, 14) else None
+    return seen
+
+
+def test_what_inspect_sees_of_an_imported_function_is_the_same(tmp_path):
+    path = tmp_path / "m.py"
+    path.write_text(MODULE)
+    seen = []
+    for rewritten in (False, True):
+        spec = importlib.util.spec_from_file_location("inspected", path)
+        module = importlib.util.module_from_spec(spec)
+        sys.modules["inspected"] = module
+        code = (
+            rewritten_code(MODULE, str(path), "m;m:g=nothing:=DEFAULT is None;m:h=x,i:=x.y")
+            if rewritten
+            else plain_code(MODULE, str(path))
+        )
+        exec(code, module.__dict__)
+        seen.append([everything(function) for function in (module.C.f, module.g, module.h)])
+        seen[-1].append((module.__doc__, inspect.getsource(module.C), module.C.__doc__))
+        del sys.modules["inspected"]
+    assert seen[0] == seen[1]
