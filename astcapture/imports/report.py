@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from astcapture.errors import CaptureWarning
+from astcapture.imports.loader import loader_of
 from astcapture.record import recorder
 from astcapture.rewrite.plan import did_you_mean
 from astcapture.rewrite.transform import CALLED, PREFIX
@@ -59,6 +60,9 @@ def _why_nothing(target: Target, finder: CaptureFinder) -> str:
             f"{passed_by[0]} was imported while no hook was installed, "
             "or by a hook that stands before ours on sys.meta_path"
         )
+    plain = [name for name in modules if getattr(loader_of(sys.modules[name]), "_plain", False)]
+    if plain:
+        return f"{plain[0]} was imported without captures, for the reason that was told at its import"
     left = [name for name in modules if not finder.found[name]]
     if target.qualname is not None and len(left) == len(modules):
         return f"{left[0]} is not loaded from a source file"

@@ -25,6 +25,9 @@ SDPA_NAMES = (
 )
 EVERY_LOCAL = "*"
 
+# What cannot stand in a label; a ``:=`` behind one of these is Python's own.
+_BRACKETS = frozenset("([{'\"")
+
 
 @dataclass(frozen=True)
 class Capture:
@@ -47,7 +50,11 @@ class Capture:
 def check_capture(capture: Capture) -> None:
     """Raise `CaptureError` for an expression that could not stand in the user's function."""
     if capture.every_local:
+        if capture.label != EVERY_LOCAL:
+            raise CaptureError(f"'*' stands for every local under its own name: leave {capture.label}:= out")
         return
+    if not capture.expression:
+        raise CaptureError(f"nothing stands after {capture.label}:=")
     try:
         tree = ast.parse(capture.expression, mode="eval")
     except (SyntaxError, ValueError) as error:
@@ -112,12 +119,12 @@ def _parse_capture(part: str) -> Capture:
     if not part:
         raise CaptureError("nothing stands between the commas")
     label, colon, expression = part.partition(":=")
-    if colon:
+    if _BRACKETS.isdisjoint(label) and colon:
         label, expression = label.strip(), expression.strip()
         if not label.isidentifier():
             raise CaptureError(f"{label!r} is no label: write LABEL:=EXPRESSION")
     else:
-        expression = part
+        colon, expression = "", part
     expression, at = _split_point(expression)
     capture = Capture(label if colon else expression, expression, at)
     check_capture(capture)

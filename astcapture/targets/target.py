@@ -72,6 +72,8 @@ def parse_targets(targets: TargetsLike) -> tuple[Target, ...]:
         return tuple(parse_target(text) for text in re.split(r"[;\n]", targets) if text.strip())
     if isinstance(targets, Mapping):
         return tuple(_parse_item(name, captures) for name, captures in targets.items())
+    if not isinstance(targets, Iterable) or isinstance(targets, bytes):
+        raise CaptureError(f'targets are strings, not {targets!r}: write install(["mymodel"])')
     parsed = []
     for text in targets:
         if not isinstance(text, str):
@@ -81,9 +83,9 @@ def parse_targets(targets: TargetsLike) -> tuple[Target, ...]:
 
 
 def _parse_item(name: str, captures: str | Sequence[str]) -> Target:
-    listed = [captures] if isinstance(captures, str) else list(captures)
-    if not all(isinstance(capture, str) for capture in listed):
-        raise CaptureError(f"target {name!r}: captures are strings, not {captures!r}")
+    listed = [captures] if isinstance(captures, str) else captures
+    if not isinstance(listed, Sequence) or not all(isinstance(capture, str) for capture in listed):
+        raise CaptureError(f'target {name!r}: captures are a list of strings, not {captures!r}: write ["attn"]')
     return parse_target(f"{name}={','.join(listed)}" if listed else name)
 
 
@@ -111,6 +113,8 @@ def _parse(text: str) -> Target:
     qualname, equals, captures = rest.partition("=")
     qualname = qualname.strip()
     start = len(module) + 1
+    if not qualname:
+        raise located(CaptureError("no function stands after ':': write MODULE:Class.method=name"), start)
     for part in qualname.split("."):
         if not _QUALNAME_PART.match(part):
             raise located(CaptureError(f"{qualname!r} is no qualname: write MODULE:Class.method=name"), start)
@@ -129,17 +133,26 @@ def _check_module(module: str, colon: bool) -> None:
     if not module:
         raise CaptureError("no module stands before ':'" if colon else "a target names a module, and this one is empty")
     if "=" in module:
-        name = module.partition("=")[0]
-        head, _, tail = name.partition(".")
+        name, _, captures = module.partition("=")
         raise located(
-            CaptureError(f"captures belong to a function: write {head}:{tail or 'FUNCTION'}={module.partition('=')[2]}"),
-            len(name),
+            CaptureError(f"captures belong to a function: write {_with_colon(name)}={captures}"), len(name)
         )
     if "/" in module or "\\" in module or module.endswith(".py"):
         name = re.sub(r"\.py$", "", module).strip("./\\").replace("/", ".").replace("\\", ".")
         raise CaptureError(f"a target is a module as it is imported, not a file: write {name}")
     offset = 0
     for part in module.split("."):
+        if not part:
+            raise located(CaptureError(f"a name is missing beside the dot in {module!r}"), offset)
         if not _MODULE_PART.match(part):
             raise located(CaptureError(f"{part!r} is no module name"), offset)
         offset += len(part) + 1
+
+
+def _with_colon(name: str) -> str:
+    """A dotted name as it was probably meant: classes begin with a capital, and a function stands last."""
+    parts = name.split(".")
+    first = next((index for index, part in enumerate(parts) if part[:1].isupper()), len(parts) - 1)
+    if len(parts) == 1:
+        return f"MODULE:{name}" if name[:1].isupper() else f"{name}:FUNCTION"
+    return f"{'.'.join(parts[:first]) or 'MODULE'}:{'.'.join(parts[first:])}"

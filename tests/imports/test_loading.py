@@ -448,7 +448,8 @@ def test_pitfall_29_a_tree_that_does_not_compile_is_a_bug_too(make_package, monk
     import ast
 
     make_package({"mod.py": MARKED})
-    monkeypatch.setattr(compiling, "rewrite", lambda tree, plan: tree.body.append(ast.Break()))
+    stray = ast.Break(lineno=1, col_offset=0)
+    monkeypatch.setattr(compiling, "rewrite", lambda tree, plan: tree.body.append(stray))
     with install(["mod"]), pytest.warns(CaptureWarning) as warned:
         mod = importlib.import_module("mod")
     assert mod.double(3) == 6
