@@ -413,7 +413,10 @@ def test_a_forked_child_reads_and_records_for_itself(run_python):
 
 # The summary
 
-BRANCH = "m:empty: 'x' is empty because it was not bound at the one return that ran: a branch that does not bind it was taken"
+BRANCH = (
+    "m:empty: 'x' is empty because it was not bound at the one return that ran: "
+    "a branch that does not bind it was taken"
+)
 
 
 def test_the_summary_of_nothing_says_what_may_be_wrong():
@@ -445,8 +448,7 @@ def test_the_summary_is_a_table_with_what_was_missed_and_why():
         "m:empty   x          0                                       1",
         "m:f       b          0",
         "",
-        "m:empty: 'x' is empty because it was not bound at the one return that ran: a branch that does not "
-         "bind it was taken",
+        BRANCH,
         "m:f: 'b' failed once; the first time with KeyError: 'gone'",
         "m:never: no return of it has run while recording was on",
         "m:other: left alone, it does not bind 'x'",

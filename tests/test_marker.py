@@ -66,6 +66,9 @@ def test_the_marker_returns_what_it_is_given_and_sets_nothing_on_it(kind):
 
 
 CAPTURES = "capture() takes the names of locals as strings, not {}: write @capture(\"attn\")"
+CLASS = (
+    "@capture marks functions, and Callable_ is a class: put it on the method that binds the local, forward for instance"
+)
 WRONG: list[tuple[Callable[[], Any], str]] = [
     (lambda: capture(function), CAPTURES.format(repr(function))),  # @capture without brackets
     (lambda: capture("a", 3), CAPTURES.format("3")),
@@ -76,11 +79,7 @@ WRONG: list[tuple[Callable[[], Any], str]] = [
     (lambda: capture(at="assign"), 'capture() was given nothing to capture: write @capture("attn")'),
     (lambda: capture("a", at="exit"), """capture(at='exit'): write at="return" or at="assign" or at="sdpa\""""),
     (lambda: capture("a", at=None), """capture(at=None): write at="return" or at="assign" or at="sdpa\""""),
-    (
-        lambda: capture("a")(Callable_),
-        "@capture marks functions, and Callable_ is a class: put it on the method that binds the local, "
-        "forward for instance",
-    ),
+    (lambda: capture("a")(Callable_), CLASS),
 ]
 
 
@@ -91,8 +90,18 @@ def test_a_wrong_use_of_the_marker_is_a_type_error_that_says_what_to_write(use, 
     assert str(error.value) == said
 
 
+MODULE = """
+    from astcapture import capture
+
+    @capture('y')
+    def f(x):
+        y = x
+        return y
+"""
+
+
 def test_without_a_hook_nothing_of_the_import_system_is_touched_and_nothing_is_loaded(make_package, run_python):
-    make_package({"mod.py": "from astcapture import capture\n@capture('y')\ndef f(x):\n    y = x\n    return y\n"})
+    make_package({"mod.py": MODULE})
     run_python("""
         import builtins, sys
         before = sys.meta_path[:], sys.path_hooks[:], sys.path[:], vars(builtins).copy()
@@ -108,7 +117,7 @@ def test_without_a_hook_nothing_of_the_import_system_is_touched_and_nothing_is_l
 
 
 def test_the_bytecode_of_a_marked_module_is_that_of_a_plain_compile(make_package, run_python):
-    folder = make_package({"mod.py": "from astcapture import capture\n@capture('y')\ndef f(x):\n    y = x\n    return y\n"})
+    folder = make_package({"mod.py": MODULE})
     source = folder / "mod.py"
     run_python("import mod")
     (written,) = (folder / "__pycache__").glob("mod.*.pyc")

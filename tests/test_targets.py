@@ -41,6 +41,7 @@ def test_a_target_is_read(text, module, qualname, captures):
     assert str(target) == target.text == text.strip()
 
 
+CHANGE = ", which would change the function: name a value instead"
 #: A target, the place that its caret points at, and what is said.
 WRONG = [
     ("", "^", "a target names a module, and this one is empty"),
@@ -75,10 +76,10 @@ WRONG = [
     ("m:f=a,1x:=y", "      ^", "'1x' is no label: write LABEL:=EXPRESSION"),
     ("m:f=a,a.b:=y", "      ^", "'a.b' is no label: write LABEL:=EXPRESSION"),
     ("m:f=a,x:=*", "      ^", "'*' stands for every local under its own name: leave x:= out"),
-    ("m:f=(y:=3)", "    ^", "'(y:=3)' uses :=, which would change the function: name a value instead"),
-    ("m:f=a,await b", "      ^", "'await b' uses await, which would change the function: name a value instead"),
-    ("m:f=(yield)", "    ^", "'(yield)' uses yield, which would change the function: name a value instead"),
-    ("m:f=(yield from a)", "    ^", "'(yield from a)' uses yield, which would change the function: name a value instead"),
+    ("m:f=(y:=3)", "    ^", "'(y:=3)' uses :=" + CHANGE),
+    ("m:f=a,await b", "      ^", "'await b' uses await" + CHANGE),
+    ("m:f=(yield)", "    ^", "'(yield)' uses yield" + CHANGE),
+    ("m:f=(yield from a)", "    ^", "'(yield from a)' uses yield" + CHANGE),
     ("m:f=b,attn@asign", "      ^", "'attn@asign': did you mean attn@assign?"),
     ("m:f=b,*@retrun", "      ^", "'*@retrun': did you mean *@return?"),
     ("m:f=a,q.k@assign", "      ^", "'q.k': @assign takes a plain name; expressions are taken at the return"),

@@ -63,7 +63,8 @@ def check_capture(capture: Capture) -> None:
     for node in ast.walk(tree):
         if isinstance(node, (ast.NamedExpr, ast.Yield, ast.YieldFrom, ast.Await)):
             word = {"NamedExpr": ":=", "Await": "await"}.get(type(node).__name__, "yield")
-            raise CaptureError(f"{capture.expression!r} uses {word}, which would change the function: name a value instead")
+            reason = f"uses {word}, which would change the function: name a value instead"
+            raise CaptureError(f"{capture.expression!r} {reason}")
     if capture.at == "assign" and not capture.is_name:
         raise CaptureError(f"{capture.expression!r}: @assign takes a plain name; expressions are taken at the return")
 
@@ -74,8 +75,8 @@ def parse_captures(text: str) -> tuple[Capture, ...]:
     Raises:
         CaptureError: with the part that is wrong; its ``offset`` attribute says where in `text` it stands.
 
-    >>> parse_captures("attn,scale:=self.scale")
-    (Capture(label='attn', expression='attn', at='return'), Capture(label='scale', expression='self.scale', at='return'))
+    >>> parse_captures("attn,scale:=self.scale")[1]
+    Capture(label='scale', expression='self.scale', at='return')
     """
     captures = []
     for offset, part in split_list(text):

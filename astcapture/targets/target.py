@@ -72,14 +72,18 @@ def parse_targets(targets: TargetsLike) -> tuple[Target, ...]:
         return tuple(parse_target(text) for text in re.split(r"[;\n]", targets) if text.strip())
     if isinstance(targets, Mapping):
         return tuple(_parse_item(name, captures) for name, captures in targets.items())
-    if not isinstance(targets, Iterable) or isinstance(targets, bytes):
-        raise CaptureError(f'targets are strings, not {targets!r}: write install(["mymodel"])')
     parsed = []
-    for text in targets:
+    for text in _listed(targets):
         if not isinstance(text, str):
             raise CaptureError(f'a target is a string, not {text!r}: write install(["mymodel"])')
         parsed.append(parse_target(text))
     return tuple(parsed)
+
+
+def _listed(targets: object) -> Iterable[object]:
+    if not isinstance(targets, Iterable) or isinstance(targets, bytes):
+        raise CaptureError(f'targets are strings, not {targets!r}: write install(["mymodel"])')
+    return targets
 
 
 def _parse_item(name: str, captures: str | Sequence[str]) -> Target:

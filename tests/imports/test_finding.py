@@ -157,14 +157,15 @@ def test_pitfall_04_nothing_is_imported_while_a_module_is_looked_for_or_rewritte
 def test_pitfall_06_a_namespace_package_keeps_its_spec_and_its_submodules_are_captured(make_package, forget):
     make_package({"spaces/deep/mod.py": MARKED})
     plain = importlib.import_module("spaces")
-    expected = (type(plain.__spec__.loader), list(plain.__path__), type(plain.__path__), plain.__spec__.origin)
+    expected = (type(plain.__spec__.loader), type(plain.__path__), list(plain.__path__), plain.__spec__.origin)
     forget()
     with install(["spaces"]):
         from spaces.deep import mod
 
-        spaces = sys.modules["spaces"]
         assert mod.double(3) == 6
-    assert (type(spaces.__spec__.loader), list(spaces.__path__), type(spaces.__path__), spaces.__spec__.origin) == expected
+    spaces = importlib.import_module("spaces")
+    found = (type(spaces.__spec__.loader), type(spaces.__path__), list(spaces.__path__), spaces.__spec__.origin)
+    assert found == expected
     assert list(astcapture.cache["spaces.deep.mod:double"]) == [6]
 
 
@@ -204,7 +205,7 @@ def test_pitfall_07_an_extension_and_a_frozen_module_are_imported_with_a_warning
         import _elementtree, __hello__
         print(_elementtree.__spec__.loader, __hello__.__spec__.loader)
     """).stderr
-    assert re.search("_elementtree is imported without captures: (ExtensionFileLoader|BuiltinImporter) loads it", errors)
+    assert re.search("_elementtree is imported without captures: (ExtensionFileLoader|BuiltinImporter) loads", errors)
     assert "__hello__ is imported without captures: FrozenImporter loads it, and only" in errors
 
 
@@ -478,10 +479,10 @@ def test_pitfall_12_a_module_loaded_from_a_hand_made_spec_is_warned_of_and_captu
         plain = importlib.util.module_from_spec(spec)
         with pytest.warns(CaptureWarning) as warned:
             spec.loader.exec_module(plain)
-        assert texts(warned) == [
+        assert "".join(texts(warned)) == (
             "double is marked, but it is not captured: remote was loaded past the import system, or by a hook that "
             "stands before ours on sys.meta_path; import it by name, or load it from hook.spec(spec)"
-        ]
+        )
         assert (warned[0].filename, warned[0].lineno) == (str(path), 3)
 
         spec = importlib.util.spec_from_file_location("remote", path)
@@ -505,10 +506,10 @@ def test_a_marker_that_is_not_imported_from_astcapture_is_warned_of(make_package
     with install(["mod"]), pytest.warns(CaptureWarning) as warned:
         import mod
     assert mod.double(1) == 2
-    assert texts(warned) == [
+    assert "".join(texts(warned)) == (
         "double is marked, but it is not captured: the marker is read from the source, "
         "and there it is not a name imported from astcapture"
-    ]
+    )
 
 
 @pytest.mark.filterwarnings("error")
@@ -538,7 +539,12 @@ def test_pitfall_14_a_target_that_a_conftest_imports_is_captured_by_the_variable
                     assert mod.double(2) == 4
                     assert list(astcapture.cache["double"]) == [4]
             """,
-            "early.py": "from astcapture.imports.startup import activate\nactivate()\nimport pytest\npytest.main(['-q'])",
+            "early.py": """
+                from astcapture.imports.startup import activate
+                activate()
+                import pytest
+                pytest.main(["-q"])
+            """,
         }
     )
     assert "1 passed" in run_python("early.py", "-q", env={"ASTCAPTURE": "mod"}).stdout

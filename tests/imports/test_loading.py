@@ -482,12 +482,19 @@ def test_what_the_user_asked_wrongly_is_an_error_at_the_import(make_package):
 # Imports as they are written
 
 
+LATE = """
+def late():
+    from .one import double
+    return double(5)
+"""
+
+
 def test_circular_relative_and_late_imports_work_as_without(make_package):
     make_package(
         {
             "pkg/__init__.py": "from . import one\nfrom .two import double as again\n",
             "pkg/one.py": "from pkg import two\nfrom . import two as also\nassert two is also\n" + MARKED,
-            "pkg/two.py": "import pkg.one\n" + MARKED + "\ndef late():\n    from .one import double\n    return double(5)\n",
+            "pkg/two.py": "import pkg.one\n" + MARKED + LATE,
         }
     )
     with install(["pkg"]):
