@@ -60,7 +60,7 @@ def rewritten_tree(
 
 def compile_tree(tree: ast.Module, path: str, optimize: int = -1) -> CodeType:
     """Compile as the import system compiles source: without the flags of the code that asks for it."""
-    return _with_room(lambda: _compile(tree, path, optimize))
+    return with_room(lambda: _compile(tree, path, optimize))
 
 
 def _rewrite(tree: ast.Module, module: str, path: str, targets: Sequence[Target]) -> bool:
@@ -79,7 +79,7 @@ def _compile(tree: ast.Module, path: str, optimize: int) -> CodeType:
 
 def _unless_it_fails(work: Callable[[], T], source: bytes, path: str, strict: bool) -> T | None:
     try:
-        return _with_room(work)
+        return with_room(work)
     except CaptureError:
         raise
     except Exception as error:
@@ -102,7 +102,7 @@ def _is_valid(source: bytes, path: str) -> bool:
     return True
 
 
-def _with_room(work: Callable[[], T]) -> T:
+def with_room(work: Callable[[], T]) -> T:
     """Run `work` with the collector off, and again with a higher recursion limit if it needs one.
 
     A tree is many objects and no garbage: collecting while it grows doubles the time. And the plain

@@ -11,13 +11,14 @@ from __future__ import annotations
 import ast
 import gc
 import sys
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from importlib.machinery import SourceFileLoader
 from types import CodeType, FunctionType, ModuleType
 from weakref import WeakKeyDictionary
 
-from astcapture.imports.compile import compile_tree, matching
+from astcapture.imports.compile import compile_tree, matching, with_room
 from astcapture.imports.loader import Capturing, is_asleep, loader_of
 from astcapture.record import recorder
 from astcapture.rewrite.find import find_functions
@@ -38,20 +39,40 @@ class Exchange:
     module: str
     swapped: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
+    # What its live functions run now, and what they should; the file they stand in, and what is captured there.
+    _pairs: dict[CodeType, CodeType] = field(default_factory=dict)
+    _path: str = ""
+    _plan: Plan | None = None
 
 
-def exchange(module: ModuleType, name: str, before: Sequence[Target], after: Sequence[Target]) -> Exchange:
-    """Make the live functions of a module, rewritten for the targets `before`, run as rewritten for `after`.
+def bring_up_to_date(targets: Sequence[Target]) -> list[Exchange]:
+    """Make every imported module run as `targets`, all that are installed now, ask.
 
-    Args:
-        module: the imported module.
-        name: its name, as targets spell it.
-        before: the targets that its functions are rewritten for now; none where it is plain.
-        after: the targets that they should be rewritten for; none to make it plain again.
+    Returns:
+        One `Exchange` for each module that was touched.
 
     Raises:
-        CaptureError: a target that matches no function of it, or a name that is never bound.
+        CaptureError: a target that matches no function of its module, or a name that is never bound.
     """
+    modules = outdated(targets)
+    exchanges = [_prepared(module, name, before, after) for name, module, before, after in modules]
+    _swap(exchanges)
+    for (_, module, _, after), done in zip(modules, exchanges, strict=True):
+        _exchanged[module] = (loader_of(module), after)
+        if done._plan is not None:
+            _declare(module, done._plan)
+            done.problems += _never_found(done)
+    return exchanges
+
+
+def make_plain() -> None:
+    """Give every live function its own code back, as the interpreter exits; what cannot be read is left."""
+    for done in bring_up_to_date(()):
+        done.problems.clear()
+
+
+def _prepared(module: ModuleType, name: str, before: Sequence[Target], after: Sequence[Target]) -> Exchange:
+    """Compile a module as it runs now, for the targets `before`, and as it should, for `after`."""
     done = Exchange(name)
     path = _source_path(module)
     if path is None:
@@ -64,16 +85,17 @@ def exchange(module: ModuleType, name: str, before: Sequence[Target], after: Seq
         done.problems.append(f"{name}: its source cannot be read ({error.strerror}: {path})")
         return done
     old, _ = _compiled(source, name, path, before)
-    new, plan = _compiled(source, name, path, after)
-    pairs = {one: other for one, other in _paired(old, new) if one != other}
-    if plan is not None:
-        recorder.declare(*plan.declaration())
-        for called in CALLED:
-            # In the module, so that functions pickled by value find it; builtins have it too.
-            module.__dict__.setdefault(PREFIX + called, getattr(recorder, called))
-    if pairs:
-        _swap(path, pairs, done, plan)
+    new, done._plan = _compiled(source, name, path, after)
+    done._path = path
+    done._pairs = {one: other for one, other in _paired(old, new) if one != other}
     return done
+
+
+def _declare(module: ModuleType, plan: Plan) -> None:
+    recorder.declare(*plan.declaration())
+    for called in CALLED:
+        # In the module, so that functions pickled by value find it; builtins have it too.
+        module.__dict__.setdefault(PREFIX + called, getattr(recorder, called))
 
 
 def _source_path(module: ModuleType) -> str | None:
@@ -86,9 +108,19 @@ def _source_path(module: ModuleType) -> str | None:
 
 
 def _compiled(source: bytes, name: str, path: str, targets: Sequence[Target]) -> tuple[CodeType, Plan | None]:
-    tree = ast.parse(source, path)
-    plan = plan_module(tree, name, path, targets) if targets else None
-    return compile_tree(rewrite(tree, plan) if plan else tree, path), plan or None
+    """The code of a module as `targets` have it, and the plan behind it; its own code for no targets."""
+
+    def work() -> tuple[CodeType, Plan | None]:
+        if not targets:
+            return compile(source, path, "exec", dont_inherit=True), None
+        tree = ast.parse(source, path)
+        plan = plan_module(tree, name, path, targets)
+        return compile_tree(rewrite(tree, plan), path), plan
+
+    with warnings.catch_warnings():
+        # The import has told what the compiler warns of; it is told once.
+        warnings.simplefilter("ignore")
+        return with_room(work)
 
 
 def _paired(old: CodeType, new: CodeType) -> Iterator[tuple[CodeType, CodeType]]:
@@ -104,34 +136,36 @@ def _nested(code: CodeType) -> list[CodeType]:
     return [constant for constant in code.co_consts if isinstance(constant, CodeType)]
 
 
-def _swap(path: str, pairs: dict[CodeType, CodeType], done: Exchange, plan: Plan | None) -> None:
-    """Give every live function of the file that runs one of a pair the other."""
-    found: set[CodeType] = set()
-    for function in gc.get_objects():
-        if type(function) is not FunctionType or function.__code__.co_filename != path:
+def _swap(exchanges: Sequence[Exchange]) -> None:
+    """Give every live function that runs one of a pair the other, in one pass over all objects."""
+    by_file = {done._path: done for done in exchanges if done._pairs}
+    for function in gc.get_objects() if by_file else ():
+        if type(function) is not FunctionType:
             continue
         old = function.__code__
-        new = pairs.get(old)
-        if new is None:
+        done = by_file.get(old.co_filename)
+        new = done._pairs.get(old) if done is not None else None
+        if done is None or new is None:
             continue
-        found.add(new)
         original = _original.setdefault(function, old)
-        try:
-            function.__code__ = original if original == new else new
-        except ValueError:
-            done.problems.append(f"{done.module}:{function.__qualname__}: what is captured there changes its closure")
-        else:
-            done.swapped.append(function.__qualname__)
-    missed = {(code.co_name, code.co_firstlineno) for code in pairs.values() if code not in found}
-    for planned in plan.functions if plan is not None else ():
-        node = planned.function.node
+        function.__code__ = original if original == new else new
+        done.swapped.append(function.__qualname__)
+
+
+def _never_found(done: Exchange) -> list[str]:
+    """The captured functions that are not alive, with the reason."""
+    problems = []
+    changed = {(code.co_name, code.co_firstlineno) for code in done._pairs.values()}
+    for planned in done._plan.functions if done._plan is not None else ():
+        node, qualname = planned.function.node, planned.function.qualname
         # The code of a decorated function begins at its first decorator.
         line = min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
-        if (node.name, line) in missed and not planned.function.enclosing:
-            done.problems.append(
-                f"{done.module}:{planned.function.qualname}: no live function runs {path}:{node.lineno}; "
+        if (node.name, line) in changed and qualname not in done.swapped and not planned.function.enclosing:
+            problems.append(
+                f"{done.module}:{qualname}: no live function runs {done._path}:{node.lineno}; "
                 "it was replaced, or the file has changed since it was imported"
             )
+    return problems
 
 
 def targets_of(module: ModuleType) -> tuple[Target, ...]:
@@ -155,15 +189,6 @@ def outdated(targets: Sequence[Target]) -> list[tuple[str, ModuleType, tuple[Tar
         if before != after and (before or _holds_functions(module, after)):
             found.append((name, module, before, after))
     return found
-
-
-def bring_up_to_date(targets: Sequence[Target]) -> list[Exchange]:
-    """Make every imported module run as `targets`, all that are installed now, ask; one `Exchange` for each touched."""
-    exchanges = []
-    for name, module, before, after in outdated(targets):
-        exchanges.append(exchange(module, name, before, after))
-        _exchanged[module] = (loader_of(module), after)
-    return exchanges
 
 
 def _holds_functions(module: ModuleType, targets: Sequence[Target]) -> bool:

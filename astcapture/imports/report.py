@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import builtins
+import contextlib
 import sys
 import warnings
 from collections.abc import Iterable
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from astcapture.errors import CaptureWarning
 from astcapture.imports.loader import loader_of
+from astcapture.imports.patch import make_plain
 from astcapture.record import recorder
 from astcapture.rewrite.plan import did_you_mean
 from astcapture.rewrite.transform import CALLED, PREFIX
@@ -88,17 +90,11 @@ def _make_reachable() -> None:
 
 
 def _outlive_modules() -> None:
-    """Take our names out of the modules, which the interpreter is about to fill with None.
+    """Give live functions their own code back, before the interpreter fills their globals with None.
 
-    A ``__del__`` that runs then finds them in builtins, which goes last.
+    What runs after this, a ``__del__`` say, is the program as it was written.
     """
     recorder.switch(False)
-    for module in list(sys.modules.values()):
-        try:
-            # Asked of `object`, since to look at a lazily imported module would import it.
-            names = object.__getattribute__(module, "__dict__")
-        except AttributeError:
-            continue
-        if isinstance(names, dict):
-            for name in CALLED:
-                names.pop(PREFIX + name, None)
+    # Whatever goes wrong here goes wrong after the program's end, and is none of its business.
+    with contextlib.suppress(Exception):
+        make_plain()
