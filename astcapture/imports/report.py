@@ -37,6 +37,12 @@ def watch(finder: CaptureFinder) -> None:
         atexit.register(_at_exit)
 
 
+def forget(targets: Iterable[Target]) -> None:
+    """Say nothing of these targets at exit: another process reports on them."""
+    for target in targets:
+        _asked.pop(target, None)
+
+
 def unfulfilled(targets: Iterable[Target], finder: CaptureFinder) -> list[str]:
     """One line for each target that nothing was captured for, and why."""
     declared = declared_functions()

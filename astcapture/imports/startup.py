@@ -56,6 +56,7 @@ def switch_on() -> Hook:
         CaptureError: the environment asks for something that cannot be captured.
     """
     global _hook, _process
+    from astcapture.imports import report
     from astcapture.imports.hook import install
     from astcapture.targets.environment import read_environment
 
@@ -72,26 +73,20 @@ def switch_on() -> Hook:
     _process = os.getpid()
     if os.environ.setdefault(FIRST_PROCESS, str(_process)) != str(_process):
         # Trackers and tools that the program starts import none of its modules, and need not say so.
-        _forget(_hook)
+        report.forget(_hook.targets)
     return _hook
 
 
 def switch_off() -> None:
     """Undo `switch_on`, as if nothing had been asked for."""
     global _hook
+    from astcapture.imports import report
+
     if _hook is not None:
         atexit.unregister(_print_summary)
         _hook.uninstall()
-        _forget(_hook)
+        report.forget(_hook.targets)
         _hook = None
-
-
-def _forget(hook: Hook) -> None:
-    """Have nothing said at exit of targets of `hook` that came to nothing."""
-    from astcapture.imports import report
-
-    for target in hook.targets:
-        report._asked.pop(target, None)
 
 
 def _print_summary() -> None:
