@@ -36,7 +36,7 @@ def make_package(tmp_path: Path) -> Callable[..., Path]:
 
 @pytest.fixture
 def run_python(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Run a Python in the test's folder; one argument is a program, several are a command line.
+    """Run a Python in the test's folder: one argument that is no file is a program, anything else a command line.
 
     Its environment has nothing of ours and nothing of Python's, so bytecode is cached. A run that
     ends with another status than `status`, or lasts more than `timeout` seconds, fails the test.
@@ -49,7 +49,7 @@ def run_python(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]
         timeout: float = 60,
         cwd: Path = tmp_path,
     ) -> subprocess.CompletedProcess[str]:
-        if len(arguments) == 1:
+        if len(arguments) == 1 and not arguments[0].endswith(".py"):
             arguments = ("-c", textwrap.dedent(arguments[0]))
         kept = {name: text for name, text in os.environ.items() if not name.startswith(("ASTCAPTURE", "PYTHON"))}
         done = subprocess.run(
@@ -83,9 +83,10 @@ def fresh_imports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[C
     _forget_captures()
 
     def forget() -> None:
-        here = {path.name.partition(".")[0] for path in tmp_path.iterdir()}
+        folders = [path.name for path in tmp_path.iterdir() if path.is_dir()]
         for name in set(sys.modules) - known:
-            if name.partition(".")[0] in here:
+            file = getattr(sys.modules[name], "__file__", None) or ""
+            if name.partition(".")[0] in folders or file.startswith(str(tmp_path)):
                 del sys.modules[name]
 
     yield forget

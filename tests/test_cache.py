@@ -375,13 +375,15 @@ def test_eight_threads_lose_no_record_while_others_read():
             declare(f"m{step % 50}:f{number}")
             take((number, step), key=f"m:f{number}")
 
-    reader = threading.Thread(target=read)
-    reader.start()
+    readers = [threading.Thread(target=read) for _ in range(3)]
+    for reader in readers:
+        reader.start()
     try:
         run_all([lambda number=number: write(number) for number in range(8)])  # type: ignore[misc]
     finally:
         done.set()
-        reader.join()
+        for reader in readers:
+            reader.join()
         sys.setswitchinterval(interval)
     for number in range(8):
         assert list(cache[f"m:f{number}"]) == [(number, step) for step in range(2000)]

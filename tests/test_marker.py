@@ -67,7 +67,8 @@ def test_the_marker_returns_what_it_is_given_and_sets_nothing_on_it(kind):
 
 CAPTURES = "capture() takes the names of locals as strings, not {}: write @capture(\"attn\")"
 CLASS = (
-    "@capture marks functions, and Callable_ is a class: put it on the method that binds the local, forward for instance"
+    "@capture marks functions, and Callable_ is a class: "
+    "put it on the method that binds the local, forward for instance"
 )
 WRONG: list[tuple[Callable[[], Any], str]] = [
     (lambda: capture(function), CAPTURES.format(repr(function))),  # @capture without brackets

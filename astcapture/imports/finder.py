@@ -70,9 +70,7 @@ class CaptureFinder:
             self.take(spec, targets)
         return spec
 
-    def _ask_others(
-        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None
-    ) -> ModuleSpec | None:
+    def _ask_others(self, fullname: str, path: Sequence[str] | None, target: ModuleType | None) -> ModuleSpec | None:
         """What the finders behind this one make of the name, as the import system would ask them.
 
         Not `PathFinder` alone (editable installs bring finders of their own), and not

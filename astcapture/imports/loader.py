@@ -81,9 +81,7 @@ class Capturing:
         return source_to_code
 
     def _compose(self, plain: Callable[..., CodeType], source: bytes) -> Callable[..., CodeType] | None:
-        tree = rewritten_tree(
-            source, self.capture_module, self.path, self.capture_targets, strict=self.capture_strict
-        )
+        tree = rewritten_tree(source, self.capture_module, self.path, self.capture_targets, strict=self.capture_strict)
         if tree is None:
             return None
 
@@ -182,9 +180,7 @@ def _seal(size: int) -> bytes:
 class CaptureLoader(Capturing, SourceFileLoader):  # type: ignore[misc]
     """Loads a module from source with its captured functions rewritten."""
 
-    def __init__(
-        self, fullname: str, path: str, targets: Sequence[Target], *, strict: bool = False
-    ) -> None:
+    def __init__(self, fullname: str, path: str, targets: Sequence[Target], *, strict: bool = False) -> None:
         super().__init__(fullname, path)
         self.capture_module = fullname
         self.capture_targets = tuple(targets)

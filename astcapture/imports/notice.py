@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 import warnings
-from collections.abc import Sequence
-from types import CodeType
+from collections.abc import Iterator, Sequence
+from types import CellType, FunctionType
 from typing import Any
 
 from astcapture.errors import CaptureWarning
@@ -14,21 +15,24 @@ from astcapture.rewrite.transform import PREFIX
 from astcapture.targets.target import Target
 from astcapture.values.cache import is_declared
 
-#: How many wrappers deep a function is looked for; an object may claim to wrap without end.
-_DEPTH = 100
+# Where decorators keep what they decorate.
+_INSIDE = ("__func__", "__wrapped__", "fget", "func")
+_FUNCTIONS = (FunctionType, staticmethod, classmethod, functools.partial)
+_EMPTY = CellType()
+#: How many objects are looked at inside a marked one; an object may claim to wrap without end.
+_ENOUGH = 100
 
 
 def notice_unrewritten(marked: object, targets: Sequence[Target]) -> None:
     """Warn if `marked`, a function or what decorators made of one, is of a listed module and runs as written."""
-    function = _unwrapped(marked)
-    code = getattr(function, "__code__", None)
-    module = getattr(function, "__module__", None)
-    if not isinstance(code, CodeType) or not isinstance(module, str):
+    functions = list(_functions_in(marked))
+    if not functions or any(name.startswith(PREFIX) for one in functions for name in one.__code__.co_names):
+        return
+    function = next((one for one in functions if not hasattr(one, "__wrapped__")), functions[0])
+    module, qualname, code = function.__module__, function.__qualname__, function.__code__
+    if not isinstance(module, str) or is_declared(f"{module}:{qualname}"):
         return
     if not any(target.qualname is None and target.matches_module(module) for target in targets):
-        return
-    qualname = getattr(function, "__qualname__", code.co_name)
-    if any(name.startswith(PREFIX) for name in code.co_names) or is_declared(f"{module}:{qualname}"):
         return
     loader = loader_of(sys.modules.get(module))
     loader = getattr(loader, "loader", loader)
@@ -49,14 +53,16 @@ def notice_unrewritten(marked: object, targets: Sequence[Target]) -> None:
     )
 
 
-def _unwrapped(marked: object) -> Any:
-    """The function inside staticmethods, properties and wrappers."""
-    for _ in range(_DEPTH):
-        for name in ("__func__", "__wrapped__", "fget"):
-            inner = getattr(marked, name, None)
-            if inner is not None:
-                marked = inner
-                break
-        else:
-            return marked
-    return marked
+def _functions_in(marked: object) -> Iterator[FunctionType]:
+    """The functions in what decorators made of one: in staticmethods, properties, wrappers and closures."""
+    waiting = [marked]
+    for _ in range(_ENOUGH):
+        if not waiting:
+            return
+        one: Any = waiting.pop(0)
+        if isinstance(one, FunctionType):
+            yield one
+            # Functions alone: to look into anything else that a closure holds may run code of its own.
+            contents = (cell.cell_contents for cell in one.__closure__ or () if cell != _EMPTY)
+            waiting += [content for content in contents if isinstance(content, _FUNCTIONS)]
+        waiting += [inner for name in _INSIDE if (inner := getattr(one, name, None)) is not None]

@@ -159,7 +159,8 @@ def test_pitfall_06_a_namespace_package_keeps_its_spec_and_its_submodules_are_ca
     plain = importlib.import_module("spaces")
     expected = (type(plain.__spec__.loader), type(plain.__path__), list(plain.__path__), plain.__spec__.origin)
     forget()
-    with install(["spaces"]):
+    with install(["spaces"]), warnings.catch_warnings():
+        warnings.simplefilter("error")
         from spaces.deep import mod
 
         assert mod.double(3) == 6
@@ -460,7 +461,7 @@ def test_pitfall_11_a_lazy_module_stays_lazy_and_is_captured_when_it_is_used(mak
         import astcapture
         astcapture.install(["mod", "asleep"])
         mod, asleep = lazy_import("mod"), lazy_import("asleep")
-        astcapture.install(["mod", "elsewhere"]).uninstall()  # looks at every module that is imported
+        astcapture.install(["asleep:double", "elsewhere"]).uninstall()  # looks at every module that is imported
         print("not yet")
         print(mod.double(3), list(astcapture.cache["double"]))
     """)
@@ -525,6 +526,59 @@ def test_a_rewritten_function_under_other_decorators_is_not_warned_of(make_packa
         import mod  # noqa: F401
 
 
+OWN_WRAPPER = """
+from astcapture import capture
+
+def logged(function):
+    def inner(*args):
+        return function(*args)
+    return inner
+
+@capture("y")
+@logged
+def f(x):
+    y = x
+    return y
+
+if True:
+    @capture("z")
+    def g(x):
+        return x
+else:
+    @capture("z")
+    def g(x):
+        z = x
+        return z
+"""
+
+
+@pytest.mark.filterwarnings("error")
+def test_neither_is_one_in_a_wrapper_of_the_modules_own_nor_the_other_of_two_that_share_a_name(make_package):
+    make_package({"mod.py": OWN_WRAPPER})
+    with install(["mod"]):
+        import mod
+
+        mod.f(3)
+    assert list(astcapture.cache["mod:f"]) == [3]
+
+
+def test_a_function_in_wrappers_that_is_not_captured_is_warned_of_at_its_own_line(make_package):
+    wrapping = OWN_WRAPPER.replace("def inner", "@functools.wraps(function)\n    def inner")
+    path = make_package({"mod.py": wrapping}) / "mod.py"
+    path.write_text("import functools\n" + path.read_text())
+    spec = importlib.util.spec_from_file_location("mod", path)
+    with install(["mod"]), pytest.warns(CaptureWarning) as warned:
+        spec.loader.exec_module(importlib.util.module_from_spec(spec))
+    assert [text.partition(" is marked")[0] for text in texts(warned)] == ["f", "g"]
+    assert [(one.filename, one.lineno) for one in warned] == [(str(path), 10), (str(path), 17)]
+
+
+def test_nothing_of_ours_is_ever_rewritten():
+    with install(["astcapture"]):
+        assert _finder.find_spec("astcapture.version") is None
+        assert _finder.find_spec("astcapture") is None
+
+
 # 14
 
 
@@ -578,19 +632,19 @@ def test_pitfall_16_targets_that_came_to_nothing_are_told_at_exit_with_the_reaso
     make_package({"mod.py": MARKED, "plain.py": "def g(): pass", "pkg/__init__.py": "", "pkg/sub.py": "def g(): pass"})
     done = run_python("""
         import astcapture, sys
-        astcapture.install(["modd", "mod", "plain", "m*d:other=x", "pkg"])
         with astcapture.install(["left.early"]):
             pass
+        astcapture.install(["modd", "mod", "plain", "m*d:other=x", "pkg"])
         import mod, plain, pkg.sub
     """)
     assert done.stdout == ""
     assert done.stderr.splitlines() == [
         "astcapture:0: CaptureWarning: nothing was captured for",
+        "  target 'left.early': no module left.early was imported",
         "  target 'modd': no module modd was imported: did you mean mod?",
         "  target 'plain': plain marks no function: put @capture(...) on one, or name it, plain:FUNCTION=NAME",
         "  target 'm*d:other=x': no function in mod matches it and binds what it names",
         "  target 'pkg': pkg and 1 more marks no function: put @capture(...) on one, or name it, pkg:FUNCTION=NAME",
-        "  target 'left.early': no module left.early was imported",
     ]
 
 

@@ -419,6 +419,13 @@ def test_warnings_of_the_compiler_are_those_of_a_plain_import(make_package, run_
         assert plain.count("Warning") == 2
 
 
+def test_no_future_statement_of_ours_reaches_the_module(make_package):
+    make_package({"mod.py": MARKED.replace("double(x)", "double(x: int)")})
+    with install(["mod"]):
+        mod = importlib.import_module("mod")
+    assert mod.double.__annotations__ == {"x": int}
+
+
 # 29
 
 
@@ -517,8 +524,11 @@ def test_a_source_that_vanishes_fails_as_without(make_package, monkeypatch):
     folder = make_package({"mod.py": MARKED})
     spec = importlib.util.spec_from_file_location("mod", folder / "mod.py")
     (folder / "mod.py").unlink()
-    with install(["mod"]) as hook, pytest.raises(FileNotFoundError):
-        hook.spec(spec).loader.exec_module(importlib.util.module_from_spec(spec))
+    with install(["mod"]) as hook:
+        hook.spec(spec)
+        assert type(spec.loader) is SourceFileLoader
+        with pytest.raises(FileNotFoundError):
+            spec.loader.exec_module(importlib.util.module_from_spec(spec))
 
 
 def test_a_traceback_through_a_captured_function_shows_the_users_lines(make_package):
