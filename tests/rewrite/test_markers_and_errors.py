@@ -159,7 +159,7 @@ def test_overloads_are_skipped():
     def f(x: str): ...
     def f(x): y = x
     """
-    assert [one.function.node.lineno for one in plan(source, "m:f=y").functions] == [7]
+    assert [one.function.node.lineno for one in plan(source, "m:f=x").functions] == [7]
 
 
 def test_of_definitions_with_one_qualname_those_that_bind_the_name_are_rewritten():
