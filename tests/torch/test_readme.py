@@ -33,7 +33,7 @@ def test_every_block_of_the_readme_runs_and_prints_what_it_says(tmp_path: Path) 
             assert text in said, f"the README promises\n{text}\nand what came is\n{said}"
         else:
             assert kind == "command", f"nothing says how to run this block:\n{text}"
-            assert f"step \"README's {name} command\"" in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+            assert f'step "README\'s {name} command"' in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
     assert ran >= 7
     assert (tmp_path / "heads.png").stat().st_size > 5_000
 
