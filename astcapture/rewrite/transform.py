@@ -22,7 +22,11 @@ in the function for a debugger, and visits the line of its ``return`` again. And
 frame has one dict of locals, which a function that asks for it (``locals()``, ``vars``, ``eval``,
 ``exec``, its frame) would see change; there a name that may be unbound is read in a ``try`` too. At
 the end of such a function's body, where several paths meet, a trace function is told no line or that
-of another path. Results, exceptions and tracebacks are the plain ones there as everywhere.
+of another path. On Python 3.12 alone, where an ``except`` block that ran, or a ``with`` that swallowed
+an exception, is the last thing before the end of the body, its line is visited twice and the return has
+none. Up to Python 3.11, where a body ends with an ``if`` that ends with a loop left in several ways, and
+its ``else`` raises, the end after the loop is on the last line of the ``else``. Results, exceptions and
+tracebacks are the plain ones there as everywhere.
 
 Names such as ``_@record`` are legal in a tree and impossible in source, so they cannot collide, and
 they are not mangled in a class.

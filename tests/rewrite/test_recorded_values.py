@@ -194,7 +194,7 @@ def test_returns_in_loops_and_their_else_are_found(argument):
         "if x: y = 1\n    d = locals()\n    return d",
         "if x: y = 1\n    d = vars()",
         # Left by an exception, the finally clause is reached with y unbound; by a break, the loop is.
-        "y = 1\n    try:\n        if not x:\n            del y\n            raise ValueError\n    finally:\n        return str(x)",
+        "y = 1\n    try:\n        if not x: del y; raise ValueError\n    finally:\n        return str(x)",
         "while True:\n        y = 1\n        try: break\n        finally: del y\n    return str(x)",
         "y = 1\n    def g():\n        nonlocal y\n        del y\n    g()\n    return str(x)",
     ],
