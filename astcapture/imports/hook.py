@@ -171,7 +171,7 @@ def _refuse_imported(targets: tuple[Target, ...]) -> None:
 
 def _exchange_live() -> None:
     """Have the functions of imported modules run as the hooks that are installed now ask."""
-    for done in bring_up_to_date(_finder.targets):
+    for done in bring_up_to_date(_finder.targets, strict=_finder.strict):
         _finder.found[done.module] = True
         for problem in done.problems:
             warnings.warn(f"not captured: {problem}", CaptureWarning, stacklevel=4)

@@ -113,17 +113,17 @@ def _new_main() -> ModuleType:
 
 
 def _compile(path: str, source: bytes, hook: Hook | None) -> CodeType:
-    from astcapture.imports.compile import compile_tree, matching, rewritten_tree
+    from astcapture.imports.compile import matching, rewritten_code
 
     targets = matching(hook.targets, "__main__") if hook is not None else ()
     if hook is not None and targets:
         try:
-            tree = rewritten_tree(source, "__main__", path, targets, strict=hook.strict)
+            rewritten = rewritten_code(source, "__main__", path, targets, strict=hook.strict)
         except CaptureError as error:
             switch_off()
             raise SystemExit(f"astcapture: {error}") from None
-        if tree is not None:
-            return compile_tree(tree, path)
+        if rewritten is not None:
+            return rewritten
     code: CodeType = compile(source, path, "exec", dont_inherit=True)
     return code
 

@@ -19,6 +19,7 @@ from importlib.machinery import SourceFileLoader
 from types import CodeType, ModuleType
 from typing import Any
 
+from astcapture import rewrite
 from astcapture.errors import CaptureWarning
 from astcapture.imports.compile import rewritten_code, rewritten_tree
 from astcapture.targets.target import Target
@@ -147,12 +148,25 @@ class Capturing:
         return f"{path.removesuffix(_SUFFIX)}.astcapture-{self._tag()}{_SUFFIX}"
 
     def _tag(self) -> str:
-        asked = [__version__, self.capture_module, *(repr(target) for target in self.capture_targets)]
+        asked = [_rewriter(), self.capture_module, *(repr(target) for target in self.capture_targets)]
         return blake2b("\0".join([*asked, repr(self._composed)]).encode(), digest_size=8).hexdigest()
 
     def __reduce__(self) -> tuple[Any, ...]:
         # The classes that `compose` makes have no name to be pickled by.
         return _restore, (self._composed, self.__dict__)
+
+
+@cache
+def _rewriter() -> str:
+    """What bytecode of ours depends on besides what is asked for: the version, and the rewriter's own source,
+    which changes between versions for those who install from a checkout."""
+    digest = blake2b(__version__.encode(), digest_size=8)
+    folder = os.path.dirname(rewrite.__file__)
+    for name in sorted(os.listdir(folder)) if os.path.isdir(folder) else ():
+        if name.endswith(".py"):
+            with open(os.path.join(folder, name), "rb") as file:
+                digest.update(file.read())
+    return digest.hexdigest()
 
 
 def loader_of(module: object) -> object:

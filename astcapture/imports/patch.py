@@ -18,6 +18,7 @@ from importlib.machinery import SourceFileLoader
 from types import CodeType, FunctionType, ModuleType
 from weakref import WeakKeyDictionary
 
+from astcapture.errors import CaptureError
 from astcapture.imports.compile import compile_tree, matching, with_room
 from astcapture.imports.loader import Capturing, is_asleep, loader_of
 from astcapture.record import recorder
@@ -45,17 +46,18 @@ class Exchange:
     _plan: Plan | None = None
 
 
-def bring_up_to_date(targets: Sequence[Target]) -> list[Exchange]:
+def bring_up_to_date(targets: Sequence[Target], *, strict: bool = False) -> list[Exchange]:
     """Make every imported module run as `targets`, all that are installed now, ask.
 
     Returns:
         One `Exchange` for each module that was touched.
 
     Raises:
-        CaptureError: a target that matches no function of its module, or a name that is never bound.
+        CaptureError: a target that matches no function of its module, or a name that is never bound;
+            with `strict`, a bug in the rewriter too.
     """
     modules = outdated(targets)
-    exchanges = [_prepared(module, name, before, after) for name, module, before, after in modules]
+    exchanges = [_prepared(module, name, before, after, strict) for name, module, before, after in modules]
     _swap(exchanges)
     for (_, module, _, after), done in zip(modules, exchanges, strict=True):
         _exchanged[module] = (loader_of(module), after)
@@ -71,7 +73,9 @@ def make_plain() -> None:
         done.problems.clear()
 
 
-def _prepared(module: ModuleType, name: str, before: Sequence[Target], after: Sequence[Target]) -> Exchange:
+def _prepared(
+    module: ModuleType, name: str, before: Sequence[Target], after: Sequence[Target], strict: bool
+) -> Exchange:
     """Compile a module as it runs now, for the targets `before`, and as it should, for `after`."""
     done = Exchange(name)
     path = _source_path(module)
@@ -84,10 +88,20 @@ def _prepared(module: ModuleType, name: str, before: Sequence[Target], after: Se
     except OSError as error:
         done.problems.append(f"{name}: its source cannot be read ({error.strerror}: {path})")
         return done
-    old, _ = _compiled(source, name, path, before)
-    new, done._plan = _compiled(source, name, path, after)
+    try:
+        old, _ = _compiled(source, name, path, before)
+        new, done._plan = _compiled(source, name, path, after)
+        done._pairs = {one: other for one, other in _paired(old, new) if one != other}
+    except CaptureError:
+        raise
+    except SyntaxError:
+        done.problems.append(f"{name}: its source has changed since the import and does not parse ({path})")
+    except Exception as error:
+        reason = f"{name}: rewriting it failed ({type(error).__name__}: {error}); this is a bug of astcapture"
+        if strict:
+            raise CaptureError(f"{reason}, please report it") from error
+        done.problems.append(f"{reason}, please report it")
     done._path = path
-    done._pairs = {one: other for one, other in _paired(old, new) if one != other}
     return done
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import subprocess
 import sys
 import warnings
 from collections.abc import Iterator
@@ -195,3 +196,41 @@ def test_a_module_of_a_listed_package_without_markers_is_not_touched(live: Modul
         with astcapture.install(["unmarked_live"]):
             assert plain.f.__code__ is code
     sys.modules.pop("unmarked_live")
+
+
+def test_a_bug_of_the_rewriter_leaves_live_functions_as_they_are_and_is_warned_of(
+    live: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*args: object) -> None:
+        raise AssertionError("a bug")
+
+    monkeypatch.setattr("astcapture.imports.patch.rewrite", broken)
+    with pytest.warns(astcapture.CaptureWarning, match=r"live_module: rewriting it failed \(AssertionError: a bug\)"):
+        hook = astcapture.install(["live_module"])
+    assert live.Model().forward(3) == 7
+    hook.uninstall()
+    with pytest.raises(astcapture.CaptureError, match=r"rewriting it failed .* please report it"):
+        astcapture.install(["live_module"], strict=True)
+
+
+def test_a_source_that_no_longer_parses_is_warned_of(live: ModuleType) -> None:
+    Path(live.__file__ or "").write_text("def f(:\n")
+    with pytest.warns(astcapture.CaptureWarning, match=r"its source has changed since the import and does not parse"):
+        astcapture.install(["live_module:Model.forward=attn"]).uninstall()
+    assert live.Model().forward(3) == 7
+
+
+def test_what_a_live_module_records_while_the_interpreter_exits_is_nothing_and_silent(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "live_module.py").write_text(SOURCE)
+    script = (
+        "import live_module, astcapture\n"
+        "class Held:\n"
+        "    model = live_module.Model()\n"
+        "    def __del__(self): print(self.model.forward(3))\n"
+        "astcapture.install(['live_module'])\n"
+        "live_module.held = Held()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("7\n", "")

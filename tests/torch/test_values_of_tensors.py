@@ -186,7 +186,7 @@ def test_no_record_is_lost_when_replicas_run_in_threads(load):
             thread.start()
         for thread in threads:
             thread.join()
-        records = rec["Attention.forward"].records
+        records = rec["m:Attention.forward"].records
     # Every result went back to the caller that it belongs to.
     assert all(torch.equal(y, (x @ x.mT).softmax(-1) @ x) for x, y in outputs)
     late = sum(x.shape[0] > 2 for x in inputs)
