@@ -100,8 +100,7 @@ def test_asking_when_nothing_is_captured_says_what_to_call():
     with pytest.raises(KeyError) as error:
         cache["f"]
     assert str(error.value) == (
-        "'f' is not captured, nor is any other function: "
-        "call astcapture.install([...]) before the module is imported"
+        "'f' is not captured, nor is any other function: call astcapture.install([...]) before the module is imported"
     )
 
 

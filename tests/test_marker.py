@@ -65,7 +65,7 @@ def test_the_marker_returns_what_it_is_given_and_sets_nothing_on_it(kind):
         assert dict(vars(marked)) == before
 
 
-CAPTURES = "capture() takes the names of locals as strings, not {}: write @capture(\"attn\")"
+CAPTURES = 'capture() takes the names of locals as strings, not {}: write @capture("attn")'
 CLASS = (
     "@capture marks functions, and Callable_ is a class: "
     "put it on the method that binds the local, forward for instance"

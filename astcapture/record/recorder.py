@@ -3,8 +3,9 @@
 `events` is the one list of the process: appending to it is atomic, so threads need no lock. Each
 event is ``(site, value, thread)``; `values.cache` takes them out when somebody looks.
 
-Nothing here raises into the program, imports anything, or takes a lock, and a compiler that traces
-Python (torch's) can follow `record` down to the append.
+Nothing here raises into the program, imports anything, or takes a lock. Torch's compiler, which
+traces Python, is given functions that it can follow in place of those that it cannot, by an attribute
+that it looks for; see `record.compiled`.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from _thread import get_ident
 from types import FunctionType
 from typing import Any
 
+from astcapture.record import compiled
 from astcapture.record.snapshot import BY_REFERENCE, snapshot
 from astcapture.record.tensors import PLAIN_TENSORS
 
@@ -37,6 +39,16 @@ class Failed:
 MISSED = Missed()
 
 events: list[tuple[Site, Any, int]] = []
+
+
+def take() -> list[tuple[Site, Any, int]]:
+    """Take out what has been recorded up to now, in order; what is recorded meanwhile stays for the next time."""
+    taken = events[:]
+    # Threads go on appending behind what was taken; deleting the front is one atomic step.
+    del events[: len(taken)]
+    return taken + compiled.take()
+
+
 #: What rewritten modules declared on import: ``(module, functions, skipped)``.
 declared: list[tuple[str, tuple[tuple[str, int, tuple[str, ...]], ...], tuple[tuple[str, str], ...]]] = []
 
@@ -72,6 +84,21 @@ def missed(site: Site) -> None:
         _append((site, MISSED, get_ident()))
 
 
+def _record_compiled(result: Any, site: Site, value: Any) -> Any:
+    if _on:
+        compiled.put(site, compiled.snapshot(value))
+    return result
+
+
+def _missed_compiled(site: Site) -> None:
+    if _on:
+        compiled.put(site, MISSED)
+
+
+record._torchdynamo_inline = _record_compiled  # type: ignore[attr-defined]
+missed._torchdynamo_inline = _missed_compiled  # type: ignore[attr-defined]
+
+
 def failed(site: Site) -> None:
     """Called in an ``except``: keep what went wrong with a capture's expression, unless it is not ours to keep."""
     error = sys.exc_info()[1]
@@ -85,18 +112,13 @@ def failed(site: Site) -> None:
 locals = builtins.locals  # noqa: A001
 globals = builtins.globals  # noqa: A001
 
-# Up to Python 3.12 a frame has one dict of its locals, which would keep them alive once it is asked for.
-_DICT_OF_FRAME = sys.version_info < (3, 13)
-
 
 def look(result: Any, site: Site, name: str, names: dict[str, Any]) -> Any:
     """Record a local that may be unbound, out of the caller's ``locals()``, and hand `result` back."""
     if name in names:
         record(None, site, names[name])
-    elif _on:
-        _append((site, MISSED, get_ident()))
-    if _DICT_OF_FRAME:
-        names.clear()
+    else:
+        missed(site)
     return result
 
 
@@ -127,8 +149,6 @@ def evaluate(result: Any, site: Site, source: str, names: dict[str, Any], module
             _append((site, Failed(error), get_ident()))
         else:
             record(None, site, value)
-    if _DICT_OF_FRAME:
-        names.clear()
     return result
 
 
@@ -136,6 +156,36 @@ def _bound(names: dict[str, Any], name: str) -> Any:
     if name not in names:
         raise UnboundLocalError(f"local variable {name!r} is not bound")
     return names[name]
+
+
+def forget(result: Any, names: dict[str, Any]) -> Any:
+    """Empty the dict of a frame's locals before code that still runs there (``finally``, ``__exit__``) drops them.
+
+    Up to Python 3.12 the frame keeps that dict once it is asked for, and with it every value in it. It
+    is left alone where somebody else has it too.
+    """
+    if sys.getrefcount(names) <= _references:
+        names.clear()
+    return result
+
+
+def _forget_compiled(result: Any, names: dict[str, Any]) -> Any:
+    return result
+
+
+forget._torchdynamo_inline = _forget_compiled  # type: ignore[attr-defined]
+
+
+def _count(result: Any, names: dict[str, Any]) -> int:
+    return sys.getrefcount(names)
+
+
+def _alone() -> int:
+    """How many references to such a dict there are in `forget` when nobody else has it."""
+    return _count(None, builtins.locals())
+
+
+_references = _alone()
 
 
 class _Held(threading.local):

@@ -49,7 +49,7 @@ from astcapture.targets.capture import Capture
 #: The module whose functions rewritten code calls, and the prefix under which it imports them.
 RECORDER = "astcapture.record.recorder"
 PREFIX = "_@"
-CALLED = ("record", "look", "evaluate", "missed", "failed", "hold", "release", "locals", "globals")
+CALLED = ("record", "look", "evaluate", "missed", "failed", "hold", "release", "forget", "locals", "globals")
 
 # Up to Python 3.12 ``locals()`` is the frame's one dict, brought up to date with each call.
 _LOCALS_ARE_A_COPY = sys.version_info >= (3, 13)
@@ -87,12 +87,24 @@ def rewrite_function(planned: FunctionPlan, module: str) -> None:
         for index, node in enumerate(block)
         if isinstance(node, ast.Return)
     ]
+    outlived = _outlived(function)
     # From the back, so that the indices in front stay true.
     for block, index, node in reversed(returns):
         bound = exits.at_return.get(node, frozenset())
-        block[index : index + 1] = _Exit(planned, module, bound, node, quiet).statements()
+        block[index : index + 1] = _Exit(planned, module, bound, node, quiet, node in outlived).statements()
     if exits.at_end is not None:
         function.body += _Exit(planned, module, exits.at_end, None, quiet).recording()
+
+
+def _outlived(function: FunctionNode) -> set[ast.AST]:
+    """The returns after which code of the function still runs: those inside a ``try … finally`` or a ``with``."""
+    return {
+        child
+        for node in own_statements(function)
+        if isinstance(node, (ast.With, ast.AsyncWith)) or getattr(node, "finalbody", None)
+        for child in ast.walk(node)
+        if isinstance(child, ast.Return)
+    }
 
 
 def _shows_its_locals(function: FunctionNode) -> bool:
@@ -108,10 +120,18 @@ class _Exit:
     """What stands at one exit of a function: at a ``return``, or at the end of the body (`node` is None)."""
 
     def __init__(
-        self, planned: FunctionPlan, module: str, bound: frozenset[str], node: ast.Return | None, quiet: bool
+        self,
+        planned: FunctionPlan,
+        module: str,
+        bound: frozenset[str],
+        node: ast.Return | None,
+        quiet: bool,
+        outlived: bool = False,
     ) -> None:
         self.planned = planned
         self.quiet = quiet
+        self.outlived = outlived
+        self.asks_for_locals = False
         self.module = module
         self.bound = bound
         self.node = node
@@ -126,11 +146,22 @@ class _Exit:
         for capture in self.planned.captures:
             taken = None if taken is None else self.taken(capture, taken, before=value)
         if taken is not None:
-            node.value = taken
+            node.value = self.forgotten(taken, before=value)
             return [node]
         held = self.statement(ast.Expr(self.call("hold", [value], before=value)))
-        node.value = self.call("release", [])
-        return [held, *self.recording(), node]
+        recording = self.recording()
+        node.value = self.forgotten(self.call("release", []))
+        return [held, *recording, node]
+
+    def forgotten(self, result: ast.expr, before: ast.expr | None = None) -> ast.expr:
+        """`result`, and after it the frame rid of the dict of its locals, where it was asked for and lives on."""
+        if _LOCALS_ARE_A_COPY or not (self.outlived and self.asks_for_locals):
+            return result
+        return self.call("forget", [result, self.call("locals", [])], before)
+
+    def locals(self) -> ast.expr:
+        self.asks_for_locals = True
+        return self.call("locals", [])
 
     def recording(self) -> list[ast.stmt]:
         """Statements that record every capture as things stand."""
@@ -156,7 +187,7 @@ class _Exit:
             if not self.quiet:
                 return None
             name = mangled(capture.expression, self.planned.function.private)
-            return self.call("look", [*start, self.constant(name), self.call("locals", [])], before)
+            return self.call("look", [*start, self.constant(name), self.locals()], before)
         expression = ast.parse(capture.expression, mode="eval").body
         if self.node is not None and not any(isinstance(node, _NESTED_SCOPES) for node in ast.walk(expression)):
             return None
@@ -174,7 +205,7 @@ class _Exit:
         if self.bound.issuperset(wanted):
             keys: list[ast.expr | None] = [self.constant(mangled(name, private)) for name in wanted]
             return self.expression(ast.Dict(keys, [self.expression(ast.Name(name, ast.Load())) for name in wanted]))
-        return self.call("locals", []) if self.quiet else None
+        return self.locals() if self.quiet else None
 
     def try_(self, body: list[ast.stmt], instead: str, capture: Capture, orelse: Iterable[ast.stmt] = ()) -> ast.stmt:
         handler = ast.ExceptHandler(

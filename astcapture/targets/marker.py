@@ -45,7 +45,7 @@ def capture(*captures: str, at: str = "return", **labelled: str) -> Callable[[F]
     for expression in (*captures, *labelled.values()):
         if not isinstance(expression, str):
             raise TypeError(
-                f"capture() takes the names of locals as strings, not {expression!r}: write @capture(\"attn\")"
+                f'capture() takes the names of locals as strings, not {expression!r}: write @capture("attn")'
             )
     if not captures and not labelled:
         raise TypeError('capture() was given nothing to capture: write @capture("attn")')

@@ -138,9 +138,7 @@ def _check_module(module: str, colon: bool) -> None:
         raise CaptureError("no module stands before ':'" if colon else "a target names a module, and this one is empty")
     if "=" in module:
         name, _, captures = module.partition("=")
-        raise located(
-            CaptureError(f"captures belong to a function: write {_with_colon(name)}={captures}"), len(name)
-        )
+        raise located(CaptureError(f"captures belong to a function: write {_with_colon(name)}={captures}"), len(name))
     if "/" in module or "\\" in module or module.endswith(".py"):
         name = re.sub(r"\.py$", "", module).strip("./\\").replace("/", ".").replace("\\", ".")
         raise CaptureError(f"a target is a module as it is imported, not a file: write {name}")

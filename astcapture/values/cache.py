@@ -162,9 +162,7 @@ def drain() -> None:
                 merged = tuple(dict.fromkeys((*(known.labels if known else ()), *labels)))
                 _process.declared[key] = Declared(key, lineno, merged)
             _process.skipped[module] = list(skipped)
-        taken = recorder.events[:]
-        # Threads go on appending behind what was taken; deleting the front is one atomic step.
-        del recorder.events[: len(taken)]
+        taken = recorder.take()
         if not taken:
             return
         rank = _rank()

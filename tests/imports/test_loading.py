@@ -308,9 +308,7 @@ IMPORT_AND_PRINT = """
 def test_pitfall_26_processes_that_write_one_file_at_once_all_import_and_leave_it_whole(make_package, run_python):
     folder = make_package({"mod.py": MARKED + "\n".join(f"def f{number}(): pass" for number in range(2000))})
     results: list[str] = []
-    threads = [
-        threading.Thread(target=lambda: results.append(run_python(IMPORT_AND_PRINT).stdout)) for _ in range(6)
-    ]
+    threads = [threading.Thread(target=lambda: results.append(run_python(IMPORT_AND_PRINT).stdout)) for _ in range(6)]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -1,0 +1,73 @@
+"""What torch's compiler traces in place of the recorder's functions.
+
+It can follow neither a thread's identity nor an append to a list that grows: it would compile the
+function anew for each length. What it does follow is a chain, each link holding the one before: only
+the type of the last link is guarded, and the values become outputs of the graph. Each thread has a
+chain of its own, so none is lost between reading the last link and replacing it.
+"""
+
+from __future__ import annotations
+
+import threading
+from _thread import get_ident
+from typing import Any
+
+
+class Link:
+    """One recorded value; `before` is the link recorded before it, None in the first and in those taken out."""
+
+    def __init__(self, site: Any, value: Any, before: Link | None) -> None:
+        self.site = site
+        self.value = value
+        self.before = before
+
+
+class Chain:
+    """The links of one thread, the last first."""
+
+    def __init__(self) -> None:
+        self.last = Link(None, None, None)
+        self.thread = get_ident()
+        chains.append(self)
+
+    def take(self) -> list[tuple[Any, Any, int]]:
+        """The events since the last time, oldest first; they are left to nobody else."""
+        events = []
+        link: Link | None = self.last
+        # A compiled function may just now be adding in front, so the links are emptied where they are.
+        while link is not None and link.site is not None:
+            events.append((link.site, link.value, self.thread))
+            link.site = link.value = None
+            link.before, link = None, link.before
+        return events[::-1]
+
+
+chains: list[Chain] = []
+
+
+class _Local(threading.local):
+    def __init__(self) -> None:
+        self.chain = Chain()
+
+
+_local = _Local()
+
+
+def put(site: Any, value: Any) -> None:
+    """Add to this thread's chain; traced by the compiler, and run only as what it made of it."""
+    _local.chain.last = Link(site, value, _local.chain.last)
+
+
+def snapshot(value: Any) -> Any:
+    """A detached copy of a tensor, a copy of an array; anything else itself."""
+    if isinstance(value, (bool, int, float, str)):
+        # A number may be a symbol here, which cannot be asked for attributes.
+        return value
+    if hasattr(value, "detach") and hasattr(value, "clone"):
+        return value.detach().clone()
+    return value
+
+
+def take() -> list[tuple[Any, Any, int]]:
+    """The events of all threads, those of each in order."""
+    return [event for chain in chains for event in chain.take()]

@@ -1,0 +1,139 @@
+"""Capturing inside compiled code: one graph, the plain result, and what eager running records."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import astcapture
+
+SOURCE = """\
+import torch
+from torch import nn
+
+from astcapture import capture
+
+
+class Attention(nn.Module):
+    def __init__(self, fused=False):
+        super().__init__()
+        self.fused = fused
+        self.qkv = nn.Linear(8, 24)
+
+    @capture("attn", "tokens")
+    def forward(self, x):
+        tokens = x.shape[-2]
+        q, k, v = self.qkv(x).chunk(3, -1)
+        if self.fused:
+            out = nn.functional.scaled_dot_product_attention(q, k, v)
+        else:
+            attn = (q @ k.mT * 8**-0.5).softmax(-1)
+            out = attn @ v
+        return out * 1
+
+
+class Model(nn.Sequential):
+    def __init__(self, fused=False):
+        super().__init__(Attention(fused), Attention(fused))
+"""
+
+
+@pytest.fixture
+def model_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    (tmp_path / "compiled_model.py").write_text(SOURCE)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(__import__("sys").modules, "compiled_model", raising=False)
+    torch._dynamo.reset()
+    with astcapture.install(["compiled_model"], strict=True):
+        import compiled_model
+
+        yield compiled_model
+    torch._dynamo.reset()
+
+
+def graphs() -> int:
+    return int(torch._dynamo.utils.counters["stats"]["unique_graphs"])
+
+
+@pytest.mark.parametrize("backend", ["eager", "aot_eager"])
+def test_a_compiled_model_is_one_graph_and_records_what_eager_running_does(model_module: Any, backend: str) -> None:
+    model = model_module.Model()
+    compiled = torch.compile(model, fullgraph=True, backend=backend)
+    torch._dynamo.utils.counters.clear()
+    # More calls than the compiler takes recompilations: one graph must serve them all.
+    inputs = [torch.randn(2, 5, 8) for _ in range(12)]
+    with astcapture.recording() as eager:
+        expected = [model(x) for x in inputs]
+    with astcapture.recording() as rec:
+        outputs = [compiled(x) for x in inputs]
+    assert graphs() == 1
+    assert all(torch.allclose(one, other, atol=1e-6) for one, other in zip(outputs, expected, strict=True))
+    key = "compiled_model:Attention.forward"
+    assert [record.label for record in rec[key].records] == [record.label for record in eager[key].records]
+    assert list(rec[key]["tokens"]) == [5] * 24
+    for one, other in zip(rec[key]["attn"], eager[key]["attn"], strict=True):
+        assert torch.allclose(one, other, atol=1e-6)
+        assert not one.requires_grad
+
+
+def test_training_compiled_records_the_same_and_gives_the_same_gradients(model_module: Any) -> None:
+    model = model_module.Model()
+    x = torch.randn(2, 5, 8)
+    model(x).square().sum().backward()
+    expected = [parameter.grad.clone() for parameter in model.parameters()]
+    model.zero_grad()
+    compiled = torch.compile(model, fullgraph=True, backend="aot_eager")
+    with astcapture.recording() as rec:
+        compiled(x).square().sum().backward()
+    for parameter, gradient in zip(model.parameters(), expected, strict=True):
+        assert torch.allclose(parameter.grad, gradient, atol=1e-5)
+    assert len(rec["compiled_model:Attention.forward"]["attn"]) == 2
+
+
+def test_a_branch_that_does_not_bind_the_name_breaks_no_graph_and_is_counted(model_module: Any) -> None:
+    compiled = torch.compile(model_module.Model(fused=True), fullgraph=True, backend="eager")
+    with astcapture.recording() as rec:
+        for _ in range(3):
+            compiled(torch.randn(2, 5, 8))
+    key = "compiled_model:Attention.forward"
+    assert rec[key].labels == ("tokens",)
+    assert rec.counts[key, "attn"].missed == 6
+
+
+def test_shapes_that_change_are_recorded_as_they_are(model_module: Any) -> None:
+    compiled = torch.compile(model_module.Model(), fullgraph=True, backend="eager")
+    with astcapture.recording() as rec:
+        for tokens in (3, 4, 5, 6, 7):
+            compiled(torch.randn(1, tokens, 8))
+    attention = rec["compiled_model:Attention.forward"]["attn"]
+    assert [tuple(one.shape) for one in attention[::2]] == [(1, n, n) for n in (3, 4, 5, 6, 7)]
+
+
+def test_threads_that_run_one_compiled_model_lose_nothing(model_module: Any) -> None:
+    compiled = torch.compile(model_module.Model(), fullgraph=True, backend="eager")
+    x = torch.randn(1, 4, 8)
+    with astcapture.recording() as rec:
+        threads = [threading.Thread(target=lambda: [compiled(x) for _ in range(20)]) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        records = rec["compiled_model:Attention.forward"]["attn"].records
+    assert len(records) == 4 * 20 * 2
+    assert {record.thread for record in records} == {thread.ident for thread in threads}
+
+
+def test_pausing_is_obeyed_by_compiled_code(model_module: Any) -> None:
+    compiled = torch.compile(model_module.Model(), fullgraph=True, backend="eager")
+    x = torch.randn(1, 4, 8)
+    with astcapture.recording() as rec:
+        compiled(x)
+        with astcapture.pause():
+            compiled(x)
+        compiled(x)
+    assert len(rec["compiled_model:Attention.forward"]["attn"]) == 4
