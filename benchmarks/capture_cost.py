@@ -134,7 +134,7 @@ def plain(x):
 
 def by_hand(x):
     y = x
-    append((("small", "by_hand", "y", 11), y, get_ident()))
+    append((("small", "by_hand", "y", 11), y, get_ident(), None))
     return y
 
 def captured(x):

@@ -141,7 +141,7 @@ def test_a_record_knows_where_and_by_whom_it_was_taken():
     take(5, "q", "pkg.mod:C.f", line=12)
     (record,) = cache["C.f"].records
     assert (record.value, record.label, record.module, record.function) == (5, "q", "pkg.mod", "C.f")
-    assert (record.lineno, record.layer, record.call, record.rank) == (12, None, None, 0)
+    assert (record.lineno, record.layer, record.call, record.rank) == (12, None, 0, 0)
     assert record.thread == threading.get_ident()
     assert dict(record.tags) == {}
     assert record.key == "pkg.mod:C.f"

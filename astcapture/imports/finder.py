@@ -25,6 +25,7 @@ from typing import Any
 from astcapture.errors import CaptureWarning
 from astcapture.imports.compile import matching, may_hold_functions
 from astcapture.imports.loader import CaptureLoader, Capturing, compose
+from astcapture.record.recorder import expect_torch
 from astcapture.rewrite.find import find_functions
 from astcapture.targets.target import Target
 
@@ -58,6 +59,8 @@ class CaptureFinder:
     ) -> ModuleSpec | None:
         if fullname.partition(".")[0] == _OURSELVES:
             return None
+        if fullname == "torch":
+            expect_torch()
         targets = matching(self.targets, fullname)
         if not targets or fullname in self._asking.names:
             return None

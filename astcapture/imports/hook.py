@@ -17,6 +17,7 @@ from astcapture.imports.finder import CaptureFinder
 from astcapture.imports.notice import notice_unrewritten
 from astcapture.imports.patch import bring_up_to_date, outdated
 from astcapture.record import switch
+from astcapture.record.recorder import expect_torch
 from astcapture.targets import marker
 from astcapture.targets.environment import read_environment
 from astcapture.targets.target import Target, TargetsLike, parse_targets
@@ -50,6 +51,8 @@ class Hook:
         _finder.by_hook[self] = (self.targets, self.strict)
         self._installed = True
         switch.installed(+1)
+        if "torch" in sys.modules:
+            expect_torch()
         report.watch(_finder)
         try:
             _exchange_live()

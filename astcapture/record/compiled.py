@@ -30,13 +30,13 @@ class Chain:
         self.thread = get_ident()
         chains.append(self)
 
-    def take(self) -> list[tuple[Any, Any, int]]:
+    def take(self) -> list[tuple[Any, Any, int, str | None]]:
         """The events since the last time, oldest first; they are left to nobody else."""
-        events = []
+        events: list[tuple[Any, Any, int, str | None]] = []
         link: Link | None = self.last
         # A compiled function may just now be adding in front, so the links are emptied where they are.
         while link is not None and link.site is not None:
-            events.append((link.site, link.value, self.thread))
+            events.append((link.site, link.value, self.thread, None))
             link.site = link.value = None
             link.before, link = None, link.before
         return events[::-1]
@@ -68,6 +68,6 @@ def snapshot(value: Any) -> Any:
     return value
 
 
-def take() -> list[tuple[Any, Any, int]]:
+def take() -> list[tuple[Any, Any, int, str | None]]:
     """The events of all threads, those of each in order."""
     return [event for chain in chains for event in chain.take()]

@@ -1,7 +1,7 @@
 """The functions that rewritten code calls. They are the only code of ours on the user's hot path.
 
 `events` is the one list of the process: appending to it is atomic, so threads need no lock. Each
-event is ``(site, value, thread)``; `values.cache` takes them out when somebody looks.
+event is ``(site, value, thread, layer)``; `values.cache` takes them out when somebody looks.
 
 Nothing here raises into the program, imports anything, or takes a lock. Torch's compiler, which
 traces Python, is given functions that it can follow in place of those that it cannot, by an attribute
@@ -14,15 +14,18 @@ import builtins
 import sys
 import threading
 from _thread import get_ident
+from collections.abc import Callable
 from types import FunctionType
 from typing import Any
 
-from astcapture.record import compiled
+from astcapture.record import compiled, modules
 from astcapture.record.snapshot import BY_REFERENCE, snapshot
 from astcapture.record.tensors import PLAIN_TENSORS
 
 #: ``(module, qualname, label, lineno)``: a literal in the rewritten code.
 Site = tuple[str, str, str, int]
+#: A site, what was recorded there, the thread, and the layer.
+Event = tuple[Site, Any, int, "str | None"]
 
 
 class Missed:
@@ -38,10 +41,10 @@ class Failed:
 
 MISSED = Missed()
 
-events: list[tuple[Site, Any, int]] = []
+events: list[Event] = []
 
 
-def take() -> list[tuple[Site, Any, int]]:
+def take() -> list[Event]:
     """Take out what has been recorded up to now, in order; what is recorded meanwhile stays for the next time."""
     taken = events[:]
     # Threads go on appending behind what was taken; deleting the front is one atomic step.
@@ -58,30 +61,43 @@ _tensors = PLAIN_TENSORS
 # path needs no check of its own: everything then takes the slow path, which looks.
 _kept: set[type] = set()
 _on = False
+# How the layer is found, once torch is imported; while it is being imported, nothing takes the fast path.
+_layer: Callable[[], str | None] | None = None
+_expected = False
 
 
 def record(result: Any, site: Site, value: Any) -> Any:
     """Record `value` and hand `result` back, which is what the user's function returns."""
     kind = type(value)
     if kind in _kept:
-        _append((site, value, get_ident()))
+        _append((site, value, get_ident(), None if _layer is None else _layer()))
     elif _on:
+        if _expected:
+            _look_for_torch()
         try:
             if kind in _tensors:
                 # `copy_tensor` written out: the call would cost a tenth of what copying a small tensor does.
-                kept = value.detach().clone() if value.requires_grad else value.clone()
+                kept = value.data.clone() if value.requires_grad else value.clone()
             else:
                 kept = snapshot(value)
-            _append((site, kept, get_ident()))
+            _append((site, kept, get_ident(), None if _layer is None else _layer()))
         except Exception as error:
-            _append((site, Failed(error), get_ident()))
+            _record_slowly(site, value, error)
     return result
+
+
+def _record_slowly(site: Site, value: Any, error: Exception) -> None:
+    """Record what the short way could not: inside ``torch.func`` transforms ``.data`` is refused."""
+    try:
+        _append((site, snapshot(value), get_ident(), None if _layer is None else _layer()))
+    except Exception:
+        _append((site, Failed(error), get_ident(), None))
 
 
 def missed(site: Site) -> None:
     """Count a return at which the name was not bound."""
     if _on:
-        _append((site, MISSED, get_ident()))
+        _append((site, MISSED, get_ident(), None if _layer is None else _layer()))
 
 
 def _record_compiled(result: Any, site: Site, value: Any) -> Any:
@@ -105,7 +121,7 @@ def failed(site: Site) -> None:
     if not isinstance(error, Exception):
         raise  # KeyboardInterrupt and the like go on their way
     if _on:
-        _append((site, Failed(error), get_ident()))
+        _append((site, Failed(error), get_ident(), None))
 
 
 #: What rewritten code calls for the names around it, whatever the module has made of these two words.
@@ -146,7 +162,7 @@ def evaluate(result: Any, site: Site, source: str, names: dict[str, Any], module
             parameters = code.co_varnames[: code.co_argcount]
             value = function(*[_bound(names, name) for name in parameters])
         except Exception as error:
-            _append((site, Failed(error), get_ident()))
+            _append((site, Failed(error), get_ident(), None))
         else:
             record(None, site, value)
     return result
@@ -221,7 +237,22 @@ def switch(on: bool) -> None:
     """Turn recording on or off for the process."""
     global _on
     _on = on
-    if on:
+    if on and not _expected:
         _kept.update(BY_REFERENCE)
     else:
         _kept.clear()
+
+
+def expect_torch() -> None:
+    """Torch is imported, or is just being: from its first module on, records are given their layer."""
+    global _expected
+    if _layer is None:
+        _expected = True
+        _kept.clear()
+
+
+def _look_for_torch() -> None:
+    global _expected, _layer
+    if modules.find_torch():
+        _layer, _expected = modules.layer, False
+        switch(_on)

@@ -59,6 +59,8 @@ class Cache(Mapping[str, Records]):
         self._records: list[Record] = []
         self._by_key: dict[str, list[Record]] = {}
         self.counts: dict[tuple[str, str], Counts] = {}
+        # For each function on each layer, in each thread: the number of its execution, and the labels seen in it.
+        self._calls: dict[tuple[str, str | None, int], tuple[int, frozenset[str]]] = {}
 
     def __getitem__(self, key: str) -> Records:
         drain()
@@ -126,10 +128,13 @@ class Cache(Mapping[str, Records]):
             self._records.clear()
             self._by_key.clear()
             self.counts.clear()
+            self._calls.clear()
 
-    def _add(self, site: recorder.Site, value: Any, thread: int, tags: Mapping[str, Any], rank: int) -> None:
+    def _add(self, event: recorder.Event, tags: Mapping[str, Any], rank: int) -> None:
+        site, value, thread, layer = event
         module, function, label, lineno = site
         key = f"{module}:{function}"
+        call = self._call((key, layer, thread), label)
         if isinstance(value, Missed):
             self._count(key, label).missed += 1
         elif isinstance(value, Failed):
@@ -137,9 +142,17 @@ class Cache(Mapping[str, Records]):
             count.failed += 1
             count.error = count.error or value.error
         else:
-            record = Record(value, label, module, function, lineno, None, None, rank, thread, tags)
+            record = Record(value, label, module, function, lineno, layer, call, rank, thread, tags)
             self._records.append(record)
             self._by_key.setdefault(key, []).append(record)
+
+    def _call(self, where: tuple[str, str | None, int], label: str) -> int:
+        """The number of the execution that an event belongs to: each leaves one event for each label."""
+        number, seen = self._calls.get(where, (0, frozenset()))
+        if label in seen:
+            number, seen = number + 1, frozenset()
+        self._calls[where] = number, seen | {label}
+        return number
 
     def _count(self, key: str, label: str) -> Counts:
         return self.counts.setdefault((key, label), Counts())
@@ -167,8 +180,8 @@ def drain() -> None:
             return
         rank = _rank()
         sink = _process.sinks[-1]
-        for site, value, thread in taken:
-            sink._add(site, value, thread, tags_of(thread), rank)
+        for event in taken:
+            sink._add(event, tags_of(event[2]), rank)
 
 
 def _rank() -> int:

@@ -129,7 +129,7 @@ def test_what_is_captured_is_the_attention_of_the_trained_model(finished, vit):
     with torch.no_grad():
         model(images)
 
-    captured = astcapture.cache["Attention.forward"]
+    captured = astcapture.cache["vit:Attention.forward"]
     assert len(captured) == len(inputs) == 4
     for layer, x in enumerate(inputs):
         attention = captured[layer].numpy()

@@ -1,0 +1,103 @@
+"""Which ``nn.Module`` is running, and its path in the model: ``blocks.3.attn``.
+
+Found on the stack, without being handed the model: the frames of ``nn.Module._call_impl`` say which
+modules are running, the outermost is the model, and the nearest is the layer. The paths of a model's
+modules are written down once, when it is first met. Nothing here keeps a module alive.
+"""
+
+from __future__ import annotations
+
+import sys
+from types import CodeType, FrameType
+from typing import Any
+from weakref import ref
+
+# The code of `nn.Module._call_impl`, once torch is imported.
+_call: CodeType | None = None
+# For each model, by identity, as long as it lives: itself, and the paths of each module in it.
+_paths: dict[int, tuple[ref[Any], dict[int, tuple[ref[Any], list[str]]]]] = {}
+
+#: Modules that only wrap a model, by class, and the name under which they hold it; it is no part of a path.
+WRAPPERS = {
+    "DataParallel": "module",
+    "DistributedDataParallel": "module",
+    "FullyShardedDataParallel": "_fsdp_wrapped_module",
+    "OptimizedModule": "_orig_mod",
+}
+
+
+def find_torch() -> bool:
+    """Look for torch among the imported modules; False as long as it has no ``nn.Module``."""
+    global _call
+    base = getattr(sys.modules.get("torch.nn.modules.module"), "Module", None)
+    _call = getattr(getattr(base, "_call_impl", None), "__code__", None)
+    return _call is not None
+
+
+def layer() -> str | None:
+    """The path of the nearest module that is running, in the outermost one; None where none is.
+
+    Called from `record`, two frames above the function that is captured.
+    """
+    nearest: FrameType | None = None
+    outermost: FrameType | None = None
+    frame: FrameType | None = sys._getframe(2)
+    while frame is not None:
+        if frame.f_code is _call:
+            outermost = frame
+            if nearest is None:
+                nearest = frame
+        frame = frame.f_back
+    if nearest is None or outermost is None:
+        return None
+    model = outermost.f_locals["self"]
+    module = model if nearest is outermost else nearest.f_locals["self"]
+    paths = _paths_of(model, module)
+    return paths[0] if len(paths) == 1 else _path_run(paths, model, nearest)
+
+
+def _paths_of(model: Any, module: Any) -> list[str]:
+    known = _paths.get(id(model))
+    found = known[1].get(id(module)) if known is not None and known[0]() is model else None
+    if found is not None and found[0]() is module:
+        return found[1]
+    # A model not met before, or changed since.
+    identity = id(model)
+    paths: dict[int, tuple[ref[Any], list[str]]] = {}
+    for path, inner in walk(model):
+        paths.setdefault(id(inner), (ref(inner), []))[1].append(path)
+    _paths[identity] = (ref(model, lambda _: _paths.pop(identity, None)), paths)
+    # A module that is run and not registered (held in a plain list, say) has no path; its class names it.
+    return paths[id(module)][1] if id(module) in paths else [f"<{type(module).__name__}>"]
+
+
+def walk(model: Any) -> list[tuple[str, Any]]:
+    """Every path in a model with the module that it leads to; a module under two names has two."""
+    found: list[tuple[str, Any]] = []
+    stack: list[tuple[str, Any, tuple[int, ...]]] = [("", model, ())]
+    while stack:
+        path, module, above = stack.pop()
+        found.append((path, module))
+        if id(module) in above:
+            continue  # a module that holds itself
+        wrapped = WRAPPERS.get(type(module).__name__)
+        for name, child in reversed(list(module._modules.items())):
+            if child is not None:
+                inner = path if name == wrapped else f"{path}.{name}" if path else name
+                stack.append((inner, child, (*above, id(module))))
+    return found
+
+
+def _path_run(paths: list[str], model: Any, frame: FrameType | None) -> str:
+    """Of the paths of a module that the model holds more than once, the one that the running modules lead to."""
+    while frame is not None and len(paths) > 1:
+        if frame.f_code is _call:
+            above = _paths_of(model, frame.f_locals["self"])
+            leading = [path for path in paths if any(_leads(outer, path) for outer in above)]
+            paths = leading or paths
+        frame = frame.f_back
+    return paths[0]
+
+
+def _leads(outer: str, path: str) -> bool:
+    return not outer or path == outer or path.startswith(f"{outer}.")

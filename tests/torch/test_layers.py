@@ -1,0 +1,281 @@
+"""Which layer a value belongs to, and which execution of it: found without being handed the model."""
+
+from __future__ import annotations
+
+import copy
+import gc
+import importlib
+import sys
+import threading
+import weakref
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+import astcapture
+
+SOURCE = """\
+import torch
+from torch import nn
+
+from astcapture import capture
+
+
+class Attention(nn.Module):
+    @capture("attn", "scale")
+    def forward(self, x):
+        scale = 2
+        attn = x * scale
+        return attn
+
+
+class Block(nn.Module):
+    def __init__(self, attn=None):
+        super().__init__()
+        self.attn = attn or Attention()
+
+    def forward(self, x):
+        return self.attn(x)
+
+
+class Model(nn.Module):
+    def __init__(self, depth=2):
+        super().__init__()
+        self.blocks = nn.ModuleList([Block() for _ in range(depth)])
+
+    def forward(self, x):
+        for block in self.blocks:
+            x = block(x)
+        return x
+
+
+@capture("weights")
+def eager_attention(module, x):
+    weights = x + 1
+    return weights
+
+
+class Caller(nn.Module):
+    def forward(self, x):
+        return eager_attention(self, x)
+
+
+@capture("shifted")
+def window_attention(x):
+    shifted = x - 1
+    return shifted
+
+
+class Window(nn.Module):
+    def forward(self, x):
+        return self.helper(x)
+
+    def helper(self, x):
+        return window_attention(x)
+
+
+class Processor:
+    @capture("probs")
+    def __call__(self, attn, x):
+        probs = x * 3
+        return probs
+
+
+class Processed(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.processor = Processor()
+
+    def forward(self, x):
+        return self.processor(self, x)
+"""
+
+X = torch.ones(1, 2)
+
+
+@pytest.fixture
+def layered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    (tmp_path / "layered.py").write_text(SOURCE)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with astcapture.install(["layered"], strict=True):
+        yield importlib.import_module("layered")
+    sys.modules.pop("layered")
+
+
+def layers(run: Any, function: str = "layered:Attention.forward", label: str = "attn") -> list[str | None]:
+    with astcapture.recording() as rec:
+        run()
+    return [record.layer for record in rec[function][label].records]
+
+
+def test_the_layer_is_the_path_in_the_model_that_runs(layered: Any) -> None:
+    model = layered.Model()
+    assert layers(lambda: model(X)) == ["blocks.0.attn", "blocks.1.attn"]
+
+
+def test_values_that_are_no_tensors_have_their_layer_too(layered: Any) -> None:
+    model = layered.Model()
+    assert layers(lambda: model(X), label="scale") == ["blocks.0.attn", "blocks.1.attn"]
+
+
+def test_records_are_given_by_layer_and_selected_by_it(layered: Any) -> None:
+    model = layered.Model(3)
+    with astcapture.recording() as rec:
+        model(X)
+        model(X)
+    attention = rec["layered:Attention.forward"]["attn"]
+    assert {layer: len(records) for layer, records in attention.by_layer().items()} == {
+        "blocks.0.attn": 2,
+        "blocks.1.attn": 2,
+        "blocks.2.attn": 2,
+    }
+    assert len(rec.select(layer="blocks.[0-1].*", label="attn")) == 4
+    assert "blocks.2.attn" in rec.summary()
+
+
+def test_call_counts_the_executions_on_each_layer(layered: Any) -> None:
+    model = layered.Model()
+    with astcapture.recording() as rec:
+        for _ in range(3):
+            model(X)
+    records = rec["layered:Attention.forward"]["attn"].records
+    assert [record.call for record in records] == [0, 0, 1, 1, 2, 2]
+    labels = rec["layered:Attention.forward"].records
+    assert [(record.label, record.call) for record in labels[:4]] == [("attn", 0), ("scale", 0)] * 2
+
+
+def test_a_part_that_is_run_alone_is_its_own_model_and_the_whole_names_it_again(layered: Any) -> None:
+    model = layered.Model()
+    block = model.blocks[1]
+    assert layers(lambda: block(X)) == ["attn"]
+    assert layers(lambda: model(X)) == ["blocks.0.attn", "blocks.1.attn"]
+    assert layers(lambda: block(X)) == ["attn"]
+
+
+def test_a_free_function_has_the_layer_of_the_module_that_calls_it(layered: Any) -> None:
+    model = nn.Sequential(layered.Caller(), nn.Sequential(layered.Caller()))
+    assert layers(lambda: model(X), "layered:eager_attention", "weights") == ["0", "1.0"]
+
+
+def test_a_function_with_no_module_at_hand_has_the_nearest_that_runs(layered: Any) -> None:
+    model = nn.Sequential(layered.Window())
+    assert layers(lambda: model(X), "layered:window_attention", "shifted") == ["0"]
+
+
+def test_a_processor_that_is_no_module_has_the_layer_of_the_module_it_works_for(layered: Any) -> None:
+    model = nn.Sequential(nn.Identity(), layered.Processed())
+    assert layers(lambda: model(X), "layered:Processor.__call__", "probs") == ["1"]
+
+
+def test_outside_any_module_there_is_no_layer(layered: Any) -> None:
+    assert layers(lambda: layered.window_attention(X), "layered:window_attention", "shifted") == [None]
+    assert layers(lambda: layered.Attention().forward(X)) == [None]
+
+
+def test_the_model_itself_has_the_empty_path(layered: Any) -> None:
+    model = layered.Attention()
+    assert layers(lambda: model(X)) == [""]
+
+
+def test_two_models_at_once_are_told_apart_by_their_own_paths(layered: Any) -> None:
+    one, two = layered.Model(1), nn.Sequential(layered.Model(1))
+    assert layers(lambda: (one(X), two(X), one(X))) == ["blocks.0.attn", "0.blocks.0.attn", "blocks.0.attn"]
+
+
+def test_a_module_that_two_models_share_is_named_by_the_one_that_runs(layered: Any) -> None:
+    shared = layered.Attention()
+    one, two = nn.Sequential(shared), nn.ModuleDict({"encoder": shared})
+    two.forward = lambda x: two["encoder"](x)
+    assert layers(lambda: (one(X), two(X), one(X))) == ["0", "encoder", "0"]
+
+
+def test_a_module_under_two_paths_is_named_by_the_path_that_runs(layered: Any) -> None:
+    shared = layered.Attention()
+    model = layered.Model(2)
+    model.blocks[0].attn = model.blocks[1].attn = shared
+    assert layers(lambda: model(X)) == ["blocks.0.attn", "blocks.1.attn"]
+
+
+def test_a_module_that_is_replaced_has_the_path_of_its_place(layered: Any) -> None:
+    model = layered.Model()
+    model(X)
+    for _ in range(5):  # new modules may be given the addresses of old ones
+        model.blocks[0].attn = layered.Attention()
+        model.blocks.append(layered.Block())
+        count = len(model.blocks)
+        assert layers(lambda: model(X)) == [f"blocks.{index}.attn" for index in range(count)]
+
+
+def test_a_module_held_outside_the_registry_is_named_by_its_class(layered: Any) -> None:
+    class Holder(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.hidden = [layered.Attention()]
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.hidden[0](x)
+
+    assert layers(lambda: Holder()(X)) == ["<Attention>"]
+
+
+def test_wrappers_are_no_part_of_the_path(layered: Any) -> None:
+    model = layered.Model()
+    assert layers(lambda: nn.DataParallel(model)(X)) == ["blocks.0.attn", "blocks.1.attn"]
+    torch._dynamo.reset()
+    disabled = torch.compile(model, backend="eager", disable=True)
+    assert layers(lambda: disabled(X)) == ["blocks.0.attn", "blocks.1.attn"]
+
+
+def test_distributed_data_parallel_is_no_part_of_the_path(layered: Any, tmp_path: Path) -> None:
+    torch.distributed.init_process_group("gloo", init_method=f"file://{tmp_path}/rendezvous", rank=0, world_size=1)
+    try:
+        model = layered.Model()
+        model.blocks[0].weight = nn.Parameter(torch.ones(1))
+        wrapped = nn.parallel.DistributedDataParallel(model, find_unused_parameters=True)
+        assert layers(lambda: wrapped(X)) == ["blocks.0.attn", "blocks.1.attn"]
+    finally:
+        torch.distributed.destroy_process_group()
+
+
+def test_threads_that_run_copies_each_have_their_own_paths(layered: Any) -> None:
+    model = layered.Model()
+    replicas = [copy.deepcopy(model) for _ in range(4)]
+
+    def run() -> None:
+        threads = [threading.Thread(target=replica, args=(X,)) for replica in replicas]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+    assert sorted(layers(run)) == ["blocks.0.attn"] * 4 + ["blocks.1.attn"] * 4
+
+
+def test_records_do_not_keep_a_model_alive(layered: Any) -> None:
+    model = layered.Model()
+    model(X)
+    gone = weakref.ref(model), weakref.ref(model.blocks[0].attn)
+    del model
+    gc.collect()
+    assert [one() for one in gone] == [None, None]
+    assert astcapture.cache["layered:Attention.forward"].records[0].layer == "blocks.0.attn"
+    astcapture.cache.clear()
+
+
+def test_torch_imported_after_install_is_found_for_the_first_value_recorded(tmp_path: Path) -> None:
+    import subprocess
+
+    (tmp_path / "layered.py").write_text(SOURCE)
+    script = (
+        "import astcapture, sys\n"
+        "astcapture.install({'layered:Attention.forward': ['scale']})\n"
+        "import layered\n"
+        "layered.Model()(layered.torch.ones(1))\n"
+        "print([record.layer for record in astcapture.cache['Attention.forward'].records])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout == "['blocks.0.attn', 'blocks.1.attn']\n"
