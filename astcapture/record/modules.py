@@ -14,8 +14,11 @@ from weakref import ref
 
 # The code of `nn.Module._call_impl`, once torch is imported.
 _call: CodeType | None = None
-# For each model, by identity, as long as it lives: itself, and the paths of each module in it.
-_paths: dict[int, tuple[ref[Any], dict[int, tuple[ref[Any], list[str]]]]] = {}
+#: The names that lead from a model to a module, wrappers included.
+Names = tuple[str, ...]
+# For each model, by identity, as long as it lives: itself, and for each module in it, by identity, the
+# names that lead there and the path that is told of them.
+_paths: dict[int, tuple[ref[Any], dict[int, list[tuple[Names, str]]]]] = {}
 
 #: Modules that only wrap a model, by class, and the name under which they hold it; it is no part of a path.
 WRAPPERS = {
@@ -59,32 +62,44 @@ def layer() -> str | None:
 def _paths_of(model: Any, module: Any) -> list[str]:
     known = _paths.get(id(model))
     found = known[1].get(id(module)) if known is not None and known[0]() is model else None
-    if found is not None and found[0]() is module:
-        return found[1]
-    # A model not met before, or changed since.
-    identity = id(model)
-    paths: dict[int, tuple[ref[Any], list[str]]] = {}
-    for path, inner in walk(model):
-        paths.setdefault(id(inner), (ref(inner), []))[1].append(path)
-    _paths[identity] = (ref(model, lambda _: _paths.pop(identity, None)), paths)
+    # Modules are replaced, deleted and moved, and their addresses given to others.
+    if found is None or not all(_leads_to(model, names, module) for names, _ in found):
+        found = _write_down(model).get(id(module))
     # A module that is run and not registered (held in a plain list, say) has no path; its class names it.
-    return paths[id(module)][1] if id(module) in paths else [f"<{type(module).__name__}>"]
+    return [path for _, path in found] if found else [f"<{type(module).__name__}>"]
 
 
-def walk(model: Any) -> list[tuple[str, Any]]:
-    """Every path in a model with the module that it leads to; a module under two names has two."""
-    found: list[tuple[str, Any]] = []
-    stack: list[tuple[str, Any, tuple[int, ...]]] = [("", model, ())]
+def _write_down(model: Any) -> dict[int, list[tuple[Names, str]]]:
+    identity = id(model)
+    paths: dict[int, list[tuple[Names, str]]] = {}
+    for names, path, module in walk(model):
+        paths.setdefault(id(module), []).append((names, path))
+    _paths[identity] = (ref(model, lambda _: _paths.pop(identity, None)), paths)
+    return paths
+
+
+def _leads_to(model: Any, names: Names, module: Any) -> bool:
+    for name in names:
+        model = model._modules.get(name)
+        if model is None:
+            return False
+    return model is module
+
+
+def walk(model: Any) -> list[tuple[Names, str, Any]]:
+    """Every way into a model: the names, the path without those of wrappers, and the module that it leads to."""
+    found: list[tuple[Names, str, Any]] = []
+    stack: list[tuple[Names, str, Any, tuple[int, ...]]] = [((), "", model, ())]
     while stack:
-        path, module, above = stack.pop()
-        found.append((path, module))
+        names, path, module, above = stack.pop()
+        found.append((names, path, module))
         if id(module) in above:
             continue  # a module that holds itself
         wrapped = WRAPPERS.get(type(module).__name__)
         for name, child in reversed(list(module._modules.items())):
             if child is not None:
                 inner = path if name == wrapped else f"{path}.{name}" if path else name
-                stack.append((inner, child, (*above, id(module))))
+                stack.append(((*names, name), inner, child, (*above, id(module))))
     return found
 
 

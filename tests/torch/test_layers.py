@@ -210,6 +210,15 @@ def test_a_module_that_is_replaced_has_the_path_of_its_place(layered: Any) -> No
         assert layers(lambda: model(X)) == [f"blocks.{index}.attn" for index in range(count)]
 
 
+def test_a_module_that_moves_has_the_path_of_where_it_is_now(layered: Any) -> None:
+    model = layered.Model(3)
+    model(X)
+    del model.blocks[0]
+    assert layers(lambda: model(X)) == ["blocks.0.attn", "blocks.1.attn"]
+    model.blocks.insert(0, layered.Block())
+    assert layers(lambda: model(X)) == ["blocks.0.attn", "blocks.1.attn", "blocks.2.attn"]
+
+
 def test_a_module_held_outside_the_registry_is_named_by_its_class(layered: Any) -> None:
     class Holder(nn.Module):
         def __init__(self) -> None:
