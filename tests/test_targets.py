@@ -83,7 +83,8 @@ WRONG = [
     ("m:f=b,attn@asign", "      ^", "'attn@asign': did you mean attn@assign?"),
     ("m:f=b,*@retrun", "      ^", "'*@retrun': did you mean *@return?"),
     ("m:f=a,q.k@assign", "      ^", "'q.k': @assign takes a plain name; expressions are taken at the return"),
-    ("@hf-attention", "^", "this version ships no recipes yet: write MODULE:QUALNAME=CAPTURES"),
+    ("@torch-mah", "^", "there is no recipe @torch-mah: did you mean @torch-mha"),
+    ("@torch-mha=w", "          ^", "a recipe says itself what is captured: write @torch-mha"),
 ]
 
 

@@ -7,7 +7,7 @@ import builtins
 import contextlib
 import sys
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from astcapture.errors import CaptureWarning
@@ -16,6 +16,7 @@ from astcapture.imports.patch import make_plain
 from astcapture.record import recorder
 from astcapture.rewrite.plan import did_you_mean
 from astcapture.rewrite.transform import CALLED, PREFIX
+from astcapture.targets.recipes import recipe
 from astcapture.values.cache import declared_functions
 
 if TYPE_CHECKING:
@@ -46,14 +47,43 @@ def forget(targets: Iterable[Target]) -> None:
 def unfulfilled(targets: Iterable[Target], finder: CaptureFinder) -> list[str]:
     """One line for each target that nothing was captured for, and why."""
     declared = declared_functions()
-    return [
-        f"target {target.text!r}: {_why_nothing(target, finder)}"
-        for target in targets
-        if not any(
-            target.matches_module(module) and (target.qualname is None or target.matches_function(qualname))
-            for module, qualname in declared
+    listed = list(targets)
+    without = [target for target in listed if not any(_means(target, *function) for function in declared)]
+    lines = [f"target {target.text!r}: {_why_nothing(target, finder)}" for target in without if not target.recipe]
+    for name in dict.fromkeys(target.recipe for target in without if target.recipe):
+        lines += _of_recipe(
+            name,
+            [target for target in without if target.recipe == name],
+            any(target.recipe == name and target not in without for target in listed),
         )
-    ]
+    return lines
+
+
+def _means(target: Target, module: str, qualname: str) -> bool:
+    return target.matches_module(module) and (target.qualname is None or target.matches_function(qualname))
+
+
+def _of_recipe(name: str, without: Sequence[Target], captured: bool) -> list[str]:
+    """A recipe names many modules, and a program imports few: what those lack is told, and not the rest."""
+    imported = [name for name, module in list(sys.modules.items()) if module]
+    lines = []
+    for target in without:
+        # One with a wildcard is never a module's name: it is content with what it finds.
+        if target.module in imported:
+            lines.append(f"target {target.text!r}: no function in {target.module} matches it; {_checked_with(name)}")
+    if not captured and not lines:
+        modules = [module for module in imported if any(target.matches_module(module) for target in without)]
+        if modules:
+            more = f" and {len(modules) - 1} more" if modules[1:] else ""
+            lines.append(f"target {name!r}: no function in {modules[0]}{more} matches it; {_checked_with(name)}")
+        else:
+            lines.append(f"target {name!r}: none of the modules that it names was imported")
+    return lines
+
+
+def _checked_with(name: str) -> str:
+    one = recipe(name)
+    return f"it was checked with {one.library} {', '.join(one.versions)}"
 
 
 def _why_nothing(target: Target, finder: CaptureFinder) -> str:

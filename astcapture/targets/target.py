@@ -1,14 +1,15 @@
-"""What the user asks for from outside the source: ``MODULE[:QUALNAME[=CAPTURES]]``."""
+"""What the user asks for from outside the source: ``MODULE[:QUALNAME[=CAPTURES]]``, or a recipe, ``@NAME``."""
 
 from __future__ import annotations
 
 import fnmatch
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from astcapture.errors import CaptureError
 from astcapture.targets.capture import Capture, located, parse_captures
+from astcapture.targets.recipes import SIGN, recipe
 
 _WILDCARDS = re.compile(r"[*?\[]")
 _MODULE_PART = re.compile(r"[\w*?\[\]!-]+\Z")
@@ -20,17 +21,21 @@ class Target:
     """A module pattern, and optionally a pattern of qualnames in it and what to capture there.
 
     Without `qualname` it stands for the marked functions of the module and of its submodules;
-    with `qualname` and no `captures`, for what the marker says of those functions.
+    with `qualname` and no `captures`, for what the marker says of those functions. `recipe` is the
+    ``@NAME`` that it comes from, if any: the user did not name this function, so the one recipe can
+    serve several versions of a library, and what is gone from this one stops no import.
     """
 
     module: str
     qualname: str | None = None
     captures: tuple[Capture, ...] = ()
     text: str = ""
+    recipe: str = ""
 
     @property
     def exact_module(self) -> bool:
-        return not _WILDCARDS.search(self.module)
+        """Whether the user named one module, so that a miss in it is an error."""
+        return not self.recipe and not _WILDCARDS.search(self.module)
 
     @property
     def exact(self) -> bool:
@@ -69,14 +74,19 @@ def parse_targets(targets: TargetsLike) -> tuple[Target, ...]:
     'self.b'
     """
     if isinstance(targets, str):
-        return tuple(parse_target(text) for text in re.split(r"[;\n]", targets) if text.strip())
+        return _expand(text for text in re.split(r"[;\n]", targets) if text.strip())
     if isinstance(targets, Mapping):
-        return tuple(_parse_item(name, captures) for name, captures in targets.items())
-    parsed = []
-    for text in _listed(targets):
+        return _expand(_joined(name, captures) for name, captures in targets.items())
+    return _expand(_listed(targets))
+
+
+def _expand(texts: Iterable[object]) -> tuple[Target, ...]:
+    """Read each target, and a recipe as all the targets that it stands for."""
+    parsed: list[Target] = []
+    for text in texts:
         if not isinstance(text, str):
             raise CaptureError(f'a target is a string, not {text!r}: write install(["mymodel"])')
-        parsed.append(parse_target(text))
+        parsed.extend(_read(text))
     return tuple(parsed)
 
 
@@ -86,30 +96,50 @@ def _listed(targets: object) -> Iterable[object]:
     return targets
 
 
-def _parse_item(name: str, captures: str | Sequence[str]) -> Target:
+def _joined(name: str, captures: str | Sequence[str]) -> str:
     listed = [captures] if isinstance(captures, str) else captures
     if not isinstance(listed, Sequence) or not all(isinstance(capture, str) for capture in listed):
         raise CaptureError(f'target {name!r}: captures are a list of strings, not {captures!r}: write ["attn"]')
-    return parse_target(f"{name}={','.join(listed)}" if listed else name)
+    return f"{name}={','.join(listed)}" if listed else name
 
 
 def parse_target(text: str) -> Target:
     """Read one target.
 
+    Raises:
+        CaptureError: it is not of the form, or a recipe of several targets.
+
     >>> parse_target("timm.layers.*:Attention.forward=attn@assign").captures[0].at
     'assign'
     """
+    targets = _read(text)
+    if len(targets) > 1:
+        name = targets[0].recipe
+        raise CaptureError(
+            f"target {name!r}: a recipe of {len(targets)} targets, and one is wanted here: "
+            f"astcapture recipes {name.removeprefix(SIGN)} lists them"
+        )
+    return targets[0]
+
+
+def _read(text: str) -> tuple[Target, ...]:
     text = text.strip()
     try:
-        return _parse(text)
+        return _parse_recipe(text) if text.startswith(SIGN) else (_parse(text),)
     except CaptureError as error:
         offset: int = getattr(error, "offset", 0)
         raise CaptureError(f"target {text!r}: {error}\n    {text}\n    {' ' * offset}^") from None
 
 
+def _parse_recipe(text: str) -> tuple[Target, ...]:
+    name, equals, _ = text.partition("=")
+    if equals:
+        mend = f"a recipe says itself what is captured: write {name.strip()}"
+        raise located(CaptureError(mend), len(name))
+    return tuple(replace(_parse(target), text=f"{text} ({target})", recipe=text) for target in recipe(text).targets)
+
+
 def _parse(text: str) -> Target:
-    if text.startswith("@"):
-        raise CaptureError("this version ships no recipes yet: write MODULE:QUALNAME=CAPTURES")
     module, colon, rest = text.partition(":")
     _check_module(module, bool(colon))
     if not colon:

@@ -1,0 +1,31 @@
+"""``astcapture recipes``: the targets that ship under a name, and what one of them stands for."""
+
+from __future__ import annotations
+
+import click
+
+
+@click.command(short_help="List what can be captured by name.")
+@click.argument("name", required=False)
+def recipes(name: str | None) -> None:
+    """List the recipes, which capture other people's libraries by name, or the targets and the note of NAME.
+
+    A recipe is a target: ASTCAPTURE=@NAME, or install("@NAME"). The versions are those of the library that
+    it was checked with.
+    """
+    from astcapture.targets.recipes import SIGN, recipe
+    from astcapture.targets.recipes import recipes as all_recipes
+
+    if name is None:
+        rows = [("name", "library", "versions", "captures")]
+        rows += [(SIGN + one.name, one.library, ", ".join(one.versions), one.captures) for one in all_recipes()]
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        for row in (rows[0], tuple("-" * width for width in widths), *rows[1:]):
+            click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+        return
+    one = recipe(name)
+    click.secho(f"# {SIGN}{one.name}  {one.library} {', '.join(one.versions)}: {one.captures}", dim=True)
+    for target in one.targets:
+        click.echo(target)
+    click.echo()
+    click.echo(click.wrap_text(one.note, width=100))
