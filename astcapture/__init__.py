@@ -39,11 +39,13 @@ _HOMES = {
     "Records": "astcapture.values.records",
     "cache": "astcapture.values.cache",
     "install": "astcapture.imports.hook",
+    "load_ipython_extension": "astcapture.imports.notebook",
     "pause": "astcapture.record.switch",
     "recording": "astcapture.values.cache",
     "resume": "astcapture.record.switch",
     "show": "astcapture.imports.source",
     "tag": "astcapture.values.cache",
+    "unload_ipython_extension": "astcapture.imports.notebook",
 }
 
 __all__ = [

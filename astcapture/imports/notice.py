@@ -36,7 +36,12 @@ def notice_unrewritten(marked: object, targets: Sequence[Target]) -> None:
         return
     loader = loader_of(sys.modules.get(module))
     loader = getattr(loader, "loader", loader)
-    if not isinstance(loader, Capturing):
+    if _is_of_a_cell(function):
+        reason = (
+            "the functions of notebook cells are rewritten by the extension: run %load_ext astcapture in a cell "
+            "of its own, before this one, and use the marker here by a name imported from astcapture"
+        )
+    elif not isinstance(loader, Capturing):
         reason = (
             f"{module} was loaded past the import system, or by a hook that stands before ours on sys.meta_path; "
             "import it by name, or load it from hook.spec(spec)"
@@ -51,6 +56,13 @@ def notice_unrewritten(marked: object, targets: Sequence[Target]) -> None:
         code.co_filename,
         code.co_firstlineno,
     )
+
+
+def _is_of_a_cell(function: FunctionType) -> bool:
+    """Whether IPython compiled a function, from what was typed or stands in a cell."""
+    get_shell = getattr(sys.modules.get("IPython"), "get_ipython", None)
+    shell = get_shell() if get_shell is not None else None
+    return shell is not None and bool(shell.compile.format_code_name(function.__code__.co_filename))
 
 
 def _functions_in(marked: object) -> Iterator[FunctionType]:
