@@ -207,6 +207,18 @@ def test_unloading_stops_recording_and_gives_functions_their_own_code_back(run_c
     assert outcomes[8].value == "[6]"
 
 
+def test_after_unloading_nothing_is_left_installed(run_cells):
+    outcomes = run_cells(
+        IMPORTS,
+        "%unload_ext astcapture",
+        "import sys\n[type(one).__name__ for one in sys.meta_path if type(one).__module__.startswith('astcapture')]",
+        "from astcapture.record import recorder\nrecorder._on, get_ipython().ast_transformers",
+        MODEL,
+    )
+    assert [outcome.value for outcome in outcomes[2:]] == ["[]", "(False, [])", None]
+    assert outcomes[4].err == "", "nobody notices a marker"
+
+
 def test_unloading_stops_recording_in_cells_while_other_hooks_stay(run_cells):
     outcomes = run_cells(
         IMPORTS, MODEL, "hook = astcapture.install(['other'])", "%unload_ext astcapture", CALL, COUNT, LOOK
@@ -219,7 +231,14 @@ def test_loading_again_after_unloading_captures_again(run_cells):
     assert outcomes[-1].value == "[6]"
 
 
-@pytest.mark.parametrize("again", ["%reload_ext astcapture", "%load_ext astcapture"])
+@pytest.mark.parametrize(
+    "again",
+    [
+        "%reload_ext astcapture",
+        "%load_ext astcapture",
+        "import astcapture as a; a.load_ipython_extension(get_ipython())",
+    ],
+)
 def test_loading_twice_records_once(run_cells, again):
     outcomes = run_cells(IMPORTS, again, MODEL, again, CALL, again, CALL, LOOK, "len(get_ipython().ast_transformers)")
     assert values(outcomes)[-2:] == ["[6, 6]", "1"]
@@ -245,9 +264,9 @@ def test_a_function_in_the_cell_that_loads_the_extension_is_noticed(run_cells):
 def test_an_unmarked_function_of_a_cell_is_captured_for_a_target(run_cells):
     outcomes = run_cells(
         "import astcapture\nhook = astcapture.install(['__main__:f=y', '__main__:g*=w'])",
-        "unrelated = 1\ndef h(): return 1",
+        "unrelated = 1\ndef g1(): return 1",
         "def f(x):\n    y = x + 1\n    return y\nf(1)",
-        "def g1():\n    return 1\ndef g2(x):\n    w = x\n    return w\ng2(5)",
+        "def g2(x):\n    w = x\n    return w\ng2(5)",
         "list(astcapture.cache['f']), list(astcapture.cache['g2'])",
     )
     assert [outcome.error for outcome in outcomes] == [None] * 5
