@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from astcapture.errors import CaptureError
+from astcapture.rewrite.bindings import bindings
 from astcapture.rewrite.find import Function, find_functions
 from astcapture.rewrite.scope import Scope, function_scope, names_read
 from astcapture.targets.capture import Capture, check_capture
@@ -16,7 +17,7 @@ from astcapture.targets.marker import POINTS
 from astcapture.targets.target import Target
 
 #: The points that this version takes values at.
-SUPPORTED_POINTS = ("return",)
+SUPPORTED_POINTS = ("return", "assign")
 
 #: The arguments of `record.recorder.declare`: plain tuples, so that they can stand in the code as literals.
 Declaration = tuple[str, tuple[tuple[str, int, tuple[str, ...]], ...], tuple[tuple[str, str], ...]]
@@ -46,10 +47,13 @@ class Plan:
     def declaration(self) -> Declaration:
         """What the recorder is told of the module: its functions with their lines and labels, and those left alone."""
         functions = tuple(
-            (one.function.qualname, one.function.node.lineno, tuple(capture.label for capture in one.captures))
-            for one in self.functions
+            (one.function.qualname, one.function.node.lineno, _labels(one.captures)) for one in self.functions
         )
         return self.module, functions, tuple(self.skipped)
+
+
+def _labels(captures: Iterable[Capture]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(capture.label for capture in captures))
 
 
 @dataclass
@@ -154,8 +158,8 @@ def _plan_qualname(plan: Plan, listed: list[tuple[Function, _Request]]) -> None:
     for function, _ in listed:
         if id(function) not in by_function:
             by_function[id(function)] = (function, function_scope(function), [])
-    missing: dict[tuple[str, str], list[tuple[CaptureError, bool, Function]]] = {}
-    taken: set[tuple[str, str]] = set()
+    missing: dict[tuple[str, str, str], list[tuple[CaptureError, bool, Function]]] = {}
+    taken: set[tuple[str, str, str]] = set()
     for function, request in listed:
         _, scope, captures = by_function[id(function)]
         for capture in request.captures:
@@ -163,9 +167,9 @@ def _plan_qualname(plan: Plan, listed: list[tuple[Function, _Request]]) -> None:
                 raise _error(
                     plan.filename, request.lineno, f"{request.origin}: @{capture.at} is not in this version yet"
                 )
-            for resolved in _resolve(capture, scope):
-                identity = (request.origin, resolved.expression)
-                error = _unreadable(resolved, function, scope, plan.filename, request.lineno)
+            for resolved in _resolve(capture, function, scope):
+                identity = (request.origin, resolved.expression, resolved.at)
+                error = _untakeable(resolved, function, scope, plan.filename, request.lineno)
                 if error is None:
                     taken.add(identity)
                     if resolved not in captures:
@@ -184,13 +188,30 @@ def _plan_qualname(plan: Plan, listed: list[tuple[Function, _Request]]) -> None:
             plan.functions.append(FunctionPlan(function, scope, tuple(captures)))
 
 
-def _resolve(capture: Capture, scope: Scope) -> list[Capture]:
+def _resolve(capture: Capture, function: Function, scope: Scope) -> list[Capture]:
+    if capture.every_local and capture.at == "assign":
+        bound = bindings(function.node)
+        return [Capture(name, name, capture.at) for name in scope.locals if name in bound]
     if capture.every_local:
         return [Capture(name, name, capture.at) for name in scope.locals]
     if capture.is_name:
         # As the parser does: µ is written as either of two characters, and names one variable.
         return [Capture(capture.label, unicodedata.normalize("NFKC", capture.expression), capture.at)]
     return [capture]
+
+
+def _untakeable(capture: Capture, function: Function, scope: Scope, filename: str, lineno: int) -> CaptureError | None:
+    """Why a capture cannot be taken in a function at the point it asks for; None where it can."""
+    error = _unreadable(capture, function, scope, filename, lineno)
+    name = capture.expression
+    if error is not None or capture.at != "assign" or name in bindings(function.node):
+        return error
+    what = f"{function.qualname} (line {function.node.lineno})"
+    if name in scope.parameters:
+        reason = f"{name!r} is a parameter of {what} and never bound in its body"
+    else:
+        reason = f"{name!r} is bound outside of {what}, which only reads it"
+    return _error(filename, lineno, f"{reason}: @assign records bindings, so take it at the return, without @assign")
 
 
 def _unreadable(capture: Capture, function: Function, scope: Scope, filename: str, lineno: int) -> CaptureError | None:
@@ -243,7 +264,9 @@ def _require_wildcards(plan: Plan, targets: Iterable[Target], functions: Sequenc
         matched = [planned for planned in plan.functions if target.matches_function(planned.function.qualname)]
         for capture in target.captures:
             wanted = capture.expression
-            if capture.every_local or any(wanted == taken.expression for one in matched for taken in one.captures):
+            if capture.every_local or any(
+                (wanted, capture.at) == (taken.expression, taken.at) for one in matched for taken in one.captures
+            ):
                 continue
             names = [function.qualname for function in functions if target.matches_function(function.qualname)]
             raise CaptureError(

@@ -1,7 +1,8 @@
 """Insert the recording of values into the functions of a tree.
 
 The tree is changed in place and every node of the user's keeps its position, so that tracebacks,
-coverage and debuggers see the lines that were written. What is inserted:
+coverage and debuggers see the lines that were written. What is inserted at
+the exits of a function is told here; `bindings` tells it of what it binds.
 
 - ``return E`` becomes ``return _@record(E, site, name)`` where the name is surely bound: `E` is
   evaluated first, then the name is read, and `record` hands `E`'s value back.
@@ -35,20 +36,23 @@ they are not mangled in a class.
 from __future__ import annotations
 
 import ast
-import itertools
 import sys
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any, cast
 
+from astcapture.rewrite import nodes
+from astcapture.rewrite.bindings import record_bindings
 from astcapture.rewrite.find import FunctionNode, own_blocks, own_statements
 from astcapture.rewrite.flow import bound_at_exits
+from astcapture.rewrite.lines import first_line, first_line_of
 from astcapture.rewrite.plan import FunctionPlan, Plan
 from astcapture.rewrite.scope import names_read
 from astcapture.targets.capture import Capture
 
 #: The module whose functions rewritten code calls, and the prefix under which it imports them.
 RECORDER = "astcapture.record.recorder"
-PREFIX = "_@"
+PREFIX = nodes.PREFIX
 CALLED = ("record", "look", "evaluate", "missed", "failed", "hold", "release", "forget", "locals", "globals")
 
 # Up to Python 3.12 ``locals()`` is the frame's one dict, brought up to date with each call.
@@ -77,9 +81,14 @@ def rewrite(tree: ast.Module, plan: Plan) -> ast.Module:
 
 
 def rewrite_function(planned: FunctionPlan, module: str) -> None:
-    """Insert the captures of one function at each of its exits."""
+    """Insert the captures of one function: at its bindings, and at each of its exits."""
     function = planned.function.node
     exits = bound_at_exits(function, planned.scope)
+    record_bindings(planned, module)
+    at_return = tuple(capture for capture in planned.captures if capture.at == "return")
+    if not at_return:
+        return
+    planned = replace(planned, captures=at_return)
     quiet = _LOCALS_ARE_A_COPY or not _shows_its_locals(function)
     returns = [
         (block, index, node)
@@ -272,99 +281,6 @@ def _first_line_of_module(tree: ast.Module) -> int:
     annotated = any(isinstance(node, ast.AnnAssign) for node in own_statements(tree))
     # Up to Python 3.13 such a module makes ``__annotations__`` first, on the line where its first statement starts.
     return tree.body[0].lineno if annotated and sys.version_info < (3, 14) else first_line_of(tree.body[0])
-
-
-def first_line_of(statement: ast.stmt) -> int:
-    """The line of the first instruction of a statement."""
-    first: ast.expr | None = None
-    if isinstance(statement, (ast.FunctionDef, ast.AsyncFunctionDef)):
-        defaults = [*statement.args.defaults, *(default for default in statement.args.kw_defaults if default)]
-        first = next(iter([*statement.decorator_list, *defaults]), None)
-    elif isinstance(statement, ast.ClassDef):
-        first = next(iter(statement.decorator_list), None)
-    elif isinstance(statement, (ast.With, ast.AsyncWith)):
-        first = statement.items[0].context_expr
-    elif isinstance(statement, ast.AugAssign):
-        first = statement.target
-    else:
-        for part in ("test", "iter", "subject", "exc", "value"):
-            first = first or getattr(statement, part, None)
-    return statement.lineno if first is None else first_line(first)
-
-
-def first_line(node: ast.expr) -> int:
-    """The line of the first instruction that evaluating `node` runs, which may not be where it is written to start."""
-    while True:
-        inner = _evaluated_first(node)
-        if inner is None:
-            return node.lineno
-        if isinstance(node, ast.Call) and _pushes_null_first(node):
-            return inner.lineno
-        node = inner
-
-
-# Longer displays, calls and f-strings are built up from an empty one, for the sake of the stack.
-_LONG = 30
-
-
-def _evaluated_first(node: ast.expr) -> ast.expr | None:
-    """The part of an expression that the compiler evaluates first; None where an instruction of its own comes first."""
-    if _is_constant(node):
-        return None
-    if isinstance(node, ast.IfExp):
-        return node.test
-    if isinstance(node, (ast.BoolOp, ast.JoinedStr)):
-        long = isinstance(node, ast.JoinedStr) and len(node.values) > _LONG
-        return node.values[0] if node.values and not long else None
-    if isinstance(node, (ast.BinOp, ast.Compare)):
-        return node.left
-    if isinstance(node, ast.UnaryOp):
-        return node.operand
-    if isinstance(node, ast.Call):
-        return node.func
-    if isinstance(
-        node, (ast.Attribute, ast.Subscript, ast.Await, ast.NamedExpr, ast.FormattedValue, ast.YieldFrom, ast.Yield)
-    ):
-        return node.value
-    if isinstance(node, (ast.Tuple, ast.List, ast.Set)):
-        constant = len(node.elts) > 2 and all(isinstance(one, ast.Constant) for one in node.elts)
-        if not node.elts or len(node.elts) > _LONG or constant or isinstance(node.elts[0], ast.Starred):
-            return None
-        return node.elts[0]
-    if isinstance(node, ast.Dict):
-        return _first_of_dict(node)
-    if isinstance(node, (ast.ListComp, ast.SetComp, ast.DictComp)) and sys.version_info >= (3, 12):
-        return node.generators[0].iter
-    return None
-
-
-def _first_of_dict(node: ast.Dict) -> ast.expr | None:
-    keys = list(itertools.takewhile(lambda key: key is not None, node.keys))
-    if not keys or 2 * len(keys) > _LONG:
-        return None
-    # Keys that are all constants are loaded as one tuple, after the values.
-    if len(keys) > 1 and all(isinstance(key, ast.Constant) for key in keys) and sys.version_info < (3, 14):
-        return node.values[0]
-    return keys[0]
-
-
-def _is_constant(node: ast.expr) -> bool:
-    """Whether the compiler folds an expression into one constant, which is on the line where it starts."""
-    if isinstance(node, ast.Tuple):
-        return all(_is_constant(element) for element in node.elts)
-    if isinstance(node, ast.BinOp):
-        return _is_constant(node.left) and _is_constant(node.right)
-    if isinstance(node, ast.UnaryOp):
-        return _is_constant(node.operand)
-    return isinstance(node, ast.Constant)
-
-
-def _pushes_null_first(node: ast.Call) -> bool:
-    """Whether a call begins with an instruction on the line of its function; methods are called another way."""
-    if not (3, 11) <= sys.version_info < (3, 13):
-        return False
-    unpacks = any(isinstance(one, ast.Starred) for one in node.args) or any(not one.arg for one in node.keywords)
-    return not isinstance(node.func, ast.Attribute) or unpacks or len(node.args) + len(node.keywords) >= _LONG
 
 
 def mangled(name: str, private: str | None) -> str:

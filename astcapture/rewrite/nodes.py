@@ -1,0 +1,54 @@
+"""The nodes that are put into a function: calls of the recorder, each at a place of the user's source."""
+
+from __future__ import annotations
+
+import ast
+from typing import Any, NamedTuple, cast
+
+from astcapture.rewrite.lines import first_line
+
+#: The prefix under which rewritten code knows the functions of the recorder.
+PREFIX = "_@"
+
+
+class Place(NamedTuple):
+    """One point of the source. The compiler goes by the end of some nodes, so all of ours end where they start."""
+
+    line: int
+    column: int
+
+    @classmethod
+    def nowhere(cls) -> Place:
+        """No line: instructions there take the line of those in front of them."""
+        return cls(-1, -1)
+
+
+def placed(node: Any, place: Place) -> Any:
+    """`node` and all below it, at one point."""
+    for child in ast.walk(node):
+        if isinstance(child, (ast.expr, ast.stmt, ast.ExceptHandler, ast.keyword)):
+            child.lineno = child.end_lineno = place.line
+            child.col_offset = child.end_col_offset = place.column
+    return node
+
+
+def literal(value: Any, place: Place) -> ast.expr:
+    """A constant, or a tuple of constants."""
+    if isinstance(value, tuple):
+        return cast(ast.expr, placed(ast.Tuple([literal(one, place) for one in value], ast.Load()), place))
+    return cast(ast.expr, placed(ast.Constant(value), place))
+
+
+def recorder_name(name: str, before: ast.expr) -> ast.expr:
+    """The name of a function of the recorder, on the line where `before`, evaluated next, starts to be evaluated."""
+    return cast(ast.expr, placed(ast.Name(PREFIX + name, ast.Load()), Place(first_line(before), before.col_offset)))
+
+
+def read(name: str, place: Place) -> ast.expr:
+    return cast(ast.expr, placed(ast.Name(name, ast.Load()), place))
+
+
+def call_statement(name: str, arguments: list[ast.expr], place: Place) -> ast.stmt:
+    """A call of the recorder as a statement, all of it at one point."""
+    call = ast.Call(ast.Name(PREFIX + name, ast.Load()), arguments, [])
+    return cast(ast.stmt, placed(ast.Expr(call), place))
