@@ -292,6 +292,31 @@ def test_functions_survive_a_reset_of_the_namespace(run_cells):
     assert values(outcomes)[-2:] == ["7", "[6]"]
 
 
+def test_a_shell_inside_a_module_captures_the_functions_of_the_module_and_of_its_cells(
+    make_package, run_python, private_ipython
+):
+    make_package({"app.py": f"from astcapture import capture\n{MODEL}"})
+    program = """
+        import app, astcapture
+        from IPython.core.interactiveshell import InteractiveShell
+        shell = InteractiveShell.instance(user_module=app)
+        shell.run_cell("%load_ext astcapture")
+        shell.run_cell("@capture('y')\\ndef f(x):\\n    y = x\\n    return y")
+        shell.run_cell("values = f(1), model.forward(3)")
+        print({key: list(records) for key, records in astcapture.cache.items()})
+    """
+    done = run_python(program, env=private_ipython)
+    assert done.stdout == "{'app:Attention.forward': [6], 'app:f': [1]}\n"
+    assert "not captured" not in done.stderr
+
+
+def test_a_function_of_a_cell_runs_where_it_is_unpickled(run_cells, run_python):
+    dump = "import cloudpickle\nwith open('model.pickle', 'wb') as file:\n    cloudpickle.dump(model, file)"
+    assert [outcome.error for outcome in run_cells(IMPORTS, MODEL, dump)] == [None] * 3
+    load = "import pickle\nwith open('model.pickle', 'rb') as file:\n    print(pickle.load(file).forward(3))"
+    assert run_python(load).stdout == "7\n"
+
+
 def test_a_notebook_that_marks_nothing_is_told_nothing_at_its_end(run_python, private_ipython):
     program = """
         from IPython.core.interactiveshell import InteractiveShell
