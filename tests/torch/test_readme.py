@@ -1,11 +1,13 @@
 """Every code block of the README is run, and what it says is printed is printed.
 
 A block is told what it is by the comment before it: a file to write, a command line to run, the
-output that the last command leaves, or a command that `.ci/run` itself runs in an empty environment.
+output that the last command leaves, a cell of a notebook, or a command that
+`.ci/run` itself runs in an empty environment.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -22,6 +24,7 @@ BLOCK = re.compile(r"(?:<!-- (?P<kind>\w+)(?:: (?P<name>\S+))? -->\n)?```(?P<lan
 def test_every_block_of_the_readme_runs_and_prints_what_it_says(tmp_path: Path) -> None:
     said = ""
     ran = 0
+    cells: list[str] = []
     for block in BLOCK.finditer(README):
         kind, name, text = block["kind"], block["name"], block["text"]
         if kind == "file":
@@ -29,6 +32,9 @@ def test_every_block_of_the_readme_runs_and_prints_what_it_says(tmp_path: Path) 
         elif kind == "run":
             said = run(text, tmp_path)
             ran += 1
+        elif kind == "cell":
+            cells.append(text)
+            said = run_notebook(cells, tmp_path)
         elif kind == "output":
             assert text in said, f"the README promises\n{text}\nand what came is\n{said}"
         else:
@@ -36,6 +42,21 @@ def test_every_block_of_the_readme_runs_and_prints_what_it_says(tmp_path: Path) 
             assert f'step "README\'s {name} command"' in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
     assert ran >= 7
     assert (tmp_path / "heads.png").stat().st_size > 5_000
+
+
+def run_notebook(cells: list[str], folder: Path) -> str:
+    """What a notebook of these cells prints, run by IPython."""
+    notebook = {
+        "cells": [
+            {"cell_type": "code", "metadata": {}, "outputs": [], "execution_count": None, "source": cell}
+            for cell in cells
+        ],
+        "metadata": {},
+        "nbformat": 4,
+        "nbformat_minor": 4,
+    }
+    (folder / "readme.ipynb").write_text(json.dumps(notebook), encoding="utf-8")
+    return run("python -m IPython --colors=NoColor readme.ipynb", folder)
 
 
 def run(command: str, folder: Path) -> str:
