@@ -58,6 +58,10 @@ class Target:
     def __str__(self) -> str:
         return self.text
 
+    def __hash__(self) -> int:
+        # A recipe is many targets, and they are hashed at every import.
+        return hash(self.text)
+
 
 TargetsLike = str | Iterable[str] | Mapping[str, str | Sequence[str]]
 

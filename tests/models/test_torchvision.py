@@ -1,0 +1,59 @@
+"""torchvision: what its models bind is captured; its vision transformer asks for no weights, and makes none."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+
+def image(side: int) -> torch.Tensor:
+    return torch.randn(1, 3, side, side, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize(
+    ("name", "key"),
+    [
+        ("swin_transformer", "torchvision.models.swin_transformer:shifted_window_attention"),
+        ("swin_transformer_v2", "torchvision.models.swin_transformer:shifted_window_attention"),
+        ("maxvit", "torchvision.models.maxvit:RelativePositionalMultiHeadAttention.forward"),
+    ],
+)
+def test_rows_of_the_maps_of_windows_sum_to_one(name, key, rec):
+    from torchvision import models
+
+    torch.manual_seed(0)
+    if name == "maxvit":
+        model = models.MaxVit((56, 56), 16, 7, [16, 32], [1, 1], 8, 0.0, num_classes=4)
+        layers = 2 * 2
+    else:
+        block = models.swin_transformer.SwinTransformerBlockV2 if name.endswith("v2") else None
+        down = models.swin_transformer.PatchMergingV2 if name.endswith("v2") else models.swin_transformer.PatchMerging
+        model = models.SwinTransformer(
+            [4, 4], 16, [2, 2], [2, 4], [4, 4], num_classes=4, block=block, downsample_layer=down
+        )
+        layers = 4
+    with torch.no_grad():
+        model.eval()(image(56))
+    assert len(rec[key]) == layers
+    for value in rec[key]:
+        torch.testing.assert_close(value.sum(-1), torch.ones(value.shape[:-1]))
+
+
+def vision_transformer() -> torch.nn.Module:
+    from torchvision.models import VisionTransformer
+
+    torch.manual_seed(0)
+    return VisionTransformer(32, 8, num_layers=2, num_heads=2, hidden_dim=16, mlp_dim=32, num_classes=4).eval()
+
+
+def test_the_vision_transformer_asks_for_no_weights_and_none_are_recorded(rec):
+    with torch.no_grad():
+        vision_transformer()(image(32))
+    assert len(rec["torch.nn.functional:multi_head_attention_forward"]) == 0
+
+
+def test_attention_that_is_asked_for_its_weights_gives_them(rec):
+    attention = vision_transformer().encoder.layers[0].self_attention
+    x = torch.randn(1, 5, 16)
+    _, weights = attention(x, x, x, need_weights=True, average_attn_weights=False)
+    assert torch.equal(rec["torch.nn.functional:multi_head_attention_forward"][0], weights.detach())

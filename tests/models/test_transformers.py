@@ -1,0 +1,172 @@
+"""transformers: what is captured of the eager path is what `output_attentions` returns, bit for bit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+from architectures import ARCHITECTURES, UNCAPTURED, Architecture, Uncaptured, text
+from torch import Tensor
+
+import astcapture
+from astcapture.values.cache import Cache
+
+
+def build(one: Architecture | Uncaptured, **attention: str) -> torch.nn.Module:
+    from transformers import AutoConfig, AutoModel
+
+    torch.manual_seed(0)
+    config = AutoConfig.for_model(one.model_type, **one.config)
+    return AutoModel.from_config(config, **attention).eval()
+
+
+def returned(output: object) -> list[list[Tensor]]:
+    """The attention weights in a model's output, one list for each of its fields, layers in order."""
+    found = []
+    for name, value in output.items():
+        if "attention" in name:
+            found.append(list(tensors(value)))
+        elif hasattr(value, "items"):
+            found += returned(value)  # CLIP's output holds those of its two encoders
+    return found
+
+
+def tensors(value: object) -> Iterator[Tensor]:
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, (tuple, list)):
+        for one in value:
+            yield from tensors(one)
+
+
+def captured_in(rec: Cache) -> list[Tensor]:
+    """In call order, which is the order of the layers, function by function."""
+    return [value for records in rec.values() for value in records]
+
+
+def equal(one: Architecture, captured: Tensor, expected: Tensor) -> bool:
+    if one.layout is not None:
+        captured = one.layout(captured, expected)
+    return torch.equal(captured, expected)
+
+
+def matched(one: Architecture, captured: list[Tensor], groups: list[list[Tensor]]) -> tuple[list[int], int]:
+    """The captures that equal a returned tensor, each used once and in order within a group; and how many do not."""
+    used: list[int] = []
+    missing = 0
+    for group in groups:
+        last = -1
+        for expected in group:
+            hits = (index for index in range(last + 1, len(captured)) if index not in used)
+            index = next((index for index in hits if equal(one, captured[index], expected)), None)
+            if index is None:
+                missing += 1
+            else:
+                last = index
+                used.append(index)
+    return used, missing
+
+
+@pytest.mark.parametrize("one", ARCHITECTURES, ids=lambda one: one.model_type)
+def test_captures_equal_what_output_attentions_returns(one, rec):
+    model = build(one, attn_implementation="eager")
+    with torch.no_grad():
+        groups = returned(model(**one.inputs(), output_attentions=True))
+    captured = captured_in(rec)
+    used, missing = matched(one, captured, groups)
+    if one.differs:
+        assert missing > 0  # once it is none, the table has to say so
+        return
+    assert groups and missing == 0
+    assert len(captured) - len(used) == one.beyond[0]
+
+
+@pytest.mark.parametrize("one", UNCAPTURED, ids=lambda one: one.model_type)
+def test_what_makes_no_map_gives_none(one, rec):
+    model = build(one)
+    with torch.no_grad():
+        model(**text())
+    assert captured_in(rec) == []
+
+
+def test_under_sdpa_the_eager_function_is_not_called(rec):
+    model = build(ARCHITECTURES[1], attn_implementation="sdpa")
+    with torch.no_grad():
+        model(**text())
+    assert captured_in(rec) == []
+
+
+@pytest.mark.parametrize("model_type", ["gpt2", "llama", "mixtral"])
+def test_each_step_of_a_generation_is_captured(model_type, rec):
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    one = next(one for one in ARCHITECTURES if one.model_type == model_type)
+    torch.manual_seed(0)
+    config = AutoConfig.for_model(model_type, **one.config)
+    model = AutoModelForCausalLM.from_config(config, attn_implementation="eager").eval()
+    prompt = text()["input_ids"]
+    done = model.generate(
+        prompt,
+        attention_mask=torch.ones_like(prompt),
+        max_new_tokens=4,
+        min_new_tokens=4,
+        do_sample=False,
+        pad_token_id=0,
+        output_attentions=True,
+        return_dict_in_generate=True,
+    )
+    captured = captured_in(rec)
+    expected = list(tensors(done.attentions))
+    assert len(captured) == len(expected) == 4 * 2
+    assert all(map(torch.equal, captured, expected))
+    assert [value.shape[-1] for value in captured[::2]] == [8, 9, 10, 11]
+
+
+def test_each_step_of_an_encoder_decoder_generation_is_captured(rec):
+    from transformers import AutoConfig, AutoModelForSeq2SeqLM
+
+    one = next(one for one in ARCHITECTURES if one.model_type == "t5")
+    torch.manual_seed(0)
+    config = AutoConfig.for_model("t5", **one.config)
+    model = AutoModelForSeq2SeqLM.from_config(config, attn_implementation="eager").eval()
+    done = model.generate(
+        text()["input_ids"],
+        max_new_tokens=3,
+        min_new_tokens=3,
+        do_sample=False,
+        output_attentions=True,
+        return_dict_in_generate=True,
+    )
+    groups = [list(tensors(part)) for part in (done.encoder_attentions, done.decoder_attentions, done.cross_attentions)]
+    captured = captured_in(rec)
+    used, missing = matched(one, captured, groups)
+    assert missing == 0 and len(used) == len(captured)
+
+
+SENTENCES = ["The cat sat on the mat.", "A dog chased it through the whole house!"]
+
+
+def test_the_pretrained_minilm_is_captured_bit_for_bit(rec, minilm):
+    from transformers import AutoModel, AutoTokenizer
+
+    tokens = AutoTokenizer.from_pretrained(minilm)(SENTENCES, padding=True, return_tensors="pt")
+    model = AutoModel.from_pretrained(minilm, attn_implementation="eager").eval()
+    with torch.no_grad():
+        expected = model(**tokens, output_attentions=True).attentions
+    captured = rec["transformers.models.bert.modeling_bert:eager_attention_forward"]
+    assert len(captured) == len(expected) == 6
+    assert all(map(torch.equal, captured, expected))
+    assert captured[0].shape == (2, 12, *[tokens["input_ids"].shape[1]] * 2)
+
+
+def test_capturing_does_not_change_what_the_model_returns(rec, minilm):
+    from transformers import AutoModel, AutoTokenizer
+
+    tokens = AutoTokenizer.from_pretrained(minilm)(SENTENCES, padding=True, return_tensors="pt")
+    model = AutoModel.from_pretrained(minilm, attn_implementation="eager").eval()
+    with torch.no_grad():
+        on = model(**tokens).last_hidden_state
+        with astcapture.pause():
+            off = model(**tokens).last_hidden_state
+    assert torch.equal(on, off)
