@@ -266,20 +266,20 @@ def _decisions() -> dict[str, Tensor]:
     }
 
 
-def _unflattened(captured: Tensor, returned: Tensor) -> Tensor:
+def unflattened(captured: Tensor, returned: Tensor) -> Tensor:
     """Batch and heads in two axes, where the model uses them in one."""
     return captured.view(returned.shape) if captured.numel() == returned.numel() else captured
 
 
-def _averaged(captured: Tensor, returned: Tensor) -> Tensor:
+def averaged(captured: Tensor, returned: Tensor) -> Tensor:
     """The mean over heads, once for each head."""
     return captured[:, None].expand(returned.shape)
 
 
-def _sliding(captured: Tensor, returned: Tensor) -> Tensor:
+def sliding(captured: Tensor, returned: Tensor) -> Tensor:
     """Heads before tokens, and without the padding to whole windows."""
     if captured.dim() == 3:
-        return _unflattened(captured, returned)
+        return unflattened(captured, returned)
     return captured if captured.shape == returned.shape else captured.transpose(1, 2)[:, :, : returned.shape[2]]
 
 
@@ -302,7 +302,7 @@ ARCHITECTURES: list[Architecture] = [
         text,
     ),
     _A("big_bird", "encoder", {**_BERT, "attention_type": "original_full"}, text),
-    _A("longformer", "encoder", {**_BERT, "attention_window": 8}, text, _sliding),
+    _A("longformer", "encoder", {**_BERT, "attention_window": 8}, text, sliding),
     _A("squeezebert", "encoder", {**_BERT, "embedding_size": 32}, text, differs=_SCORES),
     _A("xlnet", "encoder", {"d_model": 32, "n_layer": 2, "n_head": 4, "d_inner": 48, "vocab_size": 64}, text),
     *_rows(
@@ -317,8 +317,8 @@ ARCHITECTURES: list[Architecture] = [
     *_rows("decoder", "gpt2 imagegpt", _GPT2, text),
     _A("gpt_neo", "decoder", _GPT_NEO, text),
     _A("falcon", "decoder", {**_BERT, "alibi": True}, text, beyond=(2, "the scores before the softmax, with ALiBi")),
-    _A("xglm", "decoder", _LLAMA, text, _unflattened),
-    _A("diffllama", "decoder", _LLAMA, text, beyond=(2, "the weights' second half, which is subtracted")),
+    _A("xglm", "decoder", _LLAMA, text, unflattened),
+    _A("diffllama", "decoder", _LLAMA, text, beyond=(2, "the same weights again, for the other half of the values")),
     _A("decision_transformer", "decoder", _DECISION, _decisions),
     *_rows(
         "mixture of experts",
@@ -333,14 +333,14 @@ ARCHITECTURES: list[Architecture] = [
     *_rows("encoder and decoder", "bart blenderbot m2m_100 marian mbart pegasus plbart", _BART, pair),
     *_rows("encoder and decoder", "longt5 mt5 t5 umt5", _T5, pair),
     _A("bigbird_pegasus", "encoder and decoder", {**_BART, "attention_type": "original_full"}, pair),
-    _A("led", "encoder and decoder", {**_BART, "attention_window": 8}, pair, _sliding),
-    _A("mvp", "encoder and decoder", _BART, pair, _unflattened),
+    _A("led", "encoder and decoder", {**_BART, "attention_window": 8}, pair, sliding),
+    _A("mvp", "encoder and decoder", _BART, pair, unflattened),
     _A(
         "fsmt",
         "encoder and decoder",
         {**_BART, "langs": ["a", "b"], "src_vocab_size": 64, "tgt_vocab_size": 64},
         pair,
-        _unflattened,
+        unflattened,
     ),
     _A("prophetnet", "encoder and decoder", _PROPHETNET, pair, differs=_SCORES + ", but for the n-gram decoder"),
     *_rows("vision", "beit data2vec-vision deit dinov2 dinov3_vit ijepa vit vit_msn", _VIT, image),
@@ -354,7 +354,7 @@ ARCHITECTURES: list[Architecture] = [
     _A("videomae", "video", {**_VIT, "num_frames": 4, "tubelet_size": 2}, film),
     _A("vivit", "video", {**_VIT, "num_frames": 4, "tubelet_size": [2, 8, 8]}, film),
     *_rows("audio", "data2vec-audio hubert sew unispeech unispeech-sat wav2vec2", _WAV2VEC2, wave),
-    _A("wavlm", "audio", _WAV2VEC2, wave, _averaged, note="with `@torch-mha`; the mean over heads, as it returns too"),
+    _A("wavlm", "audio", _WAV2VEC2, wave, averaged, note="with `@torch-mha`; it returns the mean once for each head"),
     _A(
         "audio-spectrogram-transformer",
         "audio",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 import torch
@@ -11,6 +11,8 @@ from torch import Tensor
 
 import astcapture
 from astcapture.values.cache import Cache
+
+Compare = Callable[[Tensor, Tensor], bool]
 
 
 def build(one: Architecture | Uncaptured, **attention: str) -> torch.nn.Module:
@@ -45,21 +47,24 @@ def captured_in(rec: Cache) -> list[Tensor]:
     return [value for records in rec.values() for value in records]
 
 
-def equal(one: Architecture, captured: Tensor, expected: Tensor) -> bool:
+def equals(one: Architecture, captured: Tensor, expected: Tensor, compare: Compare) -> bool:
     if one.layout is not None:
         captured = one.layout(captured, expected)
-    return torch.equal(captured, expected)
+    return captured.shape == expected.shape and compare(captured, expected)
 
 
-def matched(one: Architecture, captured: list[Tensor], groups: list[list[Tensor]]) -> tuple[list[int], int]:
-    """The captures that equal a returned tensor, each used once and in order within a group; and how many do not."""
+def matched(
+    one: Architecture, captured: list[Tensor], groups: list[list[Tensor]], compare: Compare = torch.equal
+) -> tuple[list[int], int]:
+    """The captures that equal a returned tensor, each used once and in order within a group; and how many
+    returned tensors none equals."""
     used: list[int] = []
     missing = 0
     for group in groups:
         last = -1
         for expected in group:
             hits = (index for index in range(last + 1, len(captured)) if index not in used)
-            index = next((index for index in hits if equal(one, captured[index], expected)), None)
+            index = next((index for index in hits if equals(one, captured[index], expected, compare)), None)
             if index is None:
                 missing += 1
             else:
@@ -77,6 +82,9 @@ def test_captures_equal_what_output_attentions_returns(one, rec):
     used, missing = matched(one, captured, groups)
     if one.differs:
         assert missing > 0  # once it is none, the table has to say so
+        scores = [[tensor.softmax(-1) for tensor in group] for group in groups]
+        assert missing == sum(map(len, groups)) - len(used)
+        assert len(used) + len(matched(one, captured, scores, torch.allclose)[0]) == len(captured)
         return
     assert groups and missing == 0
     assert len(captured) - len(used) == one.beyond[0]
