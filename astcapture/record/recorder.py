@@ -15,10 +15,12 @@ import sys
 import threading
 from _thread import get_ident
 from collections.abc import Callable
+from functools import partial
+from itertools import starmap
 from types import FunctionType
 from typing import Any
 
-from astcapture.record import compiled, modules
+from astcapture.record import attention, compiled, modules
 from astcapture.record.snapshot import BY_REFERENCE, snapshot
 from astcapture.record.tensors import PLAIN_TENSORS
 
@@ -256,3 +258,57 @@ def _look_for_torch() -> None:
     if modules.find_torch():
         _layer, _expected = modules.layer, False
         switch(_on)
+
+
+def attend(sites: tuple[tuple[Site, str], ...], callee: Any, /, *arguments: Any, **options: Any) -> Any:
+    """Make ready a call that may be one of torch's attention; the user's code calls what is returned.
+
+    Between that call and the callee stands C code alone, so that no frame of ours is in a traceback.
+
+    Args:
+        sites: the sites, each with the name of what is taken there: a parameter, ``output`` or ``weights``.
+        callee: what is called.
+        *arguments: its arguments.
+        **options: its keyword arguments.
+    """
+    if not callable(callee):
+        return callee  # calling it raises what it would have raised
+    call = partial(callee, *arguments, **options)
+    if not _on or not attention.is_attention(callee):
+        return call
+    # The first item is the call's output, once `_attended` has seen it.
+    return partial(next, map(partial(_attended, sites, arguments, options), starmap(call, ((),))))
+
+
+def _attended(
+    sites: tuple[tuple[Site, str], ...], arguments: tuple[Any, ...], options: dict[str, Any], output: Any
+) -> Any:
+    """Record what is asked for of a call that has been made, and hand its output on."""
+    if _on:
+        named = {**attention.call_arguments(arguments, options), "output": output}
+        for site, name in sites:
+            try:
+                value = attention.attention_weights(**named) if name == "weights" else named[name]
+            except Exception:
+                failed(site)
+            else:
+                record(None, site, value)
+    return output
+
+
+def _attend_compiled(sites: tuple[tuple[Site, str], ...], callee: Any, /, *arguments: Any, **options: Any) -> Any:
+    return partial(_attended_compiled, sites, callee, arguments, options)
+
+
+def _attended_compiled(
+    sites: tuple[tuple[Site, str], ...], callee: Any, arguments: tuple[Any, ...], options: dict[str, Any]
+) -> Any:
+    output = callee(*arguments, **options)
+    if _on and attention.is_attention(callee):
+        named = {**attention.call_arguments(arguments, options), "output": output}
+        for site, name in sites:
+            _record_compiled(None, site, attention.attention_weights(**named) if name == "weights" else named[name])
+    return output
+
+
+attend._torchdynamo_inline = _attend_compiled  # type: ignore[attr-defined]

@@ -10,14 +10,15 @@ from dataclasses import dataclass, field
 
 from astcapture.errors import CaptureError
 from astcapture.rewrite.bindings import bindings
+from astcapture.rewrite.calls import ATTENTION, attention_calls, attention_names
 from astcapture.rewrite.find import Function, find_functions
 from astcapture.rewrite.scope import Scope, function_scope, names_read
 from astcapture.targets.capture import Capture, check_capture
 from astcapture.targets.marker import POINTS
 from astcapture.targets.target import Target
 
-#: The points that this version takes values at.
-SUPPORTED_POINTS = ("return", "assign")
+#: The points that values are taken at.
+SUPPORTED_POINTS = POINTS
 
 #: The arguments of `record.recorder.declare`: plain tuples, so that they can stand in the code as literals.
 Declaration = tuple[str, tuple[tuple[str, int, tuple[str, ...]], ...], tuple[tuple[str, str], ...]]
@@ -30,6 +31,8 @@ class FunctionPlan:
     function: Function
     scope: Scope
     captures: tuple[Capture, ...]
+    #: What may stand for torch's attention in the module.
+    attention_names: frozenset[str] = frozenset()
 
 
 @dataclass
@@ -91,8 +94,12 @@ def plan_module(tree: ast.Module, module: str, filename: str, targets: Sequence[
     for target in asked:
         if target.qualname is not None and target.exact_module:
             _require_match(target, functions, module, filename)
+    names: frozenset[str] = frozenset()
+    listed_captures = (capture for listed in requests.values() for _, one in listed for capture in one.captures)
+    if any(capture.at == "sdpa" for capture in listed_captures):
+        names = attention_names(tree)
     for listed in requests.values():
-        _plan_qualname(plan, listed)
+        _plan_qualname(plan, listed, names)
     _require_wildcards(plan, asked, functions)
     plan.functions.sort(key=lambda planned: planned.function.node.lineno)
     return plan
@@ -152,7 +159,7 @@ def _literal(node: ast.expr, call: ast.Call, filename: str) -> str:
     )
 
 
-def _plan_qualname(plan: Plan, listed: list[tuple[Function, _Request]]) -> None:
+def _plan_qualname(plan: Plan, listed: list[tuple[Function, _Request]], names: frozenset[str]) -> None:
     """Plan the defs that share a qualname: each captures what it binds, and one of them must bind each name."""
     by_function: dict[int, tuple[Function, Scope, list[Capture]]] = {}
     for function, _ in listed:
@@ -163,13 +170,9 @@ def _plan_qualname(plan: Plan, listed: list[tuple[Function, _Request]]) -> None:
     for function, request in listed:
         _, scope, captures = by_function[id(function)]
         for capture in request.captures:
-            if capture.at not in SUPPORTED_POINTS:
-                raise _error(
-                    plan.filename, request.lineno, f"{request.origin}: @{capture.at} is not in this version yet"
-                )
             for resolved in _resolve(capture, function, scope):
                 identity = (request.origin, resolved.expression, resolved.at)
-                error = _untakeable(resolved, function, scope, plan.filename, request.lineno)
+                error = _untakeable(resolved, function, scope, names, plan.filename, request.lineno)
                 if error is None:
                     taken.add(identity)
                     if resolved not in captures:
@@ -185,7 +188,7 @@ def _plan_qualname(plan: Plan, listed: list[tuple[Function, _Request]]) -> None:
         plan.skipped.append((function.qualname, identity[1]))
     for function, scope, captures in by_function.values():
         if captures:
-            plan.functions.append(FunctionPlan(function, scope, tuple(captures)))
+            plan.functions.append(FunctionPlan(function, scope, tuple(captures), names))
 
 
 def _resolve(capture: Capture, function: Function, scope: Scope) -> list[Capture]:
@@ -200,13 +203,20 @@ def _resolve(capture: Capture, function: Function, scope: Scope) -> list[Capture
     return [capture]
 
 
-def _untakeable(capture: Capture, function: Function, scope: Scope, filename: str, lineno: int) -> CaptureError | None:
+def _untakeable(
+    capture: Capture, function: Function, scope: Scope, names: frozenset[str], filename: str, lineno: int
+) -> CaptureError | None:
     """Why a capture cannot be taken in a function at the point it asks for; None where it can."""
+    what = f"{function.qualname} (line {function.node.lineno})"
+    if capture.at == "sdpa":
+        if attention_calls(function.node, names):
+            return None
+        reason = f"no call of {ATTENTION} stands in {what}, under this name or one that the module gives it"
+        return _error(filename, lineno, f"{capture.expression}@sdpa: {reason}")
     error = _unreadable(capture, function, scope, filename, lineno)
     name = capture.expression
     if error is not None or capture.at != "assign" or name in bindings(function.node):
         return error
-    what = f"{function.qualname} (line {function.node.lineno})"
     if name in scope.parameters:
         reason = f"{name!r} is a parameter of {what} and never bound in its body"
     else:
@@ -271,7 +281,7 @@ def _require_wildcards(plan: Plan, targets: Iterable[Target], functions: Sequenc
             names = [function.qualname for function in functions if target.matches_function(function.qualname)]
             raise CaptureError(
                 f"{plan.filename}: target {target.text!r}: none of the {len(names)} functions it matches "
-                f"binds {wanted!r}"
+                + (f"calls {ATTENTION}" if capture.at == "sdpa" else f"binds {wanted!r}")
             )
 
 

@@ -2,7 +2,7 @@
 
 The tree is changed in place and every node of the user's keeps its position, so that tracebacks,
 coverage and debuggers see the lines that were written. What is inserted at
-the exits of a function is told here; `bindings` tells it of what it binds.
+the exits of a function is told here; `bindings` tells it of what it binds, `calls` of its calls.
 
 - ``return E`` becomes ``return _@record(E, site, name)`` where the name is surely bound: `E` is
   evaluated first, then the name is read, and `record` hands `E`'s value back.
@@ -43,6 +43,7 @@ from typing import Any, cast
 
 from astcapture.rewrite import nodes
 from astcapture.rewrite.bindings import record_bindings
+from astcapture.rewrite.calls import record_calls
 from astcapture.rewrite.find import FunctionNode, own_blocks, own_statements
 from astcapture.rewrite.flow import bound_at_exits
 from astcapture.rewrite.lines import first_line, first_line_of
@@ -53,7 +54,7 @@ from astcapture.targets.capture import Capture
 #: The module whose functions rewritten code calls, and the prefix under which it imports them.
 RECORDER = "astcapture.record.recorder"
 PREFIX = nodes.PREFIX
-CALLED = ("record", "look", "evaluate", "missed", "failed", "hold", "release", "forget", "locals", "globals")
+CALLED = ("record", "look", "evaluate", "missed", "failed", "hold", "release", "forget", "locals", "globals", "attend")
 
 # Up to Python 3.12 ``locals()`` is the frame's one dict, brought up to date with each call.
 _LOCALS_ARE_A_COPY = sys.version_info >= (3, 13)
@@ -81,10 +82,11 @@ def rewrite(tree: ast.Module, plan: Plan) -> ast.Module:
 
 
 def rewrite_function(planned: FunctionPlan, module: str) -> None:
-    """Insert the captures of one function: at its bindings, and at each of its exits."""
+    """Insert the captures of one function: at its bindings, at its calls of attention, and at each of its exits."""
     function = planned.function.node
     exits = bound_at_exits(function, planned.scope)
     record_bindings(planned, module)
+    record_calls(planned, module)
     at_return = tuple(capture for capture in planned.captures if capture.at == "return")
     if not at_return:
         return

@@ -49,6 +49,12 @@ class Capture:
 
 def check_capture(capture: Capture) -> None:
     """Raise `CaptureError` for an expression that could not stand in the user's function."""
+    if capture.at == "sdpa" and capture.expression not in SDPA_NAMES:
+        close = difflib.get_close_matches(capture.expression, SDPA_NAMES, n=1)
+        raise CaptureError(
+            f"{capture.expression!r}: @sdpa takes {', '.join(SDPA_NAMES[:-1])} or {SDPA_NAMES[-1]}"
+            + (f": did you mean {close[0]}?" if close else "")
+        )
     if capture.every_local:
         if capture.label != EVERY_LOCAL:
             raise CaptureError(f"'*' stands for every local under its own name: leave {capture.label}:= out")
