@@ -134,3 +134,29 @@ def matching(targets: Sequence[Target], module: str) -> tuple[Target, ...]:
 def may_hold_functions(source: bytes, targets: Sequence[Any]) -> bool:
     """Whether a module is worth parsing: a function of it is named, or it mentions the marker's package."""
     return any(target.qualname is not None for target in targets) or b"astcapture" in source
+
+
+# Errors that wait to be raised by the code that `raising_code` made for them.
+_pending: dict[int, CaptureError] = {}
+
+
+def raising_code(error: CaptureError, path: str) -> CodeType:
+    """Code that raises `error` on the line of the module that it is about.
+
+    Run in place of the module's own code it leaves a traceback of the user's files alone: the line
+    that imports, and the line that is wrong.
+    """
+    _pending[id(error)] = error
+    tree = ast.parse(f"raise __import__({__name__!r}, None, None, ['pending']).pending({id(error)})")
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.expr, ast.stmt)):
+            # On that line, and on no part of it: what stands there is not what raises.
+            node.lineno = node.end_lineno = error.lineno or 1
+            node.col_offset = node.end_col_offset = -1
+    code: CodeType = compile(tree, path, "exec", dont_inherit=True)
+    return code
+
+
+def pending(identity: int) -> CaptureError:
+    """The error that `raising_code` was given, once."""
+    return _pending.pop(identity).with_traceback(None)

@@ -20,8 +20,8 @@ from types import CodeType, ModuleType
 from typing import Any
 
 from astcapture import rewrite
-from astcapture.errors import CaptureWarning
-from astcapture.imports.compile import rewritten_code, rewritten_tree
+from astcapture.errors import CaptureError, CaptureWarning
+from astcapture.imports.compile import raising_code, rewritten_code, rewritten_tree
 from astcapture.targets.target import Target
 from astcapture.version import __version__
 
@@ -52,7 +52,12 @@ class Capturing:
         """
         plain: Callable[..., CodeType] = super().source_to_code  # type: ignore[misc]
         source: bytes = super().get_data(self.path)  # type: ignore[misc]
-        code = self._compose(plain, source) if self._composed else self._rewrite(plain, source)
+        try:
+            code = self._compose(plain, source) if self._composed else self._rewrite(plain, source)
+        except CaptureError as error:
+            self._plain = True
+            raising = raising_code(error, self.path)
+            return lambda *args, **kwargs: raising
         if code is None:
             self._plain = True
             return plain

@@ -48,7 +48,11 @@ def unfulfilled(targets: Iterable[Target], finder: CaptureFinder) -> list[str]:
     """One line for each target that nothing was captured for, and why."""
     declared = declared_functions()
     listed = list(targets)
-    without = [target for target in listed if not any(_means(target, *function) for function in declared)]
+    without = [
+        target
+        for target in listed
+        if not any(_means(target, *function) for function in declared) and not _failed_to_import(target, finder)
+    ]
     lines = [f"target {target.text!r}: {_why_nothing(target, finder)}" for target in without if not target.recipe]
     for name in dict.fromkeys(target.recipe for target in without if target.recipe):
         lines += _of_recipe(
@@ -57,6 +61,11 @@ def unfulfilled(targets: Iterable[Target], finder: CaptureFinder) -> list[str]:
             any(target.recipe == name and target not in without for target in listed),
         )
     return lines
+
+
+def _failed_to_import(target: Target, finder: CaptureFinder) -> bool:
+    """Whether a module that a target means was found and is gone: the error of its import has told why."""
+    return any(target.matches_module(name) and name not in sys.modules for name in finder.found)
 
 
 def _means(target: Target, module: str, qualname: str) -> bool:
@@ -90,7 +99,7 @@ def _why_nothing(target: Target, finder: CaptureFinder) -> str:
     modules = [name for name, module in list(sys.modules.items()) if module and target.matches_module(name)]
     if not modules:
         names = [name for name in sys.modules if name.count(".") == target.module.count(".")]
-        hint = did_you_mean(target.module, names) if target.exact_module else ""
+        hint = did_you_mean(target.module, names, cutoff=0.75) if target.exact_module else ""
         return f"no module {target.module} was imported{hint}"
     passed_by = [name for name in modules if name not in finder.found]
     if passed_by:

@@ -44,7 +44,7 @@ def activate() -> None:
         if _strict():
             _tell(f"astcapture: {error}; ASTCAPTURE_STRICT is set, so the program is not run")
             os._exit(1)  # While site is being imported, SystemExit would be reported as a crash of the interpreter.
-        _tell(f"astcapture: {error}; the program runs uncaptured")
+        _tell(f"astcapture: {error}\nastcapture: the program runs uncaptured")
 
 
 def switch_on() -> Hook:

@@ -122,7 +122,9 @@ def failed(site: Site) -> None:
     error = sys.exc_info()[1]
     if not isinstance(error, Exception):
         raise  # KeyboardInterrupt and the like go on their way
-    if _on:
+    if isinstance(error, UnboundLocalError) and error.__traceback__ is not None and not error.__traceback__.tb_next:
+        missed(site)  # a local that the expression reads is not bound here
+    elif _on:
         _append((site, Failed(error), get_ident(), None))
 
 
@@ -162,18 +164,13 @@ def evaluate(result: Any, site: Site, source: str, names: dict[str, Any], module
                 _functions[site[0], source] = function
             code = function.__code__
             parameters = code.co_varnames[: code.co_argcount]
-            value = function(*[_bound(names, name) for name in parameters])
+            if all(name in names for name in parameters):
+                record(None, site, function(*[names[name] for name in parameters]))
+            else:
+                missed(site)
         except Exception as error:
             _append((site, Failed(error), get_ident(), None))
-        else:
-            record(None, site, value)
     return result
-
-
-def _bound(names: dict[str, Any], name: str) -> Any:
-    if name not in names:
-        raise UnboundLocalError(f"local variable {name!r} is not bound")
-    return names[name]
 
 
 def forget(result: Any, names: dict[str, Any]) -> Any:

@@ -292,4 +292,6 @@ def did_you_mean(word: str, known: Iterable[str], cutoff: float = 0.6) -> str:
 
 
 def _error(filename: str, lineno: int, message: str) -> CaptureError:
-    return CaptureError(f"{filename}:{lineno}: {message}")
+    error = CaptureError(f"{filename}:{lineno}: {message}")
+    error.lineno = lineno
+    return error

@@ -536,3 +536,22 @@ def test_a_traceback_through_a_captured_function_shows_the_users_lines(make_pack
         with pytest.raises(TypeError) as error:
             mod.double(object())
     assert traceback.extract_tb(error.tb)[-1].line == "y = x * 2"
+
+
+def test_a_mistake_of_the_user_leaves_a_traceback_of_their_own_files_alone(make_package, run_python):
+    folder = make_package(
+        {
+            "net.py": "def forward(x):\n    gate = x\n    return gate\n",
+            "main.py": "import astcapture\nastcapture.install(['net:forward=gat'])\nimport net\n",
+        }
+    )
+    done = run_python("main.py", status=1)
+    assert done.stderr == (
+        "Traceback (most recent call last):\n"
+        f'  File "{folder}/main.py", line 3, in <module>\n'
+        "    import net\n"
+        f'  File "{folder}/net.py", line 1, in <module>\n'
+        "    def forward(x):\n"
+        f"astcapture.CaptureError: {folder}/net.py:1: 'gat' is never bound in forward (line 1): did you mean gate?\n"
+    )
+    assert not list(folder.glob("__pycache__/net*"))
