@@ -1,0 +1,79 @@
+"""Draw which word attends to which while `minilm_words.py` runs.
+
+    python examples/minilm_draw.py "The cat that chased the mice was tired."
+
+`minilm_words.py` and transformers stay as they are. The one cannot draw, since it keeps no attention and
+holds no word of astcapture; so capturing is switched on here, before it is imported, its `read` is called
+as it calls it itself, and what came by is drawn into `out/`: for each sentence one panel for each layer,
+the mean over its heads, without the marks `[CLS]` and `[SEP]`, which draw most of it.
+
+From outside, with no line of Python at all, it is switched on by the environment:
+
+    ASTCAPTURE=@hf-attention-eager python examples/minilm_words.py "The cat was tired."
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from torch import Tensor
+
+import astcapture
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+LAYERS_IN_A_ROW = 3
+
+
+def draw_layer(ax: Axes, weights: Tensor, words: list[str], title: str) -> None:
+    """Draw one map, (words, words): each row attends to the columns, and yellow is the largest weight of the map."""
+    ax.imshow(weights, cmap="viridis", vmin=0)
+    ax.set_xticks(range(len(words)), words, rotation=90)
+    ax.set_yticks(range(len(words)), words)
+    ax.tick_params(length=0, labelsize=9)
+    ax.set_title(title, fontsize=11)
+
+
+def draw(maps: list[Tensor], words: list[str], sentence: str) -> Figure:
+    """Draw the maps of all layers for one sentence, each (1, heads, tokens, tokens), of the words alone."""
+    words = words[1:-1]
+    rows = -(-len(maps) // LAYERS_IN_A_ROW)
+    side = max(2.6, 1.3 + 0.26 * len(words))  # inches: the labels, and a cell for each word
+    figure, axes = plt.subplots(
+        rows, LAYERS_IN_A_ROW, figsize=(side * LAYERS_IN_A_ROW, side * rows + 0.5), layout="constrained", squeeze=False
+    )
+    for layer, ax in enumerate(axes.flat):
+        ax.axis("off")
+        if layer < len(maps):
+            ax.axis("on")
+            weights = maps[layer][0].mean(0)[1:-1, 1:-1]
+            draw_layer(ax, weights, words, f"layer {layer} ({weights.sum(1).mean():.0%} between words)")
+    figure.suptitle(f"{sentence}\nrows attend to columns, mean over heads", fontsize=12, wrap=True)
+    return figure
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Draw which word attends to which in all-MiniLM-L6-v2.")
+    parser.add_argument("sentences", nargs="+", metavar="SENTENCE")
+    parser.add_argument("--out", type=Path, default=Path("out"), help="folder of the pictures (out)")
+    options = parser.parse_args()
+    astcapture.install("@hf-attention-eager")  # before transformers is imported
+    from minilm_words import read
+
+    words, _ = read(options.sentences)
+    maps = list(astcapture.cache["eager_attention_forward"])  # sentence by sentence, and in each layer by layer
+    layers = len(maps) // len(words)
+    options.out.mkdir(parents=True, exist_ok=True)
+    for index, (sentence, split) in enumerate(zip(options.sentences, words, strict=True)):
+        path = options.out / f"minilm_words_{index}.png"
+        draw(maps[index * layers : (index + 1) * layers], split, sentence).savefig(path, dpi=110)
+        print(f"wrote {path}")
+
+
+if __name__ == "__main__":
+    main()
