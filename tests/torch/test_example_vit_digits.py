@@ -66,9 +66,9 @@ def test_it_says_how_accurate_the_model_is_where_the_pictures_are_and_what_was_c
     assert "accuracy: " in done.stdout
     assert "(quick: barely trained)" in done.stdout
     assert f"pictures: out{os.sep}*.png" in done.stdout
-    row = next(line for line in done.stdout.splitlines() if line.startswith("vit:Attention.forward"))
-    assert row.split()[1:3] == ["attn", "4"]
-    assert "(10, 4, 17, 17)" in row
+    rows = [line for line in done.stdout.splitlines() if line.startswith("vit:Attention.forward")]
+    assert [row.split()[1:4] for row in rows] == [["attn", f"blocks.{layer}.attn", "1"] for layer in range(4)]
+    assert all("(10, 4, 17, 17)" in row for row in rows)
 
 
 def test_it_shows_a_progress_bar(finished):
