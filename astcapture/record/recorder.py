@@ -54,8 +54,10 @@ def take() -> list[Event]:
     return taken + compiled.take()
 
 
-#: What rewritten modules declared on import: ``(module, functions, skipped)``.
-declared: list[tuple[str, tuple[tuple[str, int, tuple[str, ...]], ...], tuple[tuple[str, str], ...]]] = []
+#: The functions of a module with their lines and labels.
+Functions = tuple[tuple[str, int, tuple[str, ...]], ...]
+#: What rewritten modules declared on import, see `declare`.
+declared: list[tuple[str, Functions, tuple[tuple[str, str], ...], tuple[str, ...]]] = []
 
 _append = events.append
 _tensors = PLAIN_TENSORS
@@ -224,12 +226,17 @@ def release() -> Any:
 
 
 def declare(
-    module: str,
-    functions: tuple[tuple[str, int, tuple[str, ...]], ...],
-    skipped: tuple[tuple[str, str], ...],
+    module: str, functions: Functions, skipped: tuple[tuple[str, str], ...], fused: tuple[str, ...] = ()
 ) -> None:
-    """Run by a rewritten module as it is imported: these functions of it are captured."""
-    declared.append((module, functions, skipped))
+    """Run by a rewritten module as it is imported: these functions of it are captured.
+
+    Args:
+        module: its name.
+        functions: the qualname, line and labels of each.
+        skipped: functions that a wildcard matched and that do not bind a name, with the name.
+        fused: the qualnames of those that also call torch's fused attention.
+    """
+    declared.append((module, functions, skipped, fused))
 
 
 def switch(on: bool) -> None:

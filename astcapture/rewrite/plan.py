@@ -7,6 +7,7 @@ import difflib
 import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from astcapture.errors import CaptureError
 from astcapture.rewrite.bindings import bindings
@@ -21,7 +22,7 @@ from astcapture.targets.target import Target
 SUPPORTED_POINTS = POINTS
 
 #: The arguments of `record.recorder.declare`: plain tuples, so that they can stand in the code as literals.
-Declaration = tuple[str, tuple[tuple[str, int, tuple[str, ...]], ...], tuple[tuple[str, str], ...]]
+Declaration = tuple[Any, ...]
 
 
 @dataclass
@@ -48,11 +49,20 @@ class Plan:
         return bool(self.functions)
 
     def declaration(self) -> Declaration:
-        """What the recorder is told of the module: its functions with their lines and labels, and those left alone."""
+        """What the recorder is told of the module: its functions with their lines and labels, and those left alone;
+        and last, where there are any, the functions that also call fused attention, which binds no map."""
         functions = tuple(
             (one.function.qualname, one.function.node.lineno, _labels(one.captures)) for one in self.functions
         )
-        return self.module, functions, tuple(self.skipped)
+        fused = tuple(one.function.qualname for one in self.functions if _may_run_fused(one))
+        told = (self.module, functions, tuple(self.skipped))
+        return (*told, fused) if fused else told
+
+
+def _may_run_fused(planned: FunctionPlan) -> bool:
+    return all(capture.at != "sdpa" for capture in planned.captures) and bool(
+        attention_calls(planned.function.node, frozenset({ATTENTION}))
+    )
 
 
 def _labels(captures: Iterable[Capture]) -> tuple[str, ...]:

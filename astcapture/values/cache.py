@@ -24,6 +24,8 @@ class Declared:
     key: str
     lineno: int
     labels: tuple[str, ...]
+    #: Whether it calls torch's fused attention too, a branch that binds no map.
+    fused: bool = False
 
 
 @dataclass
@@ -119,7 +121,8 @@ class Cache(Mapping[str, Records]):
             records, skipped = list(self._records), dict(_process.skipped)
             declared = {key: one.labels for key, one in _process.declared.items()}
             counts = {key: (count.missed, count.failed, count.error) for key, count in self.counts.items()}
-        return summarise(records, declared, counts, skipped)
+            fused = {key for key, one in _process.declared.items() if one.fused}
+        return summarise(records, declared, counts, skipped, fused)
 
     def clear(self) -> None:
         """Forget every value and count; the functions stay captured."""
@@ -168,12 +171,12 @@ def drain() -> None:
     with _process.lock:
         declarations = recorder.declared[:]
         del recorder.declared[: len(declarations)]
-        for module, functions, skipped in declarations:
+        for module, functions, skipped, fused in declarations:
             for qualname, lineno, labels in functions:
                 key = f"{module}:{qualname}"
                 known = _process.declared.get(key)
                 merged = tuple(dict.fromkeys((*(known.labels if known else ()), *labels)))
-                _process.declared[key] = Declared(key, lineno, merged)
+                _process.declared[key] = Declared(key, lineno, merged, qualname in fused)
             _process.skipped[module] = list(skipped)
         taken = recorder.take()
         if not taken:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from astcapture.values.records import Record, shape_of
 
 _HEADER = ("function", "label", "layer", "count", "shape", "dtype", "bytes", "missed")
 _RIGHT = {"count", "bytes", "missed"}
+
+_FUSED = (
+    "the branch that calls torch's fused attention was taken, which makes no map; "
+    "capture weights@sdpa there, or have the model not use fused attention"
+)
 
 Group = tuple[str, str, str | None]
 
@@ -17,6 +22,7 @@ def summarise(
     declared: Mapping[str, Sequence[str]],
     counts: Mapping[tuple[str, str], tuple[int, int, str | None]],
     skipped: Mapping[str, Sequence[tuple[str, str]]],
+    fused: Collection[str] = (),
 ) -> str:
     """Lay out what was captured.
 
@@ -25,6 +31,7 @@ def summarise(
         declared: the labels captured in each function that was rewritten.
         counts: for each function and label: how often the name was not bound, how often the
             expression failed, and the first error.
+        fused: the functions that call torch's fused attention, which materialises no map.
         skipped: for each module, the functions that a wildcard matched but that bind no such name.
     """
     groups: dict[Group, list[Record]] = {}
@@ -41,7 +48,7 @@ def summarise(
             "astcapture: no function was rewritten, so nothing could be captured. "
             "Is the module in the targets, and was it imported after install()?"
         )
-    return "\n".join([*_layout(rows), *_notes(groups, declared, counts, skipped)])
+    return "\n".join([*_layout(rows), *_notes(groups, declared, counts, skipped, fused)])
 
 
 def _every_label(
@@ -107,6 +114,7 @@ def _notes(
     declared: Mapping[str, Sequence[str]],
     counts: Mapping[tuple[str, str], tuple[int, int, str | None]],
     skipped: Mapping[str, Sequence[tuple[str, str]]],
+    fused: Collection[str],
 ) -> list[str]:
     recorded = {group[:2] for group in groups}
     notes = []
@@ -118,7 +126,7 @@ def _notes(
                 f"{key}: {label!r} is empty because it was not bound at "
                 + ("the one return" if missed == 1 else f"any of the {missed} returns")
                 + " that ran: "
-                "a branch that does not bind it was taken"
+                + (_FUSED if key in fused else "a branch that does not bind it was taken")
             )
     for key, labels in declared.items():
         if not any((key, label) in recorded or (key, label) in counts for label in labels):
