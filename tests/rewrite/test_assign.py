@@ -105,6 +105,16 @@ BINDINGS = {
         "match 3:\n    case x if x > 5: pass\n    case x if (\n        x > 2\n        or x\n    ):\n        pass",
         [(3, 3)],
     ),
+    "a guard that is decided on its second line": (
+        "match 3:\n    case x if (\n        x > 5\n        or x\n    ):\n        pass",
+        [(2, 3)],
+    ),
+    "a name behind a pattern of two lines": (
+        "match [3]:\n    case [\n        3\n    ] as x:\n        pass",
+        [(4, [3])],
+    ),
+    "an attribute over two lines": ("box = Box()\nx, (box.\n  y) = 1, 2", [(2, 1)]),
+    "an annotation of a def": ("x = 1\ndef g(a: (x := 2)): pass", [(1, 1)]),
     "alternatives": ("match (0, 7):\n    case (1, x) | (0, x): pass", [(2, 7)]),
     "a nested def and class": (
         "def x(): pass\n@lambda c: 5\nclass x: pass\n@(\n lambda f: 6)\ndef x(\n a=1): pass",
