@@ -21,7 +21,7 @@ import astcapture
 from astcapture.values.cache import Cache
 
 declare_torchvision.declare()
-RECIPES = ["@hf-attention-eager", "@timm-attention", "@torchvision-attention", "@torch-mha"]
+RECIPES = ["@hf-attention", "@hf-attention-eager", "@timm-attention", "@torchvision-attention", "@torch-mha"]
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -1,4 +1,4 @@
-"""timm: the maps of the unfused path are those that the module multiplies with, and it computes what the fused does."""
+"""timm: the maps of the unfused path are those that the module multiplies with, and the fused path's are the same."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+import astcapture
 from astcapture.values.cache import Cache
 
 #: Models of each kind, and what `timm.create_model` makes small.
@@ -47,6 +48,11 @@ def run(model: nn.Module, name: str) -> Tensor:
         return model(torch.randn(2, 3, side, side, generator=torch.Generator().manual_seed(1)))
 
 
+def mixed(key: str) -> bool:
+    """Whether the function has rows that do not sum to one, and no fused path."""
+    return any(kind in key for kind in MIXED)
+
+
 def maps(rec: Cache) -> list[tuple[str, Tensor]]:
     return [(key, value) for key, records in rec.items() for value in records]
 
@@ -58,7 +64,7 @@ def test_every_row_of_every_map_sums_to_one(name, rec, unfused):
     assert captured
     for key, value in captured:
         assert value.shape[-1] > 1 or "pvt" in name
-        if not any(kind in key for kind in MIXED):
+        if not mixed(key):
             torch.testing.assert_close(value.sum(-1), torch.ones(value.shape[:-1]))
 
 
@@ -71,16 +77,20 @@ def test_there_is_one_map_for_each_attention_module_of_the_model(name, rec, unfu
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_the_fused_model_computes_the_same_and_makes_no_map(name, rec, unfused):
+def test_the_weights_of_the_fused_model_are_the_maps_of_the_unfused(name, unfused):
     import timm.layers
 
-    expected = run(build(name), name)
-    made = len(maps(rec))
+    with astcapture.recording() as plain:
+        expected = run(build(name), name)
     timm.layers.set_fused_attn(True, experimental=True)  # Swin's is called experimental
-    torch.testing.assert_close(run(build(name), name), expected, rtol=1e-4, atol=1e-4)
-    # CaiT's talking heads have no fused path.
-    mixed = sum(any(kind in key for kind in MIXED) for key, _ in maps(rec)) // 2
-    assert len(maps(rec)) == made + mixed
+    with astcapture.recording() as fused:
+        torch.testing.assert_close(run(build(name), name), expected, rtol=1e-4, atol=1e-4)
+    before, after = maps(plain), maps(fused)
+    assert [key for key, _ in before] == [key for key, _ in after]
+    for (key, attn), (_, weights) in zip(before, after, strict=True):
+        torch.testing.assert_close(weights, attn, rtol=0, atol=1e-5, msg=key)
+    labels = {record.label for records in fused.values() for record in records.records if not mixed(record.function)}
+    assert labels == {"weights"}
 
 
 @pytest.mark.parametrize("name", ["vit_tiny_patch16_224", "deit_tiny_patch16_224"])

@@ -1,9 +1,13 @@
-"""torchvision: what its models bind is captured; its vision transformer asks for no weights, and makes none."""
+"""torchvision: what its models bind is captured, and the weights that its vision transformer never makes."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 import torch
+
+MHA = "torch.nn.functional:multi_head_attention_forward"
 
 
 def image(side: int) -> torch.Tensor:
@@ -46,14 +50,36 @@ def vision_transformer() -> torch.nn.Module:
     return VisionTransformer(32, 8, num_layers=2, num_heads=2, hidden_dim=16, mlp_dim=32, num_classes=4).eval()
 
 
-def test_the_vision_transformer_asks_for_no_weights_and_none_are_recorded(rec):
+@pytest.fixture
+def python_path() -> Iterator[None]:
+    """In eval mode without gradients the module takes a path in C++ unless it is told not to."""
+    torch.backends.mha.set_fastpath_enabled(False)
+    yield
+    torch.backends.mha.set_fastpath_enabled(True)
+
+
+def test_on_the_fast_path_in_cpp_nothing_is_recorded(rec):
     with torch.no_grad():
         vision_transformer()(image(32))
-    assert len(rec["torch.nn.functional:multi_head_attention_forward"]) == 0
+    assert len(rec[MHA]) == 0
+
+
+def test_the_weights_of_the_vision_transformer_are_those_that_its_attention_would_return(rec, python_path):
+    model = vision_transformer()
+    attention = model.encoder.layers[0].self_attention
+    inputs = []
+    attention.register_forward_pre_hook(lambda module, args, kwargs: inputs.append(args[0]), with_kwargs=True)
+    with torch.no_grad():
+        model(image(32))
+        weights = rec[MHA]["weights"]
+        assert len(weights) == 2 and weights[0].shape == (1, 2, 17, 17)
+        x = inputs[0]
+        _, expected = attention(x, x, x, need_weights=True, average_attn_weights=False)
+    torch.testing.assert_close(weights[0], expected, rtol=0, atol=1e-5)
 
 
 def test_attention_that_is_asked_for_its_weights_gives_them(rec):
     attention = vision_transformer().encoder.layers[0].self_attention
     x = torch.randn(1, 5, 16)
     _, weights = attention(x, x, x, need_weights=True, average_attn_weights=False)
-    assert torch.equal(rec["torch.nn.functional:multi_head_attention_forward"][0], weights.detach())
+    assert torch.equal(rec[MHA]["attn_output_weights"][0], weights.detach())

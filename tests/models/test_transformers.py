@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 import torch
-from architectures import ARCHITECTURES, UNCAPTURED, Architecture, Uncaptured, text
+from architectures import ARCHITECTURES, UNCAPTURED, UNDER_SDPA, Architecture, Uncaptured, text
 from torch import Tensor
 
 import astcapture
@@ -98,11 +98,24 @@ def test_what_makes_no_map_gives_none(one, rec):
     assert captured_in(rec) == []
 
 
-def test_under_sdpa_the_eager_function_is_not_called(rec):
-    model = build(ARCHITECTURES[1], attn_implementation="sdpa")
-    with torch.no_grad():
-        model(**text())
-    assert captured_in(rec) == []
+def under(one: Architecture, attention: str) -> list[tuple[str, Tensor]]:
+    """What a model of the table gives with one implementation of attention: labels and values, in call order."""
+    model = build(one, attn_implementation=attention)
+    with astcapture.recording() as rec, torch.no_grad():
+        model(**one.inputs())
+    return [(record.label, record.value) for records in rec.values() for record in records.records]
+
+
+@pytest.mark.parametrize(
+    "one", [one for one in ARCHITECTURES if one.model_type in UNDER_SDPA], ids=lambda one: one.model_type
+)
+def test_the_weights_under_sdpa_are_those_of_the_eager_path(one):
+    eager, fused = under(one, "eager"), under(one, "sdpa")
+    assert {label for label, _ in eager} == {"attn_weights"}
+    assert {label for label, _ in fused} == {"weights"}
+    assert len(eager) == len(fused) > 0
+    for (_, attn), (_, weights) in zip(eager, fused, strict=True):
+        torch.testing.assert_close(weights, attn, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("model_type", ["gpt2", "llama", "mixtral"])
