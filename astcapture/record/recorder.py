@@ -56,8 +56,10 @@ def take() -> list[Event]:
 
 #: The functions of a module with their lines and labels.
 Functions = tuple[tuple[str, int, tuple[str, ...]], ...]
+#: Functions, each with a name or label in it.
+Names = tuple[tuple[str, str], ...]
 #: What rewritten modules declared on import, see `declare`.
-declared: list[tuple[str, Functions, tuple[tuple[str, str], ...], tuple[str, ...]]] = []
+declared: list[tuple[str, Functions, Names, tuple[str, ...], Names]] = []
 
 _append = events.append
 _tensors = PLAIN_TENSORS
@@ -226,7 +228,7 @@ def release() -> Any:
 
 
 def declare(
-    module: str, functions: Functions, skipped: tuple[tuple[str, str], ...], fused: tuple[str, ...] = ()
+    module: str, functions: Functions, skipped: Names, fused: tuple[str, ...] = (), repeated: Names = ()
 ) -> None:
     """Run by a rewritten module as it is imported: these functions of it are captured.
 
@@ -235,8 +237,9 @@ def declare(
         functions: the qualname, line and labels of each.
         skipped: functions that a wildcard matched and that do not bind a name, with the name.
         fused: the qualnames of those that also call torch's fused attention.
+        repeated: the labels that one execution of a function can leave several values of.
     """
-    declared.append((module, functions, skipped, fused))
+    declared.append((module, functions, skipped, fused, repeated))
 
 
 def switch(on: bool) -> None:

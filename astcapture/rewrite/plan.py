@@ -49,14 +49,18 @@ class Plan:
         return bool(self.functions)
 
     def declaration(self) -> Declaration:
-        """What the recorder is told of the module: its functions with their lines and labels, and those left alone;
-        and last, where there are any, the functions that also call fused attention, which binds no map."""
+        """What the recorder is told of the module, as `record.recorder.declare` takes it."""
         functions = tuple(
             (one.function.qualname, one.function.node.lineno, _labels(one.captures)) for one in self.functions
         )
         fused = tuple(one.function.qualname for one in self.functions if _may_run_fused(one))
+        repeated = tuple(
+            (one.function.qualname, label)
+            for one in self.functions
+            for label in dict.fromkeys(capture.label for capture in one.captures if capture.at != "return")
+        )
         told = (self.module, functions, tuple(self.skipped))
-        return (*told, fused) if fused else told
+        return (*told, fused, repeated) if repeated else (*told, fused) if fused else told
 
 
 def _may_run_fused(planned: FunctionPlan) -> bool:

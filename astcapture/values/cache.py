@@ -43,6 +43,8 @@ class _Process:
 
     declared: dict[str, Declared] = field(default_factory=dict)
     skipped: dict[str, list[tuple[str, str]]] = field(default_factory=dict)
+    #: Labels that one execution of a function can leave several values of, told apart by their lines.
+    repeated: set[tuple[str, str]] = field(default_factory=set)
     sinks: list[Cache] = field(default_factory=list)
     lock: Any = field(default_factory=threading.RLock)
 
@@ -137,7 +139,8 @@ class Cache(Mapping[str, Records]):
         site, value, thread, layer = event
         module, function, label, lineno = site
         key = f"{module}:{function}"
-        call = self._call((key, layer, thread), label)
+        mark = f"{label}@{lineno}" if (key, label) in _process.repeated else label
+        call = self._call((key, layer, thread), mark)
         if isinstance(value, Missed):
             self._count(key, label).missed += 1
         elif isinstance(value, Failed):
@@ -150,7 +153,8 @@ class Cache(Mapping[str, Records]):
             self._by_key.setdefault(key, []).append(record)
 
     def _call(self, where: tuple[str, str | None, int], label: str) -> int:
-        """The number of the execution that an event belongs to: each leaves one event for each label."""
+        """The number of the execution that an event belongs to: each leaves one event for each label,
+        and at each line for labels taken at bindings or calls, where loops count as executions."""
         number, seen = self._calls.get(where, (0, frozenset()))
         if label in seen:
             number, seen = number + 1, frozenset()
@@ -171,13 +175,14 @@ def drain() -> None:
     with _process.lock:
         declarations = recorder.declared[:]
         del recorder.declared[: len(declarations)]
-        for module, functions, skipped, fused in declarations:
+        for module, functions, skipped, fused, repeated in declarations:
             for qualname, lineno, labels in functions:
                 key = f"{module}:{qualname}"
                 known = _process.declared.get(key)
                 merged = tuple(dict.fromkeys((*(known.labels if known else ()), *labels)))
                 _process.declared[key] = Declared(key, lineno, merged, qualname in fused)
             _process.skipped[module] = list(skipped)
+            _process.repeated.update((f"{module}:{qualname}", label) for qualname, label in repeated)
         taken = recorder.take()
         if not taken:
             return

@@ -23,7 +23,8 @@ class Record:
         function: the qualname of the function.
         lineno: the line of the return that ran; of the function's last line where it fell off its end.
         layer: the path of the module being run, ``None`` where that is not known.
-        call: the number of this execution of the function on that layer, ``None`` where that is not known.
+        call: the number of this execution of the function on that layer, from 0: the step of a generation
+            loop. Of values taken at bindings or calls, a loop inside the function counts its own rounds.
         rank: the rank of the process, 0 where there is only one.
         thread: the identity of the thread, as `threading.get_ident` gives it.
         tags: what `astcapture.tag` attached.

@@ -34,6 +34,13 @@ class Attention(nn.Module):
         return attn
 
 
+class Rebinding(nn.Module):
+    def forward(self, x):
+        y = x * 2
+        y = y + 1
+        return y
+
+
 class Block(nn.Module):
     def __init__(self, attn=None):
         super().__init__()
@@ -147,6 +154,15 @@ def test_call_counts_the_executions_on_each_layer(layered: Any) -> None:
     assert [record.call for record in records] == [0, 0, 1, 1, 2, 2]
     labels = rec["layered:Attention.forward"].records
     assert [(record.label, record.call) for record in labels[:4]] == [("attn", 0), ("scale", 0)] * 2
+
+
+def test_the_bindings_of_one_execution_have_its_number_and_a_loop_counts_its_own(layered: Any) -> None:
+    targets = ["layered:Rebinding.forward=y@assign", "layered:Model.forward=x@assign"]
+    with astcapture.install(targets), astcapture.recording() as rec:
+        rebinding, model = layered.Rebinding(), layered.Model()
+        rebinding(X), rebinding(X), model(X)
+    assert [record.call for record in rec["layered:Rebinding.forward"].records] == [0, 0, 1, 1]
+    assert [record.call for record in rec["layered:Model.forward"].records] == [0, 1]
 
 
 def test_a_part_that_is_run_alone_is_its_own_model_and_the_whole_names_it_again(layered: Any) -> None:
