@@ -472,7 +472,6 @@ UNDER_SDPA = [
     "altclip",
     "chinese_clip",
     "clip",
-    "siglip",
 ]
 
 

@@ -61,8 +61,8 @@ fused path. For ViT and DeiT the map times the values is checked to give what th
 Every row of every map sums to one for `SwinTransformer`, with blocks of version 1 and 2, and `MaxVit`.
 `VisionTransformer` (`vit_b_16`) calls `nn.MultiheadAttention` with `need_weights=False`: its weights are computed, and
 within 1e-5 of what the module returns when it is asked. In eval mode without gradients it takes a path in C++ that
-no Python sees: call `torch.backends.mha.set_fastpath_enabled(False)`. Video Swin and MViT are in the recipe, and checked to bind the
-name, but not run.
+no Python sees: call `torch.backends.mha.set_fastpath_enabled(False)`. Video Swin and
+MViT are in the recipe, and checked to bind the name, but not run.
 """
 
 
