@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 
 FunctionNode = ast.FunctionDef | ast.AsyncFunctionDef
 
@@ -15,6 +16,13 @@ FunctionNode = ast.FunctionDef | ast.AsyncFunctionDef
 MARKER_PATHS = frozenset({"astcapture.capture", "astcapture.targets.marker.capture"})
 
 _BLOCKS = ("body", "handlers", "cases", "orelse", "finalbody")
+# Statements that hold no others and bind no name that could be the marker's: most of them.
+_INERT = frozenset(
+    {
+        ast.Expr, ast.Return, ast.Raise, ast.Pass, ast.AugAssign, ast.Delete, ast.Assert, ast.Break, ast.Continue,
+        ast.Global, ast.Nonlocal,
+    }
+)  # fmt: skip
 
 
 @dataclass
@@ -43,7 +51,13 @@ class _Scope:
     parent: _Scope | None
     #: What names stand for here: the path that they were imported from, None for anything that is not ours.
     imports: dict[str, str | None] = field(default_factory=dict)
-    globals: frozenset[str] = frozenset()
+
+    @cached_property
+    def globals(self) -> frozenset[str]:
+        """What is declared global here; asked for where something is defined inside, which is seldom."""
+        if isinstance(self.node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+            return _declared_global(self.node)
+        return frozenset()
 
     def prefix_of(self, name: str) -> str:
         """What stands before `name` in the qualname of a def here; nothing where it is declared global."""
@@ -74,26 +88,42 @@ def find_functions(tree: ast.Module) -> list[Function]:
     found: list[Function] = []
     module = _Scope("", tree, None)
     stack: list[tuple[ast.AST, _Scope]] = [(node, module) for node in reversed(tree.body)]
+    # Until an import of ours is met, there is nothing to follow through rebindings.
+    ours = False
     while stack:
         node, scope = stack.pop()
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
             markers = [call for call in node.decorator_list if isinstance(call, ast.Call) and _is_marker(call, scope)]
             qualname = scope.prefix_of(node.name) + node.name
             found.append(Function(qualname, node, scope.functions(), markers, scope.private))
-            _bind(node, scope)
+            if ours:
+                _bind(node, scope)
             shadows: dict[str, str | None] = dict.fromkeys(parameters_of(node.args))
-            inner = _Scope(f"{qualname}.<locals>.", node, scope, shadows, _declared_global(node))
-            stack.extend((child, inner) for child in reversed(node.body))
+            inner = _Scope(f"{qualname}.<locals>.", node, scope, shadows)
+            stack.extend((child, inner) for child in reversed(node.body) if type(child) not in _INERT)
         elif isinstance(node, ast.ClassDef):
-            _bind(node, scope)
+            if ours:
+                _bind(node, scope)
             qualname = scope.prefix_of(node.name) + node.name
-            inner = _Scope(f"{qualname}.", node, scope, {}, _declared_global(node))
-            stack.extend((child, inner) for child in reversed(node.body))
+            inner = _Scope(f"{qualname}.", node, scope)
+            stack.extend((child, inner) for child in reversed(node.body) if type(child) not in _INERT)
+        elif isinstance(node, (ast.Import, ast.ImportFrom)):
+            ours = ours or _mentions_us(node)
+            if ours:
+                _bind(node, scope)
+        elif isinstance(node, (ast.Assign, ast.AnnAssign)):
+            if ours:
+                _bind(node, scope)
         else:
-            _bind(node, scope)
             for name in reversed(_BLOCKS):
-                stack.extend((child, scope) for child in reversed(getattr(node, name, ())))
+                block = getattr(node, name, ())
+                stack.extend((child, scope) for child in reversed(block) if type(child) not in _INERT)
     return found
+
+
+def _mentions_us(node: ast.Import | ast.ImportFrom) -> bool:
+    names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else [node.module or ""]
+    return any(name.partition(".")[0] == "astcapture" for name in names)
 
 
 def own_statements(scope: FunctionNode | ast.ClassDef | ast.Module) -> Iterator[ast.AST]:

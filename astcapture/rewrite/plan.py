@@ -64,8 +64,10 @@ class Plan:
 
 
 def _may_run_fused(planned: FunctionPlan) -> bool:
-    return all(capture.at != "sdpa" for capture in planned.captures) and bool(
-        attention_calls(planned.function.node, frozenset({ATTENTION}))
+    return all(capture.at != "sdpa" for capture in planned.captures) and any(
+        isinstance(node, (ast.Name, ast.Attribute))
+        and ATTENTION in (getattr(node, "id", ""), getattr(node, "attr", ""))
+        for node in ast.walk(planned.function.node)
     )
 
 
