@@ -17,7 +17,7 @@ from astcapture.imports.finder import CaptureFinder
 from astcapture.imports.notice import notice_unrewritten
 from astcapture.imports.patch import bring_up_to_date, outdated
 from astcapture.record import switch
-from astcapture.record.recorder import expect_torch
+from astcapture.record.recorder import expect_torch, forget_torch
 from astcapture.targets import marker
 from astcapture.targets.environment import read_environment
 from astcapture.targets.target import Target, TargetsLike, parse_targets
@@ -71,6 +71,7 @@ class Hook:
         del _finder.by_hook[self]
         switch.installed(-1)
         if not _finder.by_hook:
+            forget_torch()
             marker.notice = None
             if _finder in sys.meta_path:
                 sys.meta_path.remove(_finder)

@@ -7,13 +7,25 @@ modules are written down once, when it is first met. Nothing here keeps a module
 
 from __future__ import annotations
 
+import gc
 import sys
+from collections.abc import Callable
 from types import CodeType, FrameType
 from typing import Any
 from weakref import ref
 
 # The code of `nn.Module._call_impl`, once torch is imported.
 _call: CodeType | None = None
+# What waits for the first module: torch's hooks for these registrations, and what they call then.
+_KINDS = ("module", "parameter", "buffer")
+_handles: list[Any] = []
+_asked = -1
+
+
+def _ready() -> None:
+    """Nothing waits."""
+
+
 #: The names that lead from a model to a module, wrappers included.
 Names = tuple[str, ...]
 # For each model, by identity, as long as it lives: itself, and for each module in it, by identity, the
@@ -35,6 +47,49 @@ def find_torch() -> bool:
     base = getattr(sys.modules.get("torch.nn.modules.module"), "Module", None)
     _call = getattr(getattr(base, "_call_impl", None), "__code__", None)
     return _call is not None
+
+
+def when_one_exists(ready: Callable[[], None]) -> None:
+    """Call `ready` as soon as there is a module: now, or when the first is given a part, a parameter or a buffer.
+
+    Until then none can be running, and looking for one would cost as much as copying a small tensor
+    does. What waits are hooks of torch's own, for registrations alone, and the first takes them off.
+    A model that is unpickled registers nothing; `seldom` finds that one running.
+    """
+    global _ready
+    home = sys.modules["torch.nn.modules.module"]
+    register = [getattr(home, f"register_module_{kind}_registration_hook", None) for kind in _KINDS]
+    stop_waiting()
+    # By the type alone: to ask an object for its class can run code of its own.
+    if None in register or any(issubclass(type(one), home.Module) for one in gc.get_objects()):
+        ready()
+        return
+    _ready = ready
+    _handles.extend(one(_first) for one in register if one is not None)
+
+
+def stop_waiting() -> None:
+    """Take the hooks off again."""
+    while _handles:
+        _handles.pop().remove()
+
+
+def _first(module: Any, name: str, part: Any) -> None:
+    stop_waiting()
+    _ready()
+
+
+def seldom() -> str | None:
+    """What `layer` says, for one value in 32, the first among them, while no module is known of."""
+    global _asked
+    _asked += 1
+    if _asked & 31:
+        return None
+    path = layer()
+    if path is not None:
+        stop_waiting()
+        _ready()
+    return path
 
 
 def layer() -> str | None:

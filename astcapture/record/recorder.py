@@ -260,11 +260,25 @@ def expect_torch() -> None:
         _kept.clear()
 
 
+def forget_torch() -> None:
+    """Nothing is recorded any more: wait for no module."""
+    global _layer
+    modules.stop_waiting()
+    if _layer is modules.seldom:
+        _layer = None
+
+
 def _look_for_torch() -> None:
     global _expected, _layer
     if modules.find_torch():
-        _layer, _expected = modules.layer, False
+        _layer, _expected = modules.seldom, False
         switch(_on)
+        modules.when_one_exists(_find_layers)
+
+
+def _find_layers() -> None:
+    global _layer
+    _layer = modules.layer
 
 
 def attend(sites: tuple[tuple[Site, str], ...], callee: Any, /, *arguments: Any, **options: Any) -> Any:

@@ -314,3 +314,66 @@ def test_torch_imported_after_install_is_found_for_the_first_value_recorded(tmp_
     )
     done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert done.stdout == "['blocks.0.attn', 'blocks.1.attn']\n"
+
+
+FIRST_MODULE = """
+import pickle, sys
+import torch
+from torch.nn.modules import module as home
+import astcapture
+from astcapture.record import modules
+
+astcapture.install(["layered"])
+import layered
+
+def hooks():
+    return sum(len(getattr(home, f"_global_{kind}_registration_hooks")) for kind in ("module", "parameter", "buffer"))
+
+def recorded(run):
+    with astcapture.recording() as rec:
+        run()
+    return [record.layer for records in rec.values() for record in records.records if record.label != "scale"]
+
+X = torch.ones(1, 2)
+if sys.argv[1] == "dump":
+    with open("model.pickle", "wb") as file:
+        pickle.dump(layered.Model(), file)
+    sys.exit()
+print(recorded(lambda: layered.window_attention(X)), hooks())
+model = layered.Model() if sys.argv[1] == "built" else pickle.load(open("model.pickle", "rb"))
+if sys.argv[1] == "unpickled":
+    modules._asked = -1  # as the first of 32
+print(recorded(lambda: model(X)), hooks())
+"""
+
+
+@pytest.mark.parametrize("first", ["built", "unpickled"])
+def test_the_first_module_is_noticed_whether_it_is_built_or_unpickled_and_no_hook_of_torchs_is_left(
+    tmp_path: Path, first: str
+) -> None:
+    (tmp_path / "layered.py").write_text(SOURCE)
+    (tmp_path / "first.py").write_text(FIRST_MODULE)
+
+    def run(how: str) -> str:
+        command = [sys.executable, "first.py", how]
+        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+
+    run("dump")
+    assert run(first) == "[None] 3\n['blocks.0.attn', 'blocks.1.attn'] 0\n"
+
+
+def test_uninstalling_leaves_no_hook_that_waits_for_a_module(tmp_path: Path) -> None:
+    (tmp_path / "layered.py").write_text(SOURCE)
+    script = (
+        "import torch, astcapture\n"
+        "from torch.nn.modules import module as home\n"
+        "for _ in range(2):\n"
+        "    hook = astcapture.install(['layered'])\n"
+        "    import layered\n"
+        "    layered.window_attention(torch.ones(1))\n"
+        "    print(len(home._global_module_registration_hooks))\n"
+        "    hook.uninstall()\n"
+        "    print(len(home._global_module_registration_hooks))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout == "1\n0\n1\n0\n"
