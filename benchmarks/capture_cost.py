@@ -179,7 +179,8 @@ def tensors() -> None:
             module = importlib.import_module(path.stem)
             # With a graph behind it where the model trains.
             module.x = torch.randn(1, heads, tokens, tokens, requires_grad=grad) * 1
-            number = 2_000 if tokens < 100 else 50
+            # Enough of the large ones that fresh pages of memory are no longer what is measured.
+            number = 2_000 if tokens < 100 else 200
             times = interleave(calls(module, "f(x)", number, module.kept.clear))
             shape = f"{heads}×{tokens}×{tokens}{', with a graph' if grad else ''}"
             figure = spread(ratios(times["captured"], times["by_hand"], times["plain"]))
