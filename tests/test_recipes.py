@@ -13,8 +13,9 @@ import astcapture
 from astcapture import CaptureError
 from astcapture.cli.main import commands, main
 from astcapture.imports.source import find_module
-from astcapture.rewrite.plan import SUPPORTED_POINTS, plan_module
+from astcapture.rewrite.plan import plan_module
 from astcapture.targets import recipes as registry
+from astcapture.targets.marker import POINTS
 from astcapture.targets.recipes import Recipe, recipe, recipes
 from astcapture.targets.target import parse_target, parse_targets
 
@@ -60,7 +61,7 @@ def test_names_are_unique_and_every_entry_is_complete():
 def test_every_target_is_well_formed_and_says_what_it_captures(name):
     for target in parse_targets(f"@{name}"):
         assert target.qualname and target.captures
-        assert all(capture.at in SUPPORTED_POINTS for capture in target.captures)
+        assert all(capture.at in POINTS for capture in target.captures)
 
 
 @pytest.mark.parametrize("name", NAMES)

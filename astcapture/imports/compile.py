@@ -11,6 +11,7 @@ from types import CodeType
 from typing import Any, TypeVar
 
 from astcapture.errors import CaptureError, CaptureWarning
+from astcapture.rewrite.find import find_functions
 from astcapture.rewrite.plan import plan_module
 from astcapture.rewrite.transform import rewrite
 from astcapture.targets.target import Target
@@ -134,6 +135,17 @@ def matching(targets: Sequence[Target], module: str) -> tuple[Target, ...]:
 def may_hold_functions(source: bytes, targets: Sequence[Any]) -> bool:
     """Whether a module is worth parsing: a function of it is named, or it mentions the marker's package."""
     return any(target.qualname is not None for target in targets) or b"astcapture" in source
+
+
+def marks_functions(source: str | bytes) -> bool:
+    """Whether a module marks a function in its source.
+
+    Raises:
+        SyntaxError: Python refuses the source.
+    """
+    # Most modules do not mention the marker's package, and need not be parsed to tell.
+    mentioned = "astcapture" in source if isinstance(source, str) else b"astcapture" in source
+    return mentioned and any(function.markers for function in find_functions(ast.parse(source)))
 
 
 # Errors that wait to be raised by the code that `raising_code` made for them.

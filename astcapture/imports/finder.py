@@ -6,7 +6,6 @@ deadlocked or corrupted other import hooks, because module locks are held while 
 
 from __future__ import annotations
 
-import ast
 import contextlib
 import sys
 import threading
@@ -23,10 +22,9 @@ from types import ModuleType
 from typing import Any
 
 from astcapture.errors import CaptureWarning
-from astcapture.imports.compile import matching, may_hold_functions
+from astcapture.imports.compile import marks_functions, matching, may_hold_functions
 from astcapture.imports.loader import CaptureLoader, Capturing, compose
 from astcapture.record.recorder import expect_torch
-from astcapture.rewrite.find import find_functions
 from astcapture.targets.target import Target
 
 #: The package itself, which no target can mean: rewriting the recorder would record its own records.
@@ -161,10 +159,6 @@ def holds_markers(spec: ModuleSpec) -> bool:
         if source is None:
             # Bytecode alone: nobody can tell, so a package that was listed says so.
             return True
-        return _OURSELVES in source and _marks(ast.parse(source))
+        return marks_functions(source)
     except Exception:  # loaders are anybody's
         return False
-
-
-def _marks(tree: ast.Module) -> bool:
-    return any(function.markers for function in find_functions(tree))

@@ -19,10 +19,9 @@ from types import CodeType, FunctionType, ModuleType
 from weakref import WeakKeyDictionary
 
 from astcapture.errors import CaptureError
-from astcapture.imports.compile import compile_tree, matching, with_room
+from astcapture.imports.compile import compile_tree, marks_functions, matching, with_room
 from astcapture.imports.loader import Capturing, is_asleep, loader_of
 from astcapture.record import recorder
-from astcapture.rewrite.find import find_functions
 from astcapture.rewrite.plan import Plan, plan_module
 from astcapture.rewrite.transform import CALLED, PREFIX, rewrite
 from astcapture.targets.target import Target
@@ -65,12 +64,6 @@ def bring_up_to_date(targets: Sequence[Target], *, strict: bool = False) -> list
             _declare(module, done._plan)
             done.problems += _never_found(done)
     return exchanges
-
-
-def make_plain() -> None:
-    """Give every live function its own code back, as the interpreter exits; what cannot be read is left."""
-    for done in bring_up_to_date(()):
-        done.problems.clear()
 
 
 def _prepared(
@@ -217,6 +210,6 @@ def _holds_functions(module: ModuleType, targets: Sequence[Target]) -> bool:
     try:
         with open(path, "rb") as file:
             source = file.read()
-        return b"astcapture" in source and any(function.markers for function in find_functions(ast.parse(source)))
+        return marks_functions(source)
     except (OSError, SyntaxError, ValueError):
         return False

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from astcapture.errors import CaptureWarning
 from astcapture.imports.loader import loader_of
-from astcapture.imports.patch import make_plain
+from astcapture.imports.patch import bring_up_to_date
 from astcapture.record import recorder
 from astcapture.rewrite.plan import did_you_mean
 from astcapture.rewrite.transform import CALLED, PREFIX
@@ -142,4 +142,4 @@ def _outlive_modules() -> None:
     recorder.switch(False)
     # Whatever goes wrong here goes wrong after the program's end, and is none of its business.
     with contextlib.suppress(Exception):
-        make_plain()
+        bring_up_to_date(())

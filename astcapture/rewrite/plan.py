@@ -18,9 +18,6 @@ from astcapture.targets.capture import Capture, check_capture
 from astcapture.targets.marker import POINTS
 from astcapture.targets.target import Target
 
-#: The points that values are taken at.
-SUPPORTED_POINTS = POINTS
-
 #: The arguments of `record.recorder.declare`: plain tuples, so that they can stand in the code as literals.
 Declaration = tuple[Any, ...]
 
