@@ -42,7 +42,7 @@ def attention_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_show_gives_the_transformed_source_of_a_marked_function_without_importing_it(attention_module: Path) -> None:
     text = astcapture.show("shown_module:Attention.forward")
     assert text.startswith(f"# shown_module:Attention.forward  {attention_module}:8\n@capture('attn')\n")
-    assert "_@look([attn], ('shown_module', 'Attention.forward', 'attn', 11), 'attn', _@locals())" in " ".join(
+    assert "_@look([attn], ('shown_module', 'Attention.forward', 'attn', 11), 'attn', _@locals(), self)" in " ".join(
         text.split()
     )
     assert "shown_module" not in sys.modules

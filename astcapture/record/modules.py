@@ -14,7 +14,8 @@ from types import CodeType, FrameType
 from typing import Any
 from weakref import ref
 
-# The code of `nn.Module._call_impl`, once torch is imported.
+# `nn.Module`, and the code of its `_call_impl`, once torch is imported.
+_base: type | None = None
 _call: CodeType | None = None
 # What waits for the first module: torch's hooks for these registrations, and what they call then.
 _KINDS = ("module", "parameter", "buffer")
@@ -43,10 +44,20 @@ WRAPPERS = {
 
 def find_torch() -> bool:
     """Look for torch among the imported modules; False as long as it has no ``nn.Module``."""
-    global _call
-    base = getattr(sys.modules.get("torch.nn.modules.module"), "Module", None)
-    _call = getattr(getattr(base, "_call_impl", None), "__code__", None)
+    global _base, _call
+    _base = getattr(sys.modules.get("torch.nn.modules.module"), "Module", None)
+    _call = getattr(getattr(_base, "_call_impl", None), "__code__", None)
     return _call is not None
+
+
+def is_module(value: Any) -> bool:
+    """By the type alone: to ask an object for its class can run code of its own."""
+    return _base is not None and issubclass(type(value), _base)
+
+
+def live_modules() -> list[Any]:
+    """Every module of the process."""
+    return [one for one in gc.get_objects() if is_module(one)]
 
 
 def when_one_exists(ready: Callable[[], None]) -> None:
@@ -60,8 +71,7 @@ def when_one_exists(ready: Callable[[], None]) -> None:
     home = sys.modules["torch.nn.modules.module"]
     register = [getattr(home, f"register_module_{kind}_registration_hook", None) for kind in _KINDS]
     stop_waiting()
-    # By the type alone: to ask an object for its class can run code of its own.
-    if None in register or any(issubclass(type(one), home.Module) for one in gc.get_objects()):
+    if None in register or live_modules():
         ready()
         return
     _ready = ready
@@ -79,23 +89,23 @@ def _first(module: Any, name: str, part: Any) -> None:
     _ready()
 
 
-def seldom() -> str | None:
+def seldom(owner: Any) -> str | None:
     """What `layer` says, for one value in 32, the first among them, while no module is known of."""
     global _asked
     _asked += 1
     if _asked & 31:
         return None
-    path = layer()
+    path = layer(owner)
     if path is not None:
         stop_waiting()
         _ready()
     return path
 
 
-def layer() -> str | None:
-    """The path of the nearest module that is running, in the outermost one; None where none is.
+def layer(owner: Any) -> str | None:
+    """The path of `owner`, or if that is no module of the nearest that is running, in the outermost one that is.
 
-    Called from `record`, two frames above the function that is captured.
+    None where no module is running. Called from `record`, two frames above the function that is captured.
     """
     nearest: FrameType | None = None
     outermost: FrameType | None = None
@@ -109,7 +119,8 @@ def layer() -> str | None:
     if nearest is None or outermost is None:
         return None
     model = outermost.f_locals["self"]
-    module = model if nearest is outermost else nearest.f_locals["self"]
+    # A method can be called without its module being called; a function has only those that were.
+    module = owner if is_module(owner) else model if nearest is outermost else nearest.f_locals["self"]
     paths = _paths_of(model, module)
     return paths[0] if len(paths) == 1 else _path_run(paths, model, nearest)
 
@@ -118,7 +129,7 @@ def _paths_of(model: Any, module: Any) -> list[str]:
     known = _paths.get(id(model))
     found = known[1].get(id(module)) if known is not None and known[0]() is model else None
     # Modules are replaced, deleted and moved, and their addresses given to others.
-    if found is None or not all(_leads_to(model, names, module) for names, _ in found):
+    if found is None or not all(leads_to(model, names, module) for names, _ in found):
         found = _write_down(model).get(id(module))
     # A module that is run and not registered (held in a plain list, say) has no path; its class names it.
     return [path for _, path in found] if found else [f"<{type(module).__name__}>"]
@@ -133,7 +144,7 @@ def _write_down(model: Any) -> dict[int, list[tuple[Names, str]]]:
     return paths
 
 
-def _leads_to(model: Any, names: Names, module: Any) -> bool:
+def leads_to(model: Any, names: Names, module: Any) -> bool:
     for name in names:
         model = model._modules.get(name)
         if model is None:

@@ -26,6 +26,8 @@ from astcapture.record.tensors import PLAIN_TENSORS
 
 #: ``(module, qualname, label, lineno)``: a literal in the rewritten code.
 Site = tuple[str, str, str, int]
+#: Sites at a call of attention, each with the name of what is taken there: a parameter, ``output`` or ``weights``.
+Sites = tuple[tuple[Site, str], ...]
 #: A site, what was recorded there, the thread, and the layer.
 Event = tuple[Site, Any, int, "str | None"]
 
@@ -68,15 +70,18 @@ _tensors = PLAIN_TENSORS
 _kept: set[type] = set()
 _on = False
 # How the layer is found, once torch is imported; while it is being imported, nothing takes the fast path.
-_layer: Callable[[], str | None] | None = None
+_layer: Callable[[Any], str | None] | None = None
 _expected = False
 
 
-def record(result: Any, site: Site, value: Any) -> Any:
-    """Record `value` and hand `result` back, which is what the user's function returns."""
+def record(result: Any, site: Site, value: Any, owner: Any = None) -> Any:
+    """Record `value` and hand `result` back, which is what the user's function returns.
+
+    `owner` is what the function was called on, a method's ``self``: the layer, if it is a module.
+    """
     kind = type(value)
     if kind in _kept:
-        _append((site, value, get_ident(), None if _layer is None else _layer()))
+        _append((site, value, get_ident(), None if _layer is None else _layer(owner)))
     elif _on:
         if _expected:
             _look_for_torch()
@@ -87,48 +92,48 @@ def record(result: Any, site: Site, value: Any) -> Any:
                 kept = value.data.clone() if value.requires_grad else value.clone()
             else:
                 kept = snapshot(value)
-            _append((site, kept, get_ident(), None if _layer is None else _layer()))
+            _append((site, kept, get_ident(), None if _layer is None else _layer(owner)))
         except Exception as error:
-            _record_slowly(site, value, error)
+            _record_slowly(site, value, owner, error)
     return result
 
 
-def _record_slowly(site: Site, value: Any, error: Exception) -> None:
+def _record_slowly(site: Site, value: Any, owner: Any, error: Exception) -> None:
     """Record what the short way could not: inside ``torch.func`` transforms ``.data`` is refused."""
     try:
-        _append((site, snapshot(value), get_ident(), None if _layer is None else _layer()))
+        _append((site, snapshot(value), get_ident(), None if _layer is None else _layer(owner)))
     except Exception:
         _append((site, Failed(error), get_ident(), None))
 
 
-def missed(site: Site) -> None:
+def missed(site: Site, owner: Any = None) -> None:
     """Count a return at which the name was not bound."""
     if _on:
-        _append((site, MISSED, get_ident(), None if _layer is None else _layer()))
+        _append((site, MISSED, get_ident(), None if _layer is None else _layer(owner)))
 
 
-def _record_compiled(result: Any, site: Site, value: Any) -> Any:
+def _record_compiled(result: Any, site: Site, value: Any, owner: Any = None) -> Any:
     if _on:
-        compiled.put(site, compiled.snapshot(value))
+        compiled.put(site, compiled.snapshot(value), owner)
     return result
 
 
-def _missed_compiled(site: Site) -> None:
+def _missed_compiled(site: Site, owner: Any = None) -> None:
     if _on:
-        compiled.put(site, MISSED)
+        compiled.put(site, MISSED, owner)
 
 
 record._torchdynamo_inline = _record_compiled  # type: ignore[attr-defined]
 missed._torchdynamo_inline = _missed_compiled  # type: ignore[attr-defined]
 
 
-def failed(site: Site) -> None:
+def failed(site: Site, owner: Any = None) -> None:
     """Called in an ``except``: keep what went wrong with a capture's expression, unless it is not ours to keep."""
     error = sys.exc_info()[1]
     if not isinstance(error, Exception):
         raise  # KeyboardInterrupt and the like go on their way
     if isinstance(error, UnboundLocalError) and error.__traceback__ is not None and not error.__traceback__.tb_next:
-        missed(site)  # a local that the expression reads is not bound here
+        missed(site, owner)  # a local that the expression reads is not bound here
     elif _on:
         _append((site, Failed(error), get_ident(), None))
 
@@ -138,12 +143,12 @@ locals = builtins.locals  # noqa: A001
 globals = builtins.globals  # noqa: A001
 
 
-def look(result: Any, site: Site, name: str, names: dict[str, Any]) -> Any:
+def look(result: Any, site: Site, name: str, names: dict[str, Any], owner: Any = None) -> Any:
     """Record a local that may be unbound, out of the caller's ``locals()``, and hand `result` back."""
     if name in names:
-        record(None, site, names[name])
+        record(None, site, names[name], owner)
     else:
-        missed(site)
+        missed(site, owner)
     return result
 
 
@@ -151,7 +156,9 @@ def look(result: Any, site: Site, name: str, names: dict[str, Any]) -> Any:
 _functions: dict[tuple[str, str], FunctionType] = {}
 
 
-def evaluate(result: Any, site: Site, source: str, names: dict[str, Any], module: dict[str, Any]) -> Any:
+def evaluate(
+    result: Any, site: Site, source: str, names: dict[str, Any], module: dict[str, Any], owner: Any = None
+) -> Any:
     """Record the value of an expression, and hand `result` back.
 
     Args:
@@ -160,6 +167,7 @@ def evaluate(result: Any, site: Site, source: str, names: dict[str, Any], module
         source: a lambda whose parameters are the locals that the expression reads.
         names: those locals, as far as they are bound.
         module: the globals of the user's function.
+        owner: what the function was called on.
     """
     if _on:
         try:
@@ -170,9 +178,9 @@ def evaluate(result: Any, site: Site, source: str, names: dict[str, Any], module
             code = function.__code__
             parameters = code.co_varnames[: code.co_argcount]
             if all(name in names for name in parameters):
-                record(None, site, function(*[names[name] for name in parameters]))
+                record(None, site, function(*[names[name] for name in parameters]), owner)
             else:
-                missed(site)
+                missed(site, owner)
         except Exception as error:
             _append((site, Failed(error), get_ident(), None))
     return result
@@ -282,13 +290,14 @@ def _find_layers() -> None:
     _layer = modules.layer
 
 
-def attend(sites: tuple[tuple[Site, str], ...], callee: Any, /, *arguments: Any, **options: Any) -> Any:
+def attend(sites: Sites, owner: Any, callee: Any, /, *arguments: Any, **options: Any) -> Any:
     """Make ready a call that may be one of torch's attention; the user's code calls what is returned.
 
     Between that call and the callee stands C code alone, so that no frame of ours is in a traceback.
 
     Args:
-        sites: the sites, each with the name of what is taken there: a parameter, ``output`` or ``weights``.
+        sites: the sites.
+        owner: what the function that calls was called on.
         callee: what is called.
         *arguments: its arguments.
         **options: its keyword arguments.
@@ -299,12 +308,10 @@ def attend(sites: tuple[tuple[Site, str], ...], callee: Any, /, *arguments: Any,
     if not _on or not attention.is_attention(callee):
         return call
     # The first item is the call's output, once `_attended` has seen it.
-    return partial(next, map(partial(_attended, sites, arguments, options), starmap(call, ((),))))
+    return partial(next, map(partial(_attended, sites, owner, arguments, options), starmap(call, ((),))))
 
 
-def _attended(
-    sites: tuple[tuple[Site, str], ...], arguments: tuple[Any, ...], options: dict[str, Any], output: Any
-) -> Any:
+def _attended(sites: Sites, owner: Any, arguments: tuple[Any, ...], options: dict[str, Any], output: Any) -> Any:
     """Record what is asked for of a call that has been made, and hand its output on."""
     if _on:
         named = {**attention.call_arguments(arguments, options), "output": output}
@@ -314,22 +321,23 @@ def _attended(
             except Exception:
                 failed(site)
             else:
-                record(None, site, value)
+                record(None, site, value, owner)
     return output
 
 
-def _attend_compiled(sites: tuple[tuple[Site, str], ...], callee: Any, /, *arguments: Any, **options: Any) -> Any:
-    return partial(_attended_compiled, sites, callee, arguments, options)
+def _attend_compiled(sites: Sites, owner: Any, callee: Any, /, *arguments: Any, **options: Any) -> Any:
+    return partial(_attended_compiled, sites, owner, callee, arguments, options)
 
 
 def _attended_compiled(
-    sites: tuple[tuple[Site, str], ...], callee: Any, arguments: tuple[Any, ...], options: dict[str, Any]
+    sites: Sites, owner: Any, callee: Any, arguments: tuple[Any, ...], options: dict[str, Any]
 ) -> Any:
     output = callee(*arguments, **options)
     if _on and attention.is_attention(callee):
         named = {**attention.call_arguments(arguments, options), "output": output}
         for site, name in sites:
-            _record_compiled(None, site, attention.attention_weights(**named) if name == "weights" else named[name])
+            value = attention.attention_weights(**named) if name == "weights" else named[name]
+            _record_compiled(None, site, value, owner)
     return output
 
 

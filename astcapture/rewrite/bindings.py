@@ -1,9 +1,9 @@
 """Record a local at each of its bindings.
 
-- After a statement that binds names stands ``_@record(None, site, name)``, on the line of the
+- After a statement that binds names stands ``_@record(None, site, name, self)``, on the line of the
   statement's last store, so that no line is visited that the program does not visit. What a
   ``for``, ``with``, ``except … as`` or ``case`` binds is recorded as its block starts.
-- ``(x := v)`` becomes ``_@record((x := v), site, x)``, wherever it stands: in a comprehension too,
+- ``(x := v)`` becomes ``_@record((x := v), site, x, self)``, wherever it stands: in a comprehension too,
   where it binds in the function, but not in a lambda, where it does not.
 - ``import a, b`` and ``with m as a, n as b`` do work between their bindings; they are taken apart
   into statements that compile to the same instructions, so that each is recorded before the next.
@@ -25,7 +25,7 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from astcapture.rewrite.find import FunctionNode, own_blocks, own_statements
+from astcapture.rewrite.find import EXPRESSION_SCOPES, FunctionNode, own_blocks, own_statements
 from astcapture.rewrite.nodes import Place, call_statement, literal, placed, read, recorder_name
 
 if TYPE_CHECKING:
@@ -89,6 +89,9 @@ class _Bindings:
     def __init__(self, planned: FunctionPlan, module: str) -> None:
         self.module = module
         self.qualname = planned.function.qualname
+        self.owner = planned.owner
+        # Reading a local of the function there would change its closure.
+        self.in_scopes_of_their_own = nested_in(planned.function.node)
         #: Under which labels a name is recorded.
         self.labels: dict[str, list[str]] = {}
         for capture in planned.captures:
@@ -102,9 +105,14 @@ class _Bindings:
         place = Place(node.lineno, node.col_offset)
         for label in self.labels.get(node.target.id, ()):
             site = literal((self.module, self.qualname, label, node.lineno), place)
-            call = ast.Call(recorder_name("record", result), [result, site, read(node.target.id, place)], [])
+            owner = [] if node in self.in_scopes_of_their_own else self.read_owner(place)
+            arguments = [result, site, read(node.target.id, place), *owner]
+            call = ast.Call(recorder_name("record", result), arguments, [])
             result = ast.copy_location(call, node)
         slot.put(result)
+
+    def read_owner(self, place: Place) -> list[ast.expr]:
+        return [] if self.owner is None else [read(self.owner, place)]
 
     def after(self, node: ast.stmt) -> Iterator[ast.stmt]:
         """A statement, and what it binds recorded behind it."""
@@ -173,10 +181,11 @@ class _Bindings:
 
     def record(self, name: str, label: str, line: int, place: Place, unsure: bool) -> ast.stmt:
         site = literal((self.module, self.qualname, label, line), place)
-        recording = call_statement("record", [literal(None, place), site, read(name, place)], place)
+        owner = self.read_owner(place)
+        recording = call_statement("record", [literal(None, place), site, read(name, place), *owner], place)
         if not unsure:
             return recording
-        missed = ast.ExceptHandler(type=None, name=None, body=[call_statement("missed", [site], place)])
+        missed = ast.ExceptHandler(type=None, name=None, body=[call_statement("missed", [site, *owner], place)])
         tried: Any = ast.Try(body=[ast.Expr(read(name, place))], handlers=[missed], orelse=[recording], finalbody=[])
         statement: ast.stmt = placed(tried, place)
         return statement
@@ -273,6 +282,11 @@ def _walruses(function: FunctionNode) -> Iterator[tuple[Slot, ast.NamedExpr]]:
     for slot, node in own_expressions(function, lambdas=False):
         if isinstance(node, ast.NamedExpr):
             yield slot, node
+
+
+def nested_in(function: FunctionNode) -> set[ast.AST]:
+    """The nodes of a function that stand in a lambda or comprehension of it."""
+    return {child for node in ast.walk(function) if isinstance(node, EXPRESSION_SCOPES) for child in ast.walk(node)}
 
 
 def own_expressions(function: FunctionNode, lambdas: bool) -> Iterator[tuple[Slot, ast.expr]]:

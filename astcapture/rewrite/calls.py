@@ -2,7 +2,7 @@
 
 ``F.scaled_dot_product_attention(q, k, scale=s)`` becomes
 
-    _@attend(sites, F.scaled_dot_product_attention, q, k, scale=s)()
+    _@attend(sites, self, F.scaled_dot_product_attention, q, k, scale=s)()
 
 Callee and arguments are evaluated once and in order. `attend` returns something to call; the call is the
 user's own node, at its own place. Between it and the callee stands C code alone, so a traceback and
@@ -25,9 +25,9 @@ import ast
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
-from astcapture.rewrite.bindings import own_expressions
+from astcapture.rewrite.bindings import nested_in, own_expressions
 from astcapture.rewrite.find import FunctionNode
-from astcapture.rewrite.nodes import Place, literal, recorder_name
+from astcapture.rewrite.nodes import Place, literal, read, recorder_name
 
 if TYPE_CHECKING:
     from astcapture.rewrite.plan import FunctionPlan
@@ -62,13 +62,17 @@ def record_calls(planned: FunctionPlan, module: str) -> None:
     captures = [capture for capture in planned.captures if capture.at == "sdpa"]
     if not captures:
         return
+    apart = nested_in(planned.function.node)
     for call in attention_calls(planned.function.node, planned.attention_names):
         name = recorder_name("attend", call.func)
         sites = tuple(
             ((module, planned.function.qualname, capture.label, call.lineno), capture.expression)
             for capture in captures
         )
-        arguments = [literal(sites, Place(name.lineno, name.col_offset)), call.func, *call.args]
+        place = Place(name.lineno, name.col_offset)
+        # Reading the owner in a lambda or comprehension would change its closure.
+        owner = literal(None, place) if planned.owner is None or call in apart else read(planned.owner, place)
+        arguments = [literal(sites, place), owner, call.func, *call.args]
         call.func = ast.copy_location(ast.Call(name, arguments, call.keywords), call)
         call.args, call.keywords = [], []
 

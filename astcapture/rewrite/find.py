@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 FunctionNode = ast.FunctionDef | ast.AsyncFunctionDef
+#: Expressions that have a scope of their own.
+EXPRESSION_SCOPES = (ast.Lambda, ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
 
 #: The dotted paths under which the marker can be imported.
 MARKER_PATHS = frozenset({"astcapture.capture", "astcapture.targets.marker.capture"})

@@ -7,12 +7,13 @@ import difflib
 import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from astcapture.errors import CaptureError
 from astcapture.rewrite.bindings import bindings
 from astcapture.rewrite.calls import ATTENTION, attention_calls, attention_names
-from astcapture.rewrite.find import Function, find_functions
+from astcapture.rewrite.find import Function, FunctionNode, find_functions
 from astcapture.rewrite.scope import Scope, function_scope, names_read
 from astcapture.targets.capture import Capture, check_capture
 from astcapture.targets.marker import POINTS
@@ -31,6 +32,30 @@ class FunctionPlan:
     captures: tuple[Capture, ...]
     #: What may stand for torch's attention in the module.
     attention_names: frozenset[str] = frozenset()
+
+    @cached_property
+    def owner(self) -> str | None:
+        """The parameter that holds the module whose work the function is, if it has one by its name.
+
+        A method's ``self``; the ``module`` of a free function; the ``attn`` that an attention processor is
+        called with. It is None where the function binds that name anew, so that it can always be read.
+        """
+        node = self.function.node
+        first = [arg.arg for arg in (*node.args.posonlyargs, *node.args.args)[:2]]
+        name = first[1] if first[1:] == ["attn"] and node.name == "__call__" else first[0] if first else None
+        if name not in _OWNERS or name in self.scope.shared:
+            return None
+        return None if name in bindings(node) or _deletes(node, name) else name
+
+
+# ``attn`` elsewhere is a map more often than a module.
+_OWNERS = frozenset({"self", "module", "attn"})
+
+
+def _deletes(function: FunctionNode, name: str) -> bool:
+    return any(
+        isinstance(node, ast.Name) and node.id == name and isinstance(node.ctx, ast.Del) for node in ast.walk(function)
+    )
 
 
 @dataclass

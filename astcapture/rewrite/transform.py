@@ -4,7 +4,7 @@ The tree is changed in place and every node of the user's keeps its position, so
 coverage and debuggers see the lines that were written. What is inserted at
 the exits of a function is told here; `bindings` tells it of what it binds, `calls` of its calls.
 
-- ``return E`` becomes ``return _@record(E, site, name)`` where the name is surely bound: `E` is
+- ``return E`` becomes ``return _@record(E, site, name, self)`` where the name is surely bound: `E` is
   evaluated first, then the name is read, and `record` hands `E`'s value back.
 - where the name may be unbound it is looked up, ``return _@look(E, site, 'name', _@locals())``, so
   that a miss raises nothing: neither an exception nor a line is seen by a debugger.
@@ -44,7 +44,7 @@ from typing import Any, cast
 from astcapture.rewrite import nodes
 from astcapture.rewrite.bindings import record_bindings
 from astcapture.rewrite.calls import record_calls
-from astcapture.rewrite.find import FunctionNode, own_blocks, own_statements
+from astcapture.rewrite.find import EXPRESSION_SCOPES, FunctionNode, own_blocks, own_statements
 from astcapture.rewrite.flow import bound_at_exits
 from astcapture.rewrite.lines import first_line, first_line_of
 from astcapture.rewrite.plan import FunctionPlan, Plan
@@ -55,11 +55,12 @@ from astcapture.targets.capture import Capture
 RECORDER = "astcapture.record.recorder"
 PREFIX = nodes.PREFIX
 CALLED = ("record", "look", "evaluate", "missed", "failed", "hold", "release", "forget", "locals", "globals", "attend")
+# Their last argument is the module whose work the function is, where a parameter holds it.
+TOLD_THE_OWNER = frozenset({"record", "look", "evaluate", "missed", "failed"})
 
 # Up to Python 3.12 ``locals()`` is the frame's one dict, brought up to date with each call.
 _LOCALS_ARE_A_COPY = sys.version_info >= (3, 13)
 _EXPOSING = frozenset({"locals", "vars", "eval", "exec", "f_locals", "_getframe", "currentframe", "stack", "f_back"})
-_NESTED_SCOPES = (ast.Lambda, ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
 
 
 def rewrite(tree: ast.Module, plan: Plan) -> ast.Module:
@@ -140,6 +141,7 @@ class _Exit:
         outlived: bool = False,
     ) -> None:
         self.planned = planned
+        self.owner = planned.owner
         self.quiet = quiet
         self.outlived = outlived
         self.asks_for_locals = False
@@ -200,7 +202,7 @@ class _Exit:
             name = mangled(capture.expression, self.planned.function.private)
             return self.call("look", [*start, self.constant(name), self.locals()], before)
         expression = ast.parse(capture.expression, mode="eval").body
-        if self.node is not None and not any(isinstance(node, _NESTED_SCOPES) for node in ast.walk(expression)):
+        if self.node is not None and not any(isinstance(node, EXPRESSION_SCOPES) for node in ast.walk(expression)):
             return None
         read = names_read(expression)
         wanted = [name for name in self.planned.scope.readable if name in read]
@@ -252,6 +254,8 @@ class _Exit:
         """A call of the recorder. Its name is loaded first, on the line where `before` starts to be evaluated,
         so that no line is visited that the program does not visit."""
         function = self.expression(ast.Name(PREFIX + name, ast.Load()))
+        if name in TOLD_THE_OWNER and self.owner is not None:
+            arguments = [*arguments, self.expression(ast.Name(self.owner, ast.Load()))]
         if before is not None:
             function.lineno = function.end_lineno = first_line(before)
             function.col_offset = function.end_col_offset = before.col_offset

@@ -119,9 +119,9 @@ def test_an_expression_is_computed_in_a_try_while_the_result_waits():
         def f(self, x):
             _@hold(g(x))
             try:
-                _@record(None, ('m', 'f', 'scale', 2), self.scale * x)
+                _@record(None, ('m', 'f', 'scale', 2), self.scale * x, self)
             except:
-                _@failed(('m', 'f', 'scale', 2))
+                _@failed(('m', 'f', 'scale', 2), self)
             return _@release()
         """,
     )
@@ -145,10 +145,10 @@ def test_an_expression_with_a_scope_of_its_own_is_handed_over_as_text():
                     late = 1
                 return _@evaluate(_@evaluate(g(heads), ('m', 'C.f', 'shapes', 5),
                     'lambda heads, _C__scale: [h * _C__scale for h in heads]', {
-                    'heads': heads, '_C__scale': __scale}, _@globals()), ('m',
-                    'C.f', 'late', 5),
+                    'heads': heads, '_C__scale': __scale}, _@globals(), self),
+                    ('m', 'C.f', 'late', 5),
                     'lambda self, late: [late for _ in self._C__x]', _@locals(),
-                    _@globals())
+                    _@globals(), self)
         """,
     )
 
@@ -280,10 +280,43 @@ def test_a_private_name_is_kept_as_the_source_spells_it_for_python_to_mangle():
                 if x:
                     __late = 1
                 __y = x
-                return _@look(_@record(g(x), ('m', 'C.f', '__y', 6), __y), ('m',
-                    'C.f', '__late', 6), '_C__late', _@locals())
+                return _@look(_@record(g(x), ('m', 'C.f', '__y', 6), __y,
+                    self), ('m', 'C.f', '__late', 6), '_C__late', _@locals(), self)
         """,
     )
+
+
+@pytest.mark.parametrize(
+    ("parameters", "owner"),
+    [("self", "self"), ("module, q", "module"), ("self, attn", "self"), ("x, self", None), ("*self", None), ("", None)],
+)
+def test_the_recorder_is_told_what_a_function_is_called_on(parameters, owner):
+    told = f", {owner})" if owner else ")"
+    assert f"_@record(None, ('m', 'f', 'y', 3), y{told}\n" in shown(
+        f"def f({parameters}):\n    y = 1\n    return", "m:f=y"
+    )
+
+
+def test_an_attention_processor_is_called_on_the_module_that_it_is_given():
+    source = "class C:\n    def __call__(self, attn):\n        y = 1\n        return"
+    assert "'C.__call__', 'y', 4), y, attn)" in shown(source, "m:C.__call__=y")
+
+
+@pytest.mark.parametrize(
+    "rebound",
+    ["self = 1", "del self", "for self in (): pass", "def g():\n        nonlocal self\n        self = 1"],
+)
+def test_a_parameter_that_is_bound_anew_is_not_taken_for_what_the_function_is_called_on(rebound):
+    assert "), y)" in shown(f"def f(self):\n    y = 1\n    {rebound}\n    return y", "m:f=y")
+
+
+def test_a_scope_of_its_own_does_not_get_the_owner_into_its_closure():
+    source = "def f(self, q):\n    return [y := {0}(q) for _ in q], lambda: {0}(q)".format(
+        "scaled_dot_product_attention"
+    )
+    text = shown(source, "m:f=y@assign,weights@sdpa")
+    assert text.count("_@attend(") == 2
+    assert text.count("self") == 1  # the parameter
 
 
 def test_the_imports_stand_after_the_docstring_and_the_future_imports():

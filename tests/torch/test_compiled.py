@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import threading
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -137,3 +139,68 @@ def test_pausing_is_obeyed_by_compiled_code(model_module: Any) -> None:
             compiled(x)
         compiled(x)
     assert len(rec["compiled_model:Attention.forward"]["attn"]) == 4
+
+
+def layers_of(model: Any, compiled: Any) -> tuple[list[str | None], list[str | None]]:
+    """The layers of the records of one eager call and of one compiled call."""
+    x = torch.randn(2, 5, 8)
+    found = []
+    for run in (model, compiled):
+        with astcapture.recording() as rec:
+            run(x)
+        found.append([record.layer for record in rec.select(label="attn").records])
+    return found[0], found[1]
+
+
+def test_records_of_a_compiled_model_are_named_by_the_layers_that_eager_running_names(model_module: Any) -> None:
+    model = torch.nn.Sequential(model_module.Model(), model_module.Model())
+    eager, compiled = layers_of(model, torch.compile(model, backend="eager", fullgraph=True))
+    assert compiled == eager == ["0.0", "0.1", "1.0", "1.1"]
+
+
+def test_blocks_that_share_one_compiled_code_are_told_apart(model_module: Any) -> None:
+    model = model_module.Model()
+    eager, _ = layers_of(model, model)
+    for block in model:
+        block.compile(backend="eager", fullgraph=True)
+    torch._dynamo.utils.counters.clear()
+    with torch.no_grad():  # the input of each block alike
+        _, compiled = layers_of(model, model)
+    assert compiled == eager == ["0", "1"]
+    assert graphs() == 1
+
+
+def test_two_compiled_models_have_the_layers_of_their_own(model_module: Any) -> None:
+    one, other = model_module.Model(), torch.nn.ModuleDict({"inner": model_module.Model()})
+    x = torch.randn(2, 5, 8)
+    with astcapture.recording() as rec:
+        torch.compile(one, backend="eager", fullgraph=True)(x)
+        torch.compile(other["inner"], backend="eager", fullgraph=True)(x)
+    assert [record.layer for record in rec.select(label="attn").records] == ["0", "1", "inner.0", "inner.1"]
+
+
+def test_records_name_the_layers_of_a_compiled_model_that_is_gone_and_do_not_keep_it(model_module: Any) -> None:
+    model = model_module.Model()
+    reference = weakref.ref(model)
+    with astcapture.recording() as rec:
+        torch.compile(model, backend="eager", fullgraph=True)(torch.randn(2, 5, 8))
+        torch._dynamo.reset()
+        del model
+        gc.collect()
+        assert reference() is None
+    assert [record.layer for record in rec.select(label="attn").records] == ["0", "1"]
+
+
+def test_a_graph_break_further_out_does_not_hide_the_layer(model_module: Any) -> None:
+    class Outer(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = model_module.Model()
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            torch._dynamo.graph_break()
+            return self.inner(x)
+
+    model = Outer()
+    eager, compiled = layers_of(model, torch.compile(model, backend="eager"))
+    assert compiled == eager == ["inner.0", "inner.1"]
