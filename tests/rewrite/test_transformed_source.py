@@ -145,8 +145,8 @@ def test_an_expression_with_a_scope_of_its_own_is_handed_over_as_text():
                     late = 1
                 return _@evaluate(_@evaluate(g(heads), ('m', 'C.f', 'shapes', 5),
                     'lambda heads, _C__scale: [h * _C__scale for h in heads]', {
-                    'heads': heads, '_C__scale': __scale}, _@globals(), self),
-                    ('m', 'C.f', 'late', 5),
+                    'heads': heads, '_C__scale': __scale}, _@globals(), self), ('m',
+                    'C.f', 'late', 5),
                     'lambda self, late: [late for _ in self._C__x]', _@locals(),
                     _@globals(), self)
         """,
@@ -280,8 +280,8 @@ def test_a_private_name_is_kept_as_the_source_spells_it_for_python_to_mangle():
                 if x:
                     __late = 1
                 __y = x
-                return _@look(_@record(g(x), ('m', 'C.f', '__y', 6), __y,
-                    self), ('m', 'C.f', '__late', 6), '_C__late', _@locals(), self)
+                return _@look(_@record(g(x), ('m', 'C.f', '__y', 6), __y, self), (
+                    'm', 'C.f', '__late', 6), '_C__late', _@locals(), self)
         """,
     )
 
