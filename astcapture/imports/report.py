@@ -17,7 +17,7 @@ from astcapture.record import recorder
 from astcapture.rewrite.plan import did_you_mean
 from astcapture.rewrite.transform import CALLED, PREFIX
 from astcapture.targets.recipes import recipe
-from astcapture.values.cache import declared_functions
+from astcapture.values.cache import always_missed, declared_functions
 
 if TYPE_CHECKING:
     from astcapture.imports.finder import CaptureFinder
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 _watched: CaptureFinder | None = None
 #: The targets of every hook that was ever installed, as an ordered set.
 _asked: dict[Target, None] = {}
+#: Whether a summary is printed after this report: it tells of the functions that ran and left nothing.
+summary_follows = False
 
 
 def watch(finder: CaptureFinder) -> None:
@@ -122,6 +124,8 @@ def _why_nothing(target: Target, finder: CaptureFinder) -> str:
 def _at_exit() -> None:
     if _watched is not None:
         lines = unfulfilled(_asked, _watched)
+        if not summary_follows:
+            lines += always_missed()
         if lines:
             # No line of the program is to blame, and none of ours.
             warnings.warn_explicit("nothing was captured for\n  " + "\n  ".join(lines), CaptureWarning, "astcapture", 0)

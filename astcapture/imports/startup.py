@@ -65,10 +65,12 @@ def switch_on() -> Hook:
     # Registered before the hook's own, and so run after it: the summary comes last.
     if settings.store is None:
         atexit.register(_print_summary)
+        report.summary_follows = True
     try:
         _hook = install()
     except BaseException:
         atexit.unregister(_print_summary)
+        report.summary_follows = False
         raise
     _process = os.getpid()
     if os.environ.setdefault(FIRST_PROCESS, str(_process)) != str(_process):
@@ -84,6 +86,7 @@ def switch_off() -> None:
 
     if _hook is not None:
         atexit.unregister(_print_summary)
+        report.summary_follows = False
         _hook.uninstall()
         report.forget(_hook.targets)
         _hook = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 import threading
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -15,6 +16,10 @@ from astcapture.record.recorder import Failed, Missed
 from astcapture.values.records import Record, Records, Unknown
 from astcapture.values.summary import summarise
 from astcapture.values.tags import open_tags, tags_of
+from astcapture.values.why_empty import why_missed
+
+#: How many keys a message lists.
+_LISTED = 5
 
 
 @dataclass
@@ -45,6 +50,9 @@ class _Process:
     skipped: dict[str, list[tuple[str, str]]] = field(default_factory=dict)
     #: Labels that one execution of a function can leave several values of, told apart by their lines.
     repeated: set[tuple[str, str]] = field(default_factory=set)
+    #: For each function and label, whatever cache its values went to: that it has some, and how often it was missed.
+    recorded: set[tuple[str, str]] = field(default_factory=set)
+    missed: Counter[tuple[str, str]] = field(default_factory=Counter)
     sinks: list[Cache] = field(default_factory=list)
     lock: Any = field(default_factory=threading.RLock)
 
@@ -91,7 +99,9 @@ class Cache(Mapping[str, Records]):
         if len(candidates) == 1:
             return candidates[0]
         if candidates:
-            raise Unknown(f"{key!r} is ambiguous: write {' or '.join(map(repr, candidates))}")
+            listed = " or ".join(map(repr, candidates[:_LISTED]))
+            more = f" or another of the {len(candidates)} that end so" if candidates[_LISTED:] else ""
+            raise Unknown(f"{key!r} is ambiguous: write {listed}{more}")
         if not keys:
             raise Unknown(
                 f"{key!r} is not captured, nor is any other function: "
@@ -143,12 +153,14 @@ class Cache(Mapping[str, Records]):
         call = self._call((key, layer, thread), mark)
         if isinstance(value, Missed):
             self._count(key, label).missed += 1
+            _process.missed[key, label] += 1
         elif isinstance(value, Failed):
             count = self._count(key, label)
             count.failed += 1
             count.error = count.error or value.error
         else:
             record = Record(value, label, module, function, lineno, layer, call, rank, thread, tags)
+            _process.recorded.add((key, label))
             self._records.append(record)
             self._by_key.setdefault(key, []).append(record)
 
@@ -253,6 +265,16 @@ def declared_functions() -> list[tuple[str, str]]:
     """Module and qualname of every function that was rewritten."""
     drain()
     return [(key.partition(":")[0], key.partition(":")[2]) for key in _process.declared]
+
+
+def always_missed() -> list[str]:
+    """One line for each label that was never bound where a value would have been taken, and why."""
+    drain()
+    return [
+        f"{key}: {why_missed(label, missed, key in _process.declared and _process.declared[key].fused)}"
+        for (key, label), missed in _process.missed.items()
+        if (key, label) not in _process.recorded
+    ]
 
 
 def is_declared(key: str) -> bool:

@@ -5,14 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from astcapture.values.records import Record, shape_of
+from astcapture.values.why_empty import why_missed, why_not_run
 
 _HEADER = ("function", "label", "layer", "count", "shape", "dtype", "bytes", "missed")
 _RIGHT = {"count", "bytes", "missed"}
-
-_FUSED = (
-    "the branch that calls torch's fused attention was taken, which makes no map; "
-    "capture weights@sdpa there, or have the model not use fused attention"
-)
 
 Group = tuple[str, str, str | None]
 
@@ -44,10 +40,12 @@ def summarise(
         for index, (group, group_records) in enumerate(found or [((key, label, None), [])]):
             rows.append(_row(group, group_records, missed if index == 0 else 0))
     if not rows:
-        return (
-            "astcapture: no function was rewritten, so nothing could be captured. "
-            "Is the module in the targets, and was it imported after install()?"
+        nothing = "astcapture: no function was rewritten, so nothing could be captured. " + (
+            "Those that a wildcard matches do not bind what it names."
+            if any(skipped.values())
+            else "Is the module in the targets, and was it imported after install()?"
         )
+        return "\n".join([nothing, *_notes(groups, declared, counts, skipped, fused)])
     return "\n".join([*_layout(rows), *_notes(groups, declared, counts, skipped, fused)])
 
 
@@ -122,15 +120,10 @@ def _notes(
         if failed:
             notes.append(f"{key}: {label!r} failed {_times(failed)}; the first time with {error}")
         if missed and (key, label) not in recorded:
-            notes.append(
-                f"{key}: {label!r} is empty because it was not bound at "
-                + ("the one return" if missed == 1 else f"any of the {missed} returns")
-                + " that ran: "
-                + (_FUSED if key in fused else "a branch that does not bind it was taken")
-            )
+            notes.append(f"{key}: {why_missed(label, missed, key in fused)}")
     for key, labels in declared.items():
         if not any((key, label) in recorded or (key, label) in counts for label in labels):
-            notes.append(f"{key}: no return of it has run while recording was on")
+            notes.append(f"{key}: {why_not_run(key)}")
     for module, names in skipped.items():
         for qualname, name in names:
             notes.append(f"{module}:{qualname}: left alone, it does not bind {name!r}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,11 @@ import astcapture
 SOURCE = """\
 import torch
 from torch.nn import functional as F
+
+
+class Plain(torch.nn.Module):
+    def forward(self, x):
+        return x * 2
 
 
 class Attention(torch.nn.Module):
@@ -63,3 +69,60 @@ def test_what_it_says_to_capture_instead_is_there() -> None:
     records, summary = run("empty_map_model:Attention.forward=weights@sdpa")
     assert torch.allclose(records["weights"][0].sum(-1), torch.ones(1, 3))
     assert "is empty because" not in summary
+
+
+def at_exit(script: str, folder: Path) -> str:
+    """What a process prints to standard error that runs `script` with `folder` on its path."""
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=folder, capture_output=True, text=True, timeout=120, check=True
+    )
+    return done.stderr
+
+
+@pytest.mark.usefixtures("fused_module")
+def test_a_label_that_was_never_bound_is_told_at_exit_to_those_who_asked_for_no_summary(tmp_path: Path) -> None:
+    script = (
+        "import astcapture, torch\n"
+        "astcapture.install('empty_map_model:Attention.forward=attn')\n"
+        "import empty_map_model\n"
+        "model = empty_map_model.Attention()\n"
+        "model(torch.ones(1, 3, 4))\n"
+    )
+    told = "empty_map_model:Attention.forward: 'attn' is empty because it was not bound at the one return that ran"
+    assert at_exit(script, tmp_path).count(told) == 1
+    assert "attn" not in at_exit(script + "model.fused = False; model(torch.ones(1, 3, 4))", tmp_path)
+
+
+@pytest.mark.usefixtures("fused_module")
+@pytest.mark.filterwarnings("ignore:`torch.jit.script`:DeprecationWarning")
+def test_a_scripted_function_is_told_with_what_to_do() -> None:
+    with astcapture.install(["empty_map_model:Plain.forward=x"], strict=True):
+        module = importlib.import_module("empty_map_model")
+        with astcapture.recording() as rec:
+            torch.jit.script(module.Plain())(torch.ones(1, 3, 4))
+            assert (
+                "empty_map_model:Plain.forward: torch.jit.script compiled it from its source file, where no "
+                "capture is: run the model as it is before it is scripted" in rec.summary()
+            )
+            module.Plain()(torch.ones(1, 3, 4))
+            assert "jit" not in rec.summary()
+
+
+def test_the_path_in_c_of_torchs_own_attention_is_told_with_what_switches_it_off() -> None:
+    target = "torch.nn.functional:multi_head_attention_forward=weights@sdpa"
+    key = "torch.nn.functional:multi_head_attention_forward"
+    layer = torch.nn.TransformerEncoderLayer(8, 2, batch_first=True).eval()
+    with astcapture.install([target], strict=True):
+        with astcapture.recording() as rec, torch.no_grad():
+            layer(torch.ones(1, 3, 8))
+            assert len(rec[key]) == 0
+            assert f"{key}: nn.MultiheadAttention and nn.TransformerEncoderLayer take a path in C++" in rec.summary()
+            assert "call torch.backends.mha.set_fastpath_enabled(False) first" in rec.summary()
+        torch.backends.mha.set_fastpath_enabled(False)
+        try:
+            with astcapture.recording() as rec, torch.no_grad():
+                layer(torch.ones(1, 3, 8))
+                assert len(rec[key]) == 1
+                assert "C++" not in rec.summary()
+        finally:
+            torch.backends.mha.set_fastpath_enabled(True)
