@@ -43,7 +43,7 @@ def as_array(values: Plottable) -> FloatArray:
     if array.dtype.kind in "OSUMm":
         raise ValueError(f"cannot draw {type(given).__name__} (dtype {array.dtype}): it is not an array of numbers")
     # Half precision has too few digits for means and colour ranges.
-    array = array.astype(np.float32 if array.dtype.kind == "f" and array.itemsize < 8 else np.float64)
+    array = array.astype(np.float32 if array.dtype.kind == "f" and array.itemsize < 8 else np.float64, copy=False)
     filled: FloatArray = np.ma.filled(array, np.nan)
     return filled
 

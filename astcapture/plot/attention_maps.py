@@ -55,6 +55,20 @@ def layer_maps(attention: FloatArray, *, batch: int | None = None) -> FloatArray
     return attention if attention.ndim == 3 else attention[None]
 
 
+def square(attention: FloatArray) -> FloatArray:
+    """Return attention of as many queries as keys.
+
+    Raises:
+        ValueError: any other.
+    """
+    if attention.ndim >= 2 and attention.shape[-1] != attention.shape[-2]:
+        raise ValueError(
+            f"attention of shape {attention.shape} is not from tokens to the same tokens; accepted are "
+            "(tokens, tokens), (heads, tokens, tokens) and (batch, heads, tokens, tokens)"
+        )
+    return attention
+
+
 def _not_empty(attention: FloatArray) -> FloatArray:
     if attention.ndim not in (2, 3, 4):
         raise ValueError(

@@ -24,11 +24,13 @@ _POINTED: dict[tuple[bool, bool], Literal["neither", "min", "max", "both"]] = {
 }
 
 
-def draw_colour_bar(axes: Sequence[Axes], colours: Colours, values: FloatArray, *, label: bool = True) -> Colorbar:
+def draw_colour_bar(
+    axes: Sequence[Axes], colours: Colours, values: FloatArray, *, label: bool = True, of: str = "weight"
+) -> Colorbar:
     """Draw a colour bar beside `axes`, with the ends of its range written out.
 
-    Its ends are pointed where some of `values` lie outside the range, and its label
-    says so where some are NaN or infinite.
+    Its ends are pointed where some of `values` lie outside the range, and its label, which tells what the
+    colours are `of`, says so where some are NaN or infinite.
     """
     finite = values[np.isfinite(values)]
     outside = bool((finite < colours.low).any()), bool((finite > colours.high).any())
@@ -39,7 +41,7 @@ def draw_colour_bar(axes: Sequence[Axes], colours: Colours, values: FloatArray, 
     ticks = np.linspace(colours.low, colours.high, _TICKS)
     bar.set_ticks(ticks.tolist(), labels=tick_labels(ticks))
     if label:
-        bar.set_label("weight" if finite.size == values.size else "weight (grey: not finite)")
+        bar.set_label(of if finite.size == values.size else f"{of} (grey: not finite)")
     return bar
 
 

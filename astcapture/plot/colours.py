@@ -12,6 +12,8 @@ from astcapture.plot.arrays import FloatArray
 
 #: Perceptually uniform, and told apart by colour-blind readers.
 SEQUENTIAL = "viridis"
+#: The same, pale at zero: the ground of written words.
+SHADE = "magma_r"
 #: For values of both signs: white at zero.
 DIVERGING = "RdBu_r"
 #: NaN and infinite values; a grey that neither colour map holds.

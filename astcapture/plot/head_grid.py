@@ -14,8 +14,11 @@ from astcapture.plot.colour_bar import draw_colour_bar
 from astcapture.plot.colours import choose_colours
 from astcapture.plot.heat_map import draw_heat_map, label_token_axes, panel_ratio
 from astcapture.plot.panels import arrange
+from astcapture.plot.reduce import block_means, block_size
 
 _PANEL_INCHES = 1.9
+#: More than a panel has pixels.
+_MOST_CELLS = 512
 _BAR_INCHES = 0.9
 _OWN_BAR_INCHES = 0.6
 
@@ -33,6 +36,8 @@ def heads(
     vmax: float | None = None,
 ) -> Figure | SubFigure:
     """Draw the attention maps of all heads of a layer, and their mean after the last.
+
+    Maps of more than 512 tokens are averaged over blocks of tokens, and the colour range is that of the averages.
 
     Args:
         attention: (heads, queries, keys) or (batch, heads, queries, keys), or (queries, keys) for
@@ -55,6 +60,9 @@ def heads(
     ['head 0', 'head 1', 'head 2', 'head 3', 'head 4', 'head 5', 'mean']
     """
     maps = layer_maps(as_array(attention), batch=batch)
+    queries, keys = maps.shape[1:]
+    block = block_size(maps.shape, _MOST_CELLS)
+    maps = block_means(maps, block)
     names = [f"head {number}" for number in range(len(maps))]
     if mean and len(maps) > 1:
         maps = np.concatenate([maps, maps.mean(axis=0, keepdims=True)])
@@ -73,15 +81,16 @@ def heads(
     shared = choose_colours(maps, cmap=cmap, vmin=vmin, vmax=vmax)
     for place, (ax, weights, name) in enumerate(zip(axes, maps, names, strict=False)):
         colours = shared if shared_scale else choose_colours(weights, cmap=cmap, vmin=vmin, vmax=vmax)
-        draw_heat_map(ax, weights, colours)
-        label_token_axes(ax, weights, None, most_ticks=4)
+        draw_heat_map(ax, weights, colours, shape=(queries, keys))
+        label_token_axes(ax, (queries, keys), None, most_ticks=4)
         ax.set_title(name, fontsize="medium")
         # Numbers only where no panel follows below, or to the left, so that there is room.
         ax.tick_params(labelbottom=place + columns >= len(maps), labelleft=place % columns == 0, labelsize="small")
         if not shared_scale:
             draw_colour_bar([ax], colours, weights, label=False).ax.tick_params(labelsize="x-small")
     if shared_scale:
-        draw_colour_bar(axes[: len(maps)], shared, maps)
+        of = "weight" if block == 1 else f"mean weight of {block} × {block}"
+        draw_colour_bar(axes[: len(maps)], shared, maps, of=of)
     figure.supxlabel("key", fontsize="medium")
     figure.supylabel("query", fontsize="medium")
     if title is not None:

@@ -23,6 +23,7 @@ def head(
     batch: int | None = None,
     tokens: Sequence[str] | None = None,
     title: str | None = None,
+    label: str = "weight",
     cmap: str | Colormap | None = None,
     vmin: float | None = None,
     vmax: float | None = None,
@@ -37,6 +38,7 @@ def head(
         batch: the example, where there are several.
         tokens: labels for the axis, or the axes, with as many tokens.
         title: the title; "head 3" if left out and a head was picked.
+        label: what the colour bar says that the colours mean.
         cmap: a colour map of matplotlib's; viridis if left out, or, where a weight is negative, a
             diverging one that is white at zero.
         vmin, vmax: the range of the colour bar; that of the finite weights if left out. NaN and
@@ -56,13 +58,13 @@ def head(
     if ax is None:
         _, ax = plt.subplots(figsize=_size(tokens), layout="compressed")
     draw_heat_map(ax, weights, colours)
-    label_token_axes(ax, weights, tokens)
+    label_token_axes(ax, weights.shape, tokens)
     ax.set(xlabel="key", ylabel="query")
     if title is None and head is not None:
         title = f"head {head}"
     if title is not None:
         ax.set_title(title)
-    draw_colour_bar([ax], colours, weights)
+    draw_colour_bar([ax], colours, weights, of=label)
     return ax
 
 

@@ -7,6 +7,7 @@ from typing import Literal
 
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
+from matplotlib.image import AxesImage
 from matplotlib.ticker import MaxNLocator
 
 from astcapture.plot.arrays import FloatArray
@@ -16,11 +17,18 @@ from astcapture.plot.colours import Colours
 MOST_LABELS = 40
 
 
-def draw_heat_map(ax: Axes, weights: FloatArray, colours: Colours) -> None:
-    """Fill `ax` with one cell per weight, queries downwards and keys to the right."""
+def draw_heat_map(
+    ax: Axes, weights: FloatArray, colours: Colours, *, shape: tuple[int, ...] | None = None
+) -> AxesImage:
+    """Fill `ax` with one cell per weight, queries downwards and keys to the right.
+
+    `shape` is (queries, keys) where `weights` are the means over blocks of them.
+    """
+    queries, keys = shape or weights.shape
     # Square cells, unless a map so narrow (a generation step has one query) would be a thread.
-    aspect: Literal["equal", "auto"] = "auto" if panel_ratio(weights.shape) is None else "equal"
-    ax.imshow(weights, cmap=colours.cmap, norm=colours.norm, aspect=aspect, interpolation="auto")
+    aspect: Literal["equal", "auto"] = "auto" if panel_ratio((queries, keys)) is None else "equal"
+    extent = (-0.5, keys - 0.5, queries - 0.5, -0.5)
+    return ax.imshow(weights, cmap=colours.cmap, norm=colours.norm, aspect=aspect, interpolation="auto", extent=extent)
 
 
 def panel_ratio(shape: tuple[int, ...]) -> float | None:
@@ -33,17 +41,15 @@ def panel_ratio(shape: tuple[int, ...]) -> float | None:
     return queries / keys if 1 / 4 <= queries / keys <= 4 else None
 
 
-def label_token_axes(ax: Axes, weights: FloatArray, tokens: Sequence[str] | None, *, most_ticks: int = 8) -> None:
+def label_token_axes(ax: Axes, shape: tuple[int, ...], tokens: Sequence[str] | None, *, most_ticks: int = 8) -> None:
     """Put the tokens, or their numbers, on the axes.
 
     Raises:
         ValueError: as many tokens as neither queries nor keys.
     """
-    sizes: dict[Axis, int] = {ax.yaxis: weights.shape[0], ax.xaxis: weights.shape[1]}
+    sizes: dict[Axis, int] = {ax.yaxis: shape[0], ax.xaxis: shape[1]}
     if tokens is not None and len(tokens) not in sizes.values():
-        raise ValueError(
-            f"{len(tokens)} tokens do not label a map of shape {weights.shape}: give one for each query or key"
-        )
+        raise ValueError(f"{len(tokens)} tokens do not label a map of shape {shape}: give one for each query or key")
     for axis, size in sizes.items():
         if tokens is not None and len(tokens) == size:
             _write_tokens(axis, tokens, rotation=90 if axis is ax.xaxis else 0)

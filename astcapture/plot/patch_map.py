@@ -12,11 +12,12 @@ from matplotlib.figure import Figure, SubFigure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from astcapture.plot.arrays import FloatArray, Plottable, as_array
-from astcapture.plot.attention_maps import layer_maps, one_map
+from astcapture.plot.attention_maps import layer_maps, one_map, square
 from astcapture.plot.colour_bar import draw_colour_bar
 from astcapture.plot.colours import choose_colours
 from astcapture.plot.images import as_image
 from astcapture.plot.outline import draw_outline
+from astcapture.plot.over_image import Area, Laid, draw_image, draw_over_image, panel_width
 from astcapture.plot.patches import Grid, layout, patch_position, split_patches
 from astcapture.plot.special_cells import Cells, draw_special_cells, place_cells
 
@@ -31,6 +32,7 @@ def patch_to_patch(
     head: int | None = None,
     batch: int | None = None,
     ax: Sequence[Axes] | None = None,
+    area: Area | None = None,
     title: str | None = None,
     cmap: str | Colormap | None = None,
     vmin: float | None = None,
@@ -40,7 +42,7 @@ def patch_to_patch(
 ) -> Figure | SubFigure:
     r"""Draw an image with one patch outlined, and beside it the attention from this patch to all patches.
 
-    The map is enlarged to the image's size, whatever the aspect of its grid, and laid over it.
+    The map is enlarged to the image's size, or that of `area`, whatever the aspect of its grid, and laid over it.
     The weights of a CLS token and of register tokens stand beside it, each in a cell of its own
     with its number below. The colour range is that of the patches; a special token's weight
     beyond it has the colour of the end, and the colour bar is pointed there.
@@ -59,6 +61,8 @@ def patch_to_patch(
         head: the head; the mean over the heads if left out.
         batch: the example, where there are several.
         ax: two axes to draw in, for the image and for the map; a new figure if left out.
+        area: (left, top, right, bottom) in pixels, the part of the image that the patches are of; all of it if
+            left out.
         title: the title above both.
         cmap, vmin, vmax: as for `head`.
         opacity: of the map over the image, from 0 to 1.
@@ -83,27 +87,19 @@ def patch_to_patch(
     picture = as_image(image)
     colours = choose_colours(patches, cmap=cmap, vmin=vmin, vmax=vmax)
 
+    laid = Laid(opacity, interpolation, area)
     cells = place_cells(tokens.prefix, len(picture), len(picture) / tokens.grid[0])
 
     if ax is None:
         ax = _new_axes(picture, cells, tokens.prefix)
     left, right = ax
-    _draw_image(left, picture)
+    draw_image(left, picture)
     left.set_title("CLS token" if position is None else f"patch {position}", fontsize="medium")
-    _draw_image(right, picture)
-    height, width = picture.shape[:2]
-    right.imshow(
-        patches,
-        cmap=colours.cmap,
-        norm=colours.norm,
-        alpha=opacity,
-        interpolation=interpolation,
-        extent=(-0.5, width - 0.5, height - 0.5, -0.5),
-    )
+    draw_over_image(right, picture, patches, colours, laid)
     right.set_title(f"its attention\n{source}", fontsize="medium")
     if position is not None:
         for axes in (left, right):
-            _outline_patch(axes, position, picture, tokens.grid)
+            _outline_patch(axes, position, tokens.grid, area or (0, 0, picture.shape[1], picture.shape[0]))
     if tokens.prefix:
         draw_special_cells(right, special, colours, cells, outlined=0 if position is None else None)
     figure = right.get_figure()
@@ -116,22 +112,16 @@ def patch_to_patch(
 
 def _weights(attention: FloatArray, *, batch: int | None, head: int | None) -> tuple[FloatArray, str]:
     """Return the (tokens, tokens) weights, and in words which they are."""
-    if head is None:
-        maps = layer_maps(attention, batch=batch)
-        weights, source = maps.mean(axis=0), f"mean of {len(maps)} heads" if len(maps) > 1 else "one head"
-    else:
-        weights, source = one_map(attention, batch=batch, head=head), f"head {head}"
-    if weights.shape[0] != weights.shape[1]:
-        raise ValueError(
-            f"attention of shape {attention.shape} is not from tokens to the same tokens; accepted are "
-            "(tokens, tokens), (heads, tokens, tokens) and (batch, heads, tokens, tokens)"
-        )
-    return weights, source
+    square(attention)
+    if head is not None:
+        return one_map(attention, batch=batch, head=head), f"head {head}"
+    maps = layer_maps(attention, batch=batch)
+    return maps.mean(axis=0), f"mean of {len(maps)} heads" if len(maps) > 1 else "one head"
 
 
 def _new_axes(picture: FloatArray, cells: Cells, special: int) -> tuple[Axes, Axes]:
-    height, width = picture.shape[:2]
-    wide = min(max(width / height, 0.3), 3.0)  # so that a strip of an image still makes a page
+    height = len(picture)
+    wide = panel_width(picture)
     side = max(3.4 / max(wide, 1.0) ** 0.25, 0.58 * special)  # room for every cell's name and number
     beside = cells.width / height
     gap = max(0.04, (1.6 - wide * side) / 2)  # the titles of narrow images need room
@@ -141,12 +131,8 @@ def _new_axes(picture: FloatArray, cells: Cells, special: int) -> tuple[Axes, Ax
     return left, right
 
 
-def _draw_image(ax: Axes, picture: FloatArray) -> None:
-    ax.imshow(picture, cmap="gray", vmin=0, vmax=1)
-    ax.set_axis_off()
-
-
-def _outline_patch(ax: Axes, position: tuple[int, int], picture: FloatArray, grid: Grid) -> None:
-    height, width = picture.shape[0] / grid[0], picture.shape[1] / grid[1]
+def _outline_patch(ax: Axes, position: tuple[int, int], grid: Grid, area: Area) -> None:
+    left, top, right, bottom = area
+    height, width = (bottom - top) / grid[0], (right - left) / grid[1]
     # matplotlib's pixel 0 goes from -0.5 to 0.5.
-    draw_outline(ax, (position[1] * width - 0.5, position[0] * height - 0.5), width, height)
+    draw_outline(ax, (left + position[1] * width - 0.5, top + position[0] * height - 0.5), width, height)

@@ -390,7 +390,9 @@ def test_a_patch_that_cannot_be_drawn_says_why(shape, options, message):
         plot.patch_to_patch(np.ones(shape), IMAGE, **{"patch": 0, **options})
 
 
-@pytest.mark.parametrize("name", sorted(module.name for module in pkgutil.iter_modules(astcapture.plot.__path__)))
+MODULES = [module.name for module in pkgutil.walk_packages(astcapture.plot.__path__, "astcapture.plot.")]
+
+
+@pytest.mark.parametrize("name", sorted(MODULES))
 def test_the_examples_in_the_docstrings_run(name):
-    module = importlib.import_module(f"astcapture.plot.{name}")
-    assert doctest.testmod(module).failed == 0
+    assert doctest.testmod(importlib.import_module(name)).failed == 0

@@ -1,0 +1,91 @@
+"""Which maps an animation shows one after the other, and where each lies in the picture. No drawing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+
+from astcapture.plot.arrays import FloatArray, as_array
+from astcapture.plot.attention_maps import layer_maps, one_map
+from astcapture.plot.layer_sequence import ACCEPTED, Layer, Layers, layer_sequence, one_label
+from astcapture.values.records import Records
+
+
+class Frame(NamedTuple):
+    """One picture of an animation."""
+
+    name: str
+    #: (queries, keys).
+    weights: FloatArray
+
+
+def frames(values: Layers, *, batch: int | None, head: int | None) -> list[Frame]:
+    """Return the maps in the order they came in, each with its name: "step 3", or "layer blocks.3.attn".
+
+    Raises:
+        ValueError: nothing in it, Records of several layers and steps, or another shape.
+
+    >>> frames([np.full((2, 3, 3), 1 / 3)], batch=None, head=None)[0].name
+    '0'
+    """
+    shown = []
+    for name, maps in _named(values):
+        try:
+            weights = (
+                layer_maps(maps, batch=batch).mean(axis=0) if head is None else one_map(maps, batch=batch, head=head)
+            )
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}") from None
+        shown.append(Frame(name, weights))
+    return shown
+
+
+def appended(maps: Sequence[FloatArray]) -> list[FloatArray]:
+    """Put the steps of a generation loop that keeps keys and values together: each adds its queries below.
+
+    There, each step attends from its own tokens alone to these and all before: (prompt, prompt), then (1, prompt
+    + 1), (1, prompt + 2), and so on. Each becomes the whole map up to there, zero where a query came before the
+    key. Any other maps are returned as they are.
+
+    >>> [one.shape for one in appended([np.ones((2, 2)), np.ones((1, 3))])]
+    [(2, 2), (3, 3)]
+    """
+    sizes = [one.shape for one in maps]
+    grows = len(maps) > 1 and sizes[0][0] <= sizes[0][1]
+    for (_, before), (queries, keys) in pairwise(sizes):
+        grows = grows and keys == before + queries
+    if not grows:
+        return list(maps)
+    # Of a loop whose first step was left out, the queries before are not known: they are left out as well.
+    unknown = sizes[0][1] - sizes[0][0]
+    whole: list[FloatArray] = []
+    for one in maps:
+        canvas = np.zeros((one.shape[1] - unknown, one.shape[1]), dtype=one.dtype)
+        if whole:
+            canvas[: len(whole[-1]), : whole[-1].shape[1]] = whole[-1]
+        canvas[len(canvas) - len(one) :] = one
+        whole.append(canvas)
+    return whole
+
+
+def _named(values: Layers) -> list[Layer]:
+    if not isinstance(values, Records):
+        layers = layer_sequence(values)
+        return [Layer(f"layer {name}", maps) for name, maps in layers] if isinstance(values, Mapping) else layers
+    if len(values) == 0:
+        raise ValueError(f"the Records are empty: nothing was captured; accepted are {ACCEPTED}")
+    one_label(values)
+    names = {record.layer for record in values.records}
+    if len(names) == 1:
+        steps = [number if record.call is None else record.call for number, record in enumerate(values.records)]
+        return [Layer(f"step {step}", as_array(value)) for step, value in zip(steps, values, strict=True)]
+    if len(names) < len(values):
+        raise ValueError(
+            f"the Records hold {len(values)} values of {len(names)} layers: an animation goes over the steps of one "
+            f"layer, records.select(layer={values.records[0].layer!r}), or over the layers in one step, "
+            "records.select(call=0)"
+        )
+    return [Layer(f"layer {name}", maps) for name, maps in layer_sequence(values)]

@@ -1,0 +1,156 @@
+"""Maps one after the other: the steps of a generation loop, or the layers of a model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from os import PathLike
+from pathlib import Path
+from typing import Any, Literal
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.animation import FuncAnimation
+from matplotlib.axes import Axes
+from matplotlib.colors import Colormap
+from matplotlib.image import AxesImage
+
+from astcapture.plot.arrays import FloatArray
+from astcapture.plot.attention_maps import square
+from astcapture.plot.colour_bar import draw_colour_bar
+from astcapture.plot.colours import Colours, choose_colours
+from astcapture.plot.frames import appended, frames
+from astcapture.plot.heat_map import draw_heat_map, label_token_axes
+from astcapture.plot.images import as_image
+from astcapture.plot.layer_sequence import Layers
+from astcapture.plot.over_image import Laid, draw_over_image, panel_width
+from astcapture.plot.patches import Grid, layout, patch_position, split_patches
+from astcapture.plot.writers import check_writer, save_animation
+
+
+def animate(
+    attention: Layers,
+    path: str | PathLike[str] | None = None,
+    *,
+    image: Any = None,
+    patch: int | tuple[int, int] | Literal["cls"] = "cls",
+    grid: Grid | None = None,
+    cls: bool | int | None = None,
+    head: int | None = None,
+    batch: int | None = None,
+    tokens: Sequence[str] | None = None,
+    fps: float = 2.0,
+    dpi: float = 100,
+    ax: Axes | None = None,
+    title: str | None = None,
+    cmap: str | Colormap | None = None,
+    vmin: float | None = None,
+    vmax: float | None = None,
+) -> FuncAnimation:
+    """Animate attention over the steps of a generation loop, or over the layers of a model; save it as GIF or MP4.
+
+    Each frame is the map of one step or layer, in one range of colours. Steps that attend from the new tokens to
+    all before them, as in a loop that keeps keys and values, are put below each other as the text grows. With an
+    image each frame is what one patch attends to, laid over it.
+
+    Args:
+        attention: `Records` of one layer (its steps) or of one step (the layers), or what `layers` takes.
+        path: the file to write, ending in .gif (written by Pillow) or .mp4 (by the program ffmpeg). Left out,
+            nothing is written: `to_jshtml()` of the animation shows it in a notebook, `save` writes it.
+        image: a tensor, an array or a PIL image.
+        patch: with an image, the query: a patch's index or (row, column), or "cls".
+        grid, cls: with an image, which tokens are patches, as for `patch_to_patch`.
+        head: the head; the mean over the heads if left out.
+        batch: the example, where there are several.
+        tokens: labels for the axes: all tokens of the last frame.
+        fps: frames per second.
+        dpi: dots per inch of the file.
+        ax: where to draw; a new figure if left out.
+        title: what stands before "step 3" or "layer 3" above each frame.
+        cmap, vmin, vmax: as for `head`.
+
+    Raises:
+        ValueError: another shape, Records of several layers in several steps, or a file of another kind.
+        RuntimeError: MP4 where there is no ffmpeg.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder, "layers.gif")
+    ...     animation = animate(np.full((3, 4, 9, 9), 1 / 9), path)
+    ...     path.read_bytes()[:6]
+    b'GIF89a'
+    """
+    if path is not None:
+        check_writer(Path(path))  # before the work of drawing
+    if not fps > 0:
+        raise ValueError(f"fps={fps}: it is a number of frames per second, greater than 0")
+    shown = frames(attention, batch=batch, head=head)
+    maps = [frame.weights for frame in shown]
+    if image is None:
+        maps = appended(maps)
+        colours = choose_colours(_joined(maps), cmap=cmap, vmin=vmin, vmax=vmax)
+        ax, drawn = _heat_map(ax, maps, colours, tokens)
+    else:
+        maps = [_of_patch(weights, patch, grid, cls) for weights in maps]
+        colours = choose_colours(_joined(maps), cmap=cmap, vmin=vmin, vmax=vmax)
+        ax, drawn = _over_image(ax, as_image(image), maps[0], colours)
+    draw_colour_bar([ax], colours, _joined(maps))
+    before = "" if title is None else f"{title}, "
+
+    def draw(number: int) -> list[AxesImage]:
+        weights = maps[number]
+        drawn.set_data(weights)
+        if image is None:
+            queries, keys = weights.shape
+            drawn.set_extent((-0.5, keys - 0.5, queries - 0.5, -0.5))
+            ax.set(xlim=limits[0], ylim=limits[1])  # which a new extent moves
+        ax.set_title(before + shown[number].name, fontsize="medium")
+        return [drawn]
+
+    limits = ax.get_xlim(), ax.get_ylim()
+    draw(0)
+    figure = ax.get_figure(root=True)
+    assert figure is not None  # it is being drawn in
+    animation = FuncAnimation(figure, draw, frames=len(maps), interval=1000 / fps)
+    if path is not None:
+        save_animation(animation, Path(path), fps=fps, dpi=dpi)
+    return animation
+
+
+def _heat_map(
+    ax: Axes | None, maps: Sequence[FloatArray], colours: Colours, tokens: Sequence[str] | None
+) -> tuple[Axes, AxesImage]:
+    """Draw a map as large as the largest."""
+    largest = max(one.shape[0] for one in maps), max(one.shape[1] for one in maps)
+    if ax is None:
+        _, ax = plt.subplots(figsize=(5.5, 4.5), layout="constrained")
+    drawn = draw_heat_map(ax, np.zeros(largest), colours)
+    label_token_axes(ax, largest, tokens)
+    ax.set(xlabel="key", ylabel="query")
+    return ax, drawn
+
+
+def _over_image(ax: Axes | None, picture: FloatArray, first: FloatArray, colours: Colours) -> tuple[Axes, AxesImage]:
+    if ax is None:
+        wide = panel_width(picture)
+        side = 3.6 / max(wide, 1.0) ** 0.5
+        _, ax = plt.subplots(figsize=(max(wide * side, 2.2) + 1.2, side + 0.5), layout="constrained")
+    draw_over_image(ax, picture, first, colours, Laid())
+    return ax, ax.images[-1]
+
+
+def _of_patch(
+    weights: FloatArray, patch: int | tuple[int, int] | Literal["cls"], grid: Grid | None, cls: bool | int | None
+) -> FloatArray:
+    """Return the (rows, columns) of what one token attends to."""
+    placed = layout(len(square(weights)), grid, cls)
+    query = 0
+    if patch != "cls":
+        row, column = patch_position(patch, placed.grid)
+        query = placed.prefix + row * placed.grid[1] + column
+    elif placed.prefix == 0:
+        raise ValueError(f'patch="cls": the {len(weights)} tokens are {placed.grid} patches and hold no CLS token')
+    return split_patches(weights[query], placed)[1]
+
+
+def _joined(maps: Sequence[FloatArray]) -> FloatArray:
+    return np.concatenate([one.ravel() for one in maps])
