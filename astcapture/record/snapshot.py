@@ -24,10 +24,13 @@ def snapshot(value: Any) -> Any:
     """A copy of a tensor (detached) or array; anything else itself."""
     if is_tensor(value):
         return copy_tensor(value)
+    return copy_array(value) if is_array(value) else value
+
+
+def is_array(value: Any) -> bool:
+    """Whether `value` is a numpy array of any class."""
     array = getattr(sys.modules.get("numpy"), "ndarray", None)
-    if array is not None and isinstance(value, array):
-        return copy_array(value)
-    return value
+    return array is not None and isinstance(value, array)
 
 
 def copy_array(value: Any) -> Any:

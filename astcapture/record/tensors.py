@@ -16,9 +16,15 @@ def is_tensor(value: Any) -> bool:
     tensor = getattr(sys.modules.get("torch"), "Tensor", None)
     if not isinstance(tensor, type) or not isinstance(value, tensor):
         return False
-    if type(value).__module__.partition(".")[0] == "torch":
-        PLAIN_TENSORS.add(type(value))
+    kind = type(value)
+    if kind.__module__.partition(".")[0] == "torch" and not _computes_itself(kind, tensor):
+        PLAIN_TENSORS.add(kind)
     return True
+
+
+def _computes_itself(kind: Any, tensor: Any) -> bool:
+    """Whether a class of tensors does more than torch's own on its data: it may hold none, or more than one."""
+    return kind.__torch_dispatch__ is not tensor.__torch_dispatch__
 
 
 def copy_tensor(value: Any) -> Any:

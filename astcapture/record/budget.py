@@ -1,0 +1,216 @@
+"""How much room is left for values: what is held is weighed when an estimate says that the room is used up.
+
+The recorder counts down from the room that `look` gives it, which costs a subtraction for each value,
+and asks again when nothing is left. Weighing everything is slow and seldom: the room is nearly used up
+then, or as much has come in as was there before.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import warnings
+import weakref
+from collections import Counter
+from collections.abc import Callable, Iterable
+from typing import Any, Protocol
+
+from astcapture.errors import CaptureWarning
+from astcapture.record.free_memory import accelerators, free_on
+from astcapture.record.limit import AUTO, in_words
+from astcapture.record.weight import EVENT, Scale
+
+#: With "auto", the least that is given before what is free is looked at again.
+STEP = 64 * 2**20
+#: The share of what is free that "auto" allows.
+SHARE = 4
+
+
+class Holder(Protocol):
+    """What keeps captured values: a cache."""
+
+    def held_values(self) -> Iterable[Any]:
+        """Every value that is kept in memory, gradients among them."""
+
+
+#: Called when the limit is reached, if there is a store: it puts what it can on disk and returns when that is done.
+spill: Callable[[], None] | None = None
+
+
+def on_room() -> None:
+    """Called when room was made; the recorder puts a function of its own in this place."""
+
+
+_holders: dict[int, weakref.ref[Any]] = {}
+_sources: list[Callable[[], Iterable[Any]]] = []
+_limits: dict[object, int | str | None] = {}
+# For each device, the bytes that "auto" allows there, found when the first value on it was weighed.
+_allowed: dict[str, int] = {}
+_lock = threading.RLock()
+_busy = False
+_warned = False
+# For each site, how many values were not recorded at the limit.
+_left_out: Counter[Any] = Counter()
+_counting = threading.RLock()
+
+
+def hold(holder: Holder) -> None:
+    """Weigh what `holder` keeps, for as long as it lives; that it goes makes room."""
+    identity = id(holder)
+
+    def gone(_: Any) -> None:
+        _holders.pop(identity, None)
+        on_room()
+
+    _holders[identity] = weakref.ref(holder, gone)
+
+
+def source(values: Callable[[], Iterable[Any]]) -> None:
+    """Weigh what this function lists as well: what has been recorded and is in no cache yet."""
+    _sources.append(values)
+
+
+def ask(hook: object, limit: int | str | None) -> None:
+    """Let a hook's limit hold until it is released.
+
+    There is one limit for the process: that of the newest hook that says one; "auto" says none.
+    """
+    _limits[hook] = limit
+    _on_change()
+
+
+def release(hook: object) -> None:
+    if hook in _limits:
+        del _limits[hook]
+        _on_change()
+
+
+def _on_change() -> None:
+    _allowed.clear()
+    made_room()
+
+
+def limit() -> int | str | None:
+    """The limit that holds now."""
+    said = [one for one in _limits.values() if one != AUTO]
+    return said[-1] if said else AUTO
+
+
+def weigh() -> dict[str, int]:
+    """The bytes that are held, by device."""
+    return dict(_weighed()[0])
+
+
+def _weighed() -> tuple[Counter[str], int]:
+    """The bytes that are held, by device, and by how many values."""
+    scale, number = Scale(), 0
+    for values in [*_sources, *(holder.held_values for one in list(_holders.values()) if (holder := one()))]:
+        for value in values():
+            scale.put(value)
+            number += 1
+    scale.bytes["cpu"] += number * EVENT
+    return scale.bytes, number
+
+
+def look(wanted: int) -> float:
+    """The room that is left for values, of which `wanted` bytes are to be taken next; 0 where there is none.
+
+    With a store, what is held is put on disk first. Without, it is warned of.
+    """
+    global _busy
+    bound = limit()
+    if bound is None:
+        return float("inf")
+    with _lock:
+        if _busy:
+            return float(STEP)  # recorded by code that runs while this looks
+        _busy = True
+        try:
+            held, number = _weighed()
+            room = _room(bound, held, number, wanted)
+            if room < wanted and spill is not None:
+                spill()
+                held, number = _weighed()
+                room = _room(bound, held, number, wanted)
+                if room > 0:
+                    room = max(room, wanted)  # one value may be larger than the limit: it is stored next
+        finally:
+            _busy = False
+        if room <= 0 or room < wanted:
+            _say(bound, sum(held.values()))
+            return 0
+        return room
+
+
+def _room(bound: int | str, held: Counter[str], number: int, wanted: int) -> float:
+    total = sum(held.values())
+    if isinstance(bound, int):
+        room = bound - total
+        # So near the limit, weighing many values again and again would take longer than the room lasts.
+        return 0 if number > 1000 and room < bound // 100 else room
+    # Looked at again when as much has come in as there was: a program has other uses for memory too.
+    left = min(_left(device, held[device]) for device in {*held, *accelerators()})
+    return min(left, max(STEP, total, wanted))
+
+
+def _left(device: str, held: int) -> int:
+    """What "auto" leaves on a device, never more than half of what is free there now."""
+    free = free_on(device)
+    allowed = _allowed.setdefault(device, (free + held) // SHARE)
+    return min(allowed - held, free // 2)
+
+
+def _say(bound: int | str, held: int) -> None:
+    """Warn that recording stops, once until `made_room`."""
+    global _warned
+    if _warned:
+        return
+    _warned = True
+    allows = (
+        f"limit={in_words(bound)!r} allows no more"
+        if isinstance(bound, int)
+        else 'limit="auto" allows a quarter of the memory that was free'
+    )
+    text = (
+        f"recording has stopped: {in_words(held)} of captured values are held, and {allows}. The program goes on, and "
+        "cache.summary() counts what is left out. To keep all of it, store=DIR streams to disk; to keep more, "
+        "reduce= or dtype= make values smaller and limit= allows more; cache.clear() makes room, and recording resumes"
+    )
+    try:
+        warnings.warn(text, CaptureWarning, stacklevel=2)
+    except CaptureWarning:
+        # Warnings are errors here, and an error would stop the program.
+        sys.stderr.write(f"CaptureWarning: {text}\n")
+
+
+def made_room() -> None:
+    """Values were let go of on purpose: look again before the next is left out, and warn again if there is no room."""
+    global _warned
+    _warned = False
+    on_room()
+
+
+def leave_out(site: Any) -> None:
+    """Count a value that is not recorded because there is no room."""
+    with _counting:
+        _left_out[site] += 1
+
+
+def take_left_out() -> dict[Any, int]:
+    """How many values were left out at each site since the last time."""
+    with _counting:
+        taken = dict(_left_out)
+        _left_out.clear()
+    return taken
+
+
+def _after_fork() -> None:
+    global _lock, _counting, _busy
+    _lock = threading.RLock()
+    _counting = threading.RLock()
+    _busy = False
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

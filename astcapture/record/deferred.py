@@ -1,0 +1,61 @@
+"""Values that are not there yet, or must be looked at once more before they are handed out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from astcapture.errors import CaptureError
+
+
+class Deferred:
+    """Stands where a value stands; `read` gives the value."""
+
+    __slots__ = ()
+
+    def read(self) -> Any:
+        """The value.
+
+        Raises:
+            CaptureError: it is not to be had any more; the message says why.
+        """
+        raise NotImplementedError
+
+    @property
+    def held(self) -> Any:
+        """What is kept in memory for it: the value as it is now, changed or not."""
+        raise NotImplementedError
+
+
+class Shared(Deferred):
+    """A tensor that was not copied, with the number of changes in place that torch had counted up to then."""
+
+    __slots__ = ("tensor", "version")
+
+    def __init__(self, tensor: Any) -> None:
+        self.tensor = tensor
+        # Tensors made in inference mode count no changes.
+        self.version = None if tensor.is_inference() else tensor._version
+
+    def read(self) -> Any:
+        if self.version is not None and self.tensor._version != self.version:
+            times = self.tensor._version - self.version
+            raise CaptureError(
+                f"this {'×'.join(map(str, self.tensor.shape)) or 'scalar'} tensor was captured with copy=False and "
+                f"changed in place since ({times} {'time' if times == 1 else 'times'}): what was captured is gone; "
+                "capture it with copy=True"
+            )
+        return self.tensor
+
+    @property
+    def held(self) -> Any:
+        return self.tensor
+
+
+def read(value: Any) -> Any:
+    """A value as it is handed out."""
+    return value.read() if isinstance(value, Deferred) else value
+
+
+def held(value: Any) -> Any:
+    """What is in memory for a value, without a question whether it may be handed out."""
+    return value.held if isinstance(value, Deferred) else value

@@ -1,0 +1,127 @@
+"""The gradient that reaches a captured tensor in backward, by a hook on the node of the graph that made it.
+
+The node stays out of sight: the tensor's own hooks, ``retains_grad`` and ``.grad`` are as they were.
+And it belongs to the version that was captured: after a change in place the tensor has another node.
+The graph holds the hook, the hook knows the `Gradient` weakly, and that holds no graph: a record
+keeps no graph alive, and a graph keeps no record.
+"""
+
+from __future__ import annotations
+
+import sys
+import weakref
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from astcapture.errors import CaptureError
+from astcapture.record.conversion import convert
+from astcapture.record.deferred import held, read
+from astcapture.record.options import Conversion
+from astcapture.record.transforms import is_wrapped
+
+#: Called with the bytes of a gradient before it is kept; False says that there is no room.
+Room = Callable[[int], bool]
+
+
+class Gradient:
+    """What came back for one captured tensor; nothing until backward has reached it.
+
+    Attributes:
+        error: why there is none although one came.
+    """
+
+    __slots__ = ("__weakref__", "_handle", "_hook", "_how", "_leaf", "_room", "_value", "error")
+
+    def __init__(self, how: Conversion, room: Room = lambda size: True) -> None:
+        self._how = replace(how, copy=True, grad=False)
+        self._room = room
+        self._value: Any = None
+        self._hook: Callable[[], Any] = lambda: None
+        self._handle: Any = None
+        self._leaf: Any = None
+        self.error: str | None = None
+
+    @property
+    def value(self) -> Any:
+        """The gradient, of several backward passes their sum; None as long as none has come.
+
+        Raises:
+            CaptureError: one came and could not be kept.
+        """
+        if self.error is not None:
+            raise CaptureError(f"the gradient could not be kept: {self.error}")
+        return read(self._value)
+
+    @property
+    def held(self) -> Any:
+        """What is in memory for it."""
+        return held(self._value)
+
+    @property
+    def pending(self) -> bool:
+        """Whether none has come, and one still may: the graph is alive."""
+        return self._value is None and self.error is None and self._hook() is not None
+
+    def receive(self, gradient: Any) -> None:
+        """Take in what one backward pass brings; called by torch, and so raises nothing."""
+        try:
+            if not self._room(_size(gradient)):
+                raise CaptureError("the memory limit is reached")
+            kept = convert(gradient, self._how)
+            self._value = kept if self._value is None else read(self._value) + read(kept)
+        except Exception as error:
+            self.error = str(error) if isinstance(error, CaptureError) else f"{type(error).__name__}: {error}"
+
+    def watch(self, tensor: Any) -> None:
+        """Wait for the gradient of a tensor that has a graph behind it or is a leaf of one."""
+        node, index = tensor.grad_fn, tensor.output_nr
+        leaf = node is None
+        if leaf:
+            # Its node lives no longer than a graph in which the tensor is used, and there may be none yet.
+            node = self._leaf = _leaf_node(tensor)
+        me = weakref.ref(self)
+
+        def hook(gradients: tuple[Any, ...]) -> None:
+            gradient, waiting = gradients[index], me()
+            if waiting is not None and gradient is not None:
+                waiting.receive(gradient)
+                if leaf:
+                    waiting._leave()
+
+        self._hook = weakref.ref(hook)
+        handle = node.register_prehook(hook)
+        if leaf:
+            self._handle = handle
+
+    def _leave(self) -> None:
+        """A leaf outlives its graphs, and the next backward is none of this record's business."""
+        if self._handle is not None:
+            self._handle.remove()
+        self._handle = self._leaf = None
+
+    def __del__(self) -> None:
+        self._leave()
+
+
+def _leaf_node(tensor: Any) -> Any:
+    """The node that adds up the gradient of a leaf."""
+    torch = sys.modules["torch"]
+    with torch.enable_grad():
+        return tensor.view_as(tensor).grad_fn.next_functions[0][0]
+
+
+def watched(tensor: Any, how: Conversion, room: Room = lambda size: True) -> Gradient | None:
+    """Wait for the gradient of a tensor; None where none can come.
+
+    None comes for tensors without a graph, and inside ``torch.func`` transforms, whose graphs are their own.
+    """
+    if not tensor.requires_grad or is_wrapped(tensor):
+        return None
+    gradient = Gradient(how, room)
+    gradient.watch(tensor)
+    return gradient
+
+
+def _size(tensor: Any) -> int:
+    return 0 if tensor.is_sparse else int(tensor.nbytes)

@@ -1,0 +1,76 @@
+"""Which hook's options hold at a site.
+
+The hook whose target names the site most closely decides all of them: one that names the label goes
+before one that names the function, and that before one that names the module. Of equals, the newest does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from astcapture.record.options import PLAIN, Conversion, Conversions, matches
+from astcapture.targets.target import Target
+
+_Site = tuple[str, str, str, int]
+
+# What each hook asks for, the oldest first.
+_asked: dict[object, tuple[Sequence[Target], Conversions]] = {}
+# What holds at the sites met so far.
+_known: dict[_Site, Conversion] = {}
+
+
+def add(hook: object, targets: Sequence[Target], conversions: Conversions) -> None:
+    """Let a hook's options hold for what its targets name, until it is removed."""
+    _asked[hook] = targets, conversions
+    _known.clear()
+
+
+def remove(hook: object) -> None:
+    _asked.pop(hook, None)
+    _known.clear()
+
+
+def plain() -> bool:
+    """Whether every site is taken without any option."""
+    return all(conversions.plain for _, conversions in _asked.values())
+
+
+def conversion_of(site: _Site) -> Conversion:
+    """How the values of a site are taken."""
+    known = _known.get(site)
+    if known is None:
+        known = _known[site] = _look_up(*site[:3])
+    return known
+
+
+def _look_up(module: str, qualname: str, label: str) -> Conversion:
+    best, chosen = 0, PLAIN
+    for targets, conversions in list(_asked.values()):
+        closeness = max((_closeness(target, module, qualname, label) for target in targets), default=0)
+        if closeness and closeness >= best:
+            best, chosen = closeness, conversions.of(module, qualname, label)
+    return chosen
+
+
+def _closeness(target: Target, module: str, qualname: str, label: str) -> int:
+    """How closely a target names a label: 3 itself, 2 its function, 1 its module, 0 not at all."""
+    if not target.matches_module(module):
+        return 0
+    if target.qualname is None:
+        return 1
+    if not target.matches_function(qualname):
+        return 0
+    if not target.captures:
+        return 2
+    labels = {capture.label for capture in target.captures}
+    return 3 if label in labels else 2 if "*" in labels else 0
+
+
+def unmatched(conversions: Conversions, captured: Iterable[tuple[str, str, str]]) -> list[str]:
+    """The patterns, each with its option, that mean none of what was captured: module, qualname and label."""
+    known = list(captured)
+    return [
+        f"{option}={{{pattern!r}: ...}}"
+        for option, pattern in conversions.patterns
+        if not any(matches(pattern, *one) for one in known)
+    ]

@@ -1,0 +1,69 @@
+"""One value as it is recorded: a copy, or what its hook's options make of it, with its gradient to come."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from astcapture.record.conversion import convert, dtype_of
+from astcapture.record.gradient import Gradient, watched
+from astcapture.record.options import PLAIN, Conversion
+from astcapture.record.snapshot import snapshot
+from astcapture.record.tensors import is_tensor
+from astcapture.record.transforms import is_wrapped, outside, unwrap
+from astcapture.record.weight import rough_size
+
+
+@dataclass(frozen=True, slots=True)
+class WithGradient:
+    """Stands in an event for a value whose gradient is waited for."""
+
+    value: Any
+    gradient: Gradient
+
+
+def taken(value: Any, how: Conversion, room: Callable[[int], bool] = lambda size: True, compiled: bool = False) -> Any:
+    """What is recorded of a value.
+
+    Args:
+        value: the program's own; of compiled code a copy already.
+        how: what the options ask for.
+        room: asked whether there is room when a gradient arrives.
+        compiled: whether compiled code has recorded it: no gradient can be waited for.
+    """
+    if how == PLAIN:
+        return settled(value) if compiled else settled(snapshot(value))
+    kept = convert(value, how, own=compiled)
+    if how.grad and not compiled and is_tensor(value):
+        gradient = watched(value, how, room)
+        if gradient is not None:
+            return WithGradient(kept, gradient)
+    return kept
+
+
+def expected_size(value: Any, how: Conversion) -> int:
+    """The bytes that a value will take when it has been converted."""
+    size = rough_size(value)
+    if how.dtype is not None and size and is_tensor(value):
+        dtype = dtype_of(value, how)
+        return size if dtype is None else size * dtype.itemsize // value.dtype.itemsize
+    return size
+
+
+def settled(value: Any) -> Any:
+    """A recorded value as it is handed out: what a ``torch.func`` transform wrapped is a plain tensor."""
+    if not is_tensor(value) or not is_wrapped(value):
+        return value
+    with outside():
+        return unwrap(value)
+
+
+def split(value: Any) -> tuple[Any, Gradient | None]:
+    """The value and the gradient of what stands in an event."""
+    return (value.value, value.gradient) if isinstance(value, WithGradient) else (value, None)
+
+
+def parts(value: Any) -> tuple[Any, ...]:
+    """What is in memory for what stands in an event."""
+    return (value.value, value.gradient.held) if isinstance(value, WithGradient) else (value,)

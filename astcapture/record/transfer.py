@@ -1,0 +1,98 @@
+"""Copies from an accelerator to the host that the model's stream does not wait for.
+
+The copy goes into pinned memory and is ordered on the stream that made the value; an event behind it
+tells when it has arrived. Pinned memory is scarce and cannot be swapped, so what has arrived moves on
+into ordinary memory as soon as more than a little is on its way.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import deque
+from typing import Any
+
+from astcapture.record.deferred import Deferred
+
+#: Bytes of pinned memory that may be in use before arrived copies are moved on.
+PINNED = 256 * 1024 * 1024
+
+
+class Transfer(Deferred):
+    """A copy on its way: `read` waits until it is there."""
+
+    __slots__ = ("_event", "_pinned", "_tensor")
+
+    def __init__(self, pinned: Any, event: Any) -> None:
+        self._pinned = pinned
+        self._event = event
+        self._tensor: Any = None
+
+    @property
+    def arrived(self) -> bool:
+        return self._tensor is not None or bool(self._event.query())
+
+    def read(self) -> Any:
+        if self._tensor is None:
+            self._event.synchronize()
+            # Two threads may both copy here; either copy will do.
+            self._tensor = self._pinned.clone()
+            self._pinned = None
+        return self._tensor
+
+    @property
+    def held(self) -> Any:
+        pinned = self._pinned
+        return self._tensor if pinned is None else pinned
+
+
+_under_way: deque[tuple[Transfer, int]] = deque()
+
+
+def can_transfer(tensor: Any, device: str) -> bool:
+    """Whether a copy of `tensor` to `device` can go on beside the model: from CUDA to the host, densely laid out."""
+    torch = sys.modules["torch"]
+    return bool(
+        device.partition(":")[0] == "cpu"
+        and tensor.is_cuda
+        and type(tensor) in (torch.Tensor, torch.nn.Parameter)
+        and tensor.layout is torch.strided
+        and not (tensor.is_quantized or tensor.is_nested or tensor.is_conj() or tensor.is_neg())
+    )
+
+
+def transfer(tensor: Any) -> Transfer:
+    """Start copying a CUDA tensor to the host, on the current stream of its device.
+
+    Raises:
+        RuntimeError: a CUDA graph is being captured: nothing runs now, so there is nothing to copy.
+    """
+    torch = sys.modules["torch"]
+    if torch.cuda.is_current_stream_capturing():
+        raise RuntimeError("a CUDA graph is being captured, so no value is there to be copied to the host")
+    with torch.cuda.device(tensor.device):
+        # In the order of the strides, so that the copy is one run of bytes.
+        pinned = torch.empty_like(tensor, device="cpu", pin_memory=True)
+        pinned.copy_(tensor, non_blocking=True)
+        event = torch.cuda.Event()
+        event.record()
+    # The caller may drop the tensor at once; its memory must wait for the copy on whichever stream it was made.
+    tensor.record_stream(torch.cuda.current_stream(tensor.device))
+    sent = Transfer(pinned, event)
+    _under_way.append((sent, pinned.nbytes))
+    _move_on()
+    return sent
+
+
+def _move_on() -> None:
+    """Give back the pinned memory of what has arrived, oldest first, while too much of it is in use."""
+    used = sum(size for _, size in list(_under_way))
+    while used > PINNED and _under_way:
+        try:
+            oldest, size = _under_way.popleft()
+        except IndexError:
+            return  # another thread took it
+        if not oldest.arrived:
+            _under_way.appendleft((oldest, size))
+            return
+        oldest.read()
+        used -= size

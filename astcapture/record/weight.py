@@ -1,0 +1,90 @@
+"""What values weigh: the bytes of memory that are kept because they are kept.
+
+A storage counts once, however many tensors look at it, and whole, however small a part they look at.
+What is no tensor and no array counts by itself alone, without what it refers to.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from typing import Any
+
+from astcapture.record.deferred import held
+from astcapture.record.snapshot import BY_REFERENCE, is_array
+from astcapture.record.tensors import is_tensor
+
+#: What one record takes besides its value: a tuple and a `Record`.
+EVENT = 250
+#: Objects of other people's classes: asking for their size would run their code.
+_OBJECT = 64
+
+
+class Scale:
+    """Adds up what is put on it, by device."""
+
+    def __init__(self) -> None:
+        self.bytes: Counter[str] = Counter({"cpu": 0})
+        self._seen: set[tuple[str, int]] = set()
+
+    def put(self, value: Any) -> None:
+        """Add a value with what it keeps alive."""
+        value = held(value)
+        try:
+            if is_tensor(value):
+                self._put_tensor(value)
+            elif is_array(value):
+                self._put_array(value)
+            elif self._first("object", id(value)):
+                self.bytes["cpu"] += size_of(value)
+        except Exception:
+            self.bytes["cpu"] += _OBJECT  # a class of tensors that cannot say where it keeps its data
+
+    def _first(self, kind: str, identity: int) -> bool:
+        known = (kind, identity) in self._seen
+        self._seen.add((kind, identity))
+        return not known
+
+    def _put_tensor(self, tensor: Any) -> None:
+        for part in parts_of(tensor):
+            storage = part.untyped_storage()
+            device = str(storage.device)
+            if device != "meta" and self._first(device, storage._cdata):
+                self.bytes[device] += storage.nbytes()
+
+    def _put_array(self, array: Any) -> None:
+        base = array
+        while is_array(base.base):
+            base = base.base
+        if self._first("array", id(base)):
+            self.bytes["cpu"] += max(base.nbytes, array.nbytes if base.base is None else size_of(base.base))
+
+
+def parts_of(tensor: Any) -> list[Any]:
+    """The dense tensors that a tensor consists of: itself, or those of a sparse, nested or wrapping one."""
+    torch = sys.modules["torch"]
+    layout = tensor.layout
+    if layout is torch.sparse_coo:
+        return [tensor._indices(), tensor._values()]
+    if layout in (torch.sparse_csr, torch.sparse_bsr):
+        return [tensor.crow_indices(), tensor.col_indices(), tensor.values()]
+    if layout in (torch.sparse_csc, torch.sparse_bsc):
+        return [tensor.ccol_indices(), tensor.row_indices(), tensor.values()]
+    if hasattr(tensor, "__tensor_flatten__"):
+        names, _ = tensor.__tensor_flatten__()
+        return [part for name in names for part in parts_of(getattr(tensor, name))]
+    return [tensor]
+
+
+def size_of(value: Any) -> int:
+    """The size of an object of the interpreter's own, the typical size of any other."""
+    return sys.getsizeof(value) if type(value) in BY_REFERENCE else _OBJECT
+
+
+def rough_size(value: Any) -> int:
+    """About what one value adds, without a look at what it shares with others."""
+    value = held(value)
+    try:
+        return int(value.nbytes) if is_tensor(value) or is_array(value) else size_of(value)
+    except RuntimeError:
+        return sum(int(part.nbytes) for part in parts_of(value))
