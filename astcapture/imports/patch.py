@@ -12,19 +12,22 @@ import ast
 import gc
 import sys
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from importlib.machinery import SourceFileLoader
 from types import CodeType, FunctionType, ModuleType
+from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
 from astcapture.errors import CaptureError
 from astcapture.imports.compile import compile_tree, marks_functions, matching, with_room
-from astcapture.imports.loader import Capturing, is_asleep, loader_of
+from astcapture.imports.loader import CaptureLoader, Capturing, is_asleep, loader_of
 from astcapture.record import recorder
 from astcapture.rewrite.plan import Plan, plan_module
 from astcapture.rewrite.transform import CALLED, PREFIX, rewrite
 from astcapture.targets.target import Target
+
+T = TypeVar("T")
 
 # The code that a function was made with, to be given back as the very object.
 _original: WeakKeyDictionary[FunctionType, CodeType] = WeakKeyDictionary()
@@ -82,8 +85,9 @@ def _prepared(
         done.problems.append(f"{name}: its source cannot be read ({error.strerror}: {path})")
         return done
     try:
-        old, _ = _compiled(source, name, path, before)
-        new, done._plan = _compiled(source, name, path, after)
+        old = _cached(module, path, before) or _compiled(source, name, path, before)[0]
+        cached = None if after else _cached(module, path, after)
+        new, done._plan = (cached, None) if cached is not None else _compiled(source, name, path, after)
         done._pairs = {one: other for one, other in _paired(old, new) if one != other}
     except CaptureError:
         raise
@@ -124,8 +128,33 @@ def _compiled(source: bytes, name: str, path: str, targets: Sequence[Target]) ->
         plan = plan_module(tree, name, path, targets)
         return compile_tree(rewrite(tree, plan), path), plan
 
+    return _quietly(work)
+
+
+class _ReadingLoader(SourceFileLoader):
+    """Takes bytecode from Python's cache, and leaves none there."""
+
+    def set_data(self, path: str, data: Any, *, _mode: int = 0o666) -> None:
+        pass
+
+
+def _cached(module: ModuleType, path: str, targets: Sequence[Target]) -> CodeType | None:
+    """The code that an import of the module for these targets runs, out of the bytecode cache where it is there.
+
+    As the interpreter exits, every captured module is made plain again: compiling each twice for it
+    would take longer than many a program runs. None where only compiling tells.
+    """
+    loader = loader_of(module)
+    if type(loader) is CaptureLoader and not loader._plain and tuple(targets) == loader.capture_targets:
+        return _quietly(lambda: loader.get_code(loader.name))
+    if type(loader) in (SourceFileLoader, CaptureLoader) and not targets:
+        return _quietly(lambda: _ReadingLoader(module.__name__, path).get_code(module.__name__))
+    return None
+
+
+def _quietly(work: Callable[[], T]) -> T:
+    """Compile once more: the import has told what the compiler warns of, and it is told once."""
     with warnings.catch_warnings():
-        # The import has told what the compiler warns of; it is told once.
         warnings.simplefilter("ignore")
         return with_room(work)
 
@@ -136,7 +165,24 @@ def _paired(old: CodeType, new: CodeType) -> Iterator[tuple[CodeType, CodeType]]
     while stack:
         one, other = stack.pop()
         yield one, other
-        stack.extend(zip(_nested(one), _nested(other), strict=True))
+        stack.extend(_side_by_side(_nested(one), _nested(other)))
+
+
+def _side_by_side(old: list[CodeType], new: list[CodeType]) -> Iterator[tuple[CodeType, CodeType]]:
+    """Pair those of the same name and line, in order.
+
+    One of them can have more: Python drops the code of a ``def`` that is never reached if no constant comes after it.
+    """
+    if len(old) == len(new):
+        yield from zip(old, new, strict=True)
+        return
+    rest = list(new)
+    for one in old:
+        place = (one.co_name, one.co_firstlineno)
+        at = next((index for index, other in enumerate(rest) if (other.co_name, other.co_firstlineno) == place), None)
+        if at is not None:
+            yield one, rest[at]
+            del rest[: at + 1]
 
 
 def _nested(code: CodeType) -> list[CodeType]:

@@ -234,3 +234,18 @@ def test_what_a_live_module_records_while_the_interpreter_exits_is_nothing_and_s
     )
     done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert (done.stdout, done.stderr) == ("7\n", "")
+
+
+def test_a_live_module_that_defines_a_function_where_it_is_never_reached_is_captured(tmp_path: Path) -> None:
+    (tmp_path / "unreached.py").write_text(
+        "def f(x):\n    try:\n        y = x + 1\n    except ValueError:\n        return\n        def never(): pass\n"
+        "    finally:\n        x\n    return y\n"
+    )
+    script = (
+        "import sys; sys.path.insert(0, '.')\n"
+        "import unreached, astcapture\n"
+        "with astcapture.install(['unreached:f=y'], strict=True):\n"
+        "    print(unreached.f(1), list(astcapture.cache['unreached:f']))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("2 [2]\n", "")
