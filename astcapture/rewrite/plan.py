@@ -33,6 +33,11 @@ class FunctionPlan:
     #: What may stand for torch's attention in the module.
     attention_names: frozenset[str] = frozenset()
 
+    @property
+    def tells_that_it_starts(self) -> bool:
+        """Whether one execution can leave any number of values of a label, which do not tell it from the next."""
+        return any(capture.at != "return" for capture in self.captures)
+
     @cached_property
     def owner(self) -> str | None:
         """The parameter that holds the module whose work the function is, if it has one by its name.
@@ -76,13 +81,9 @@ class Plan:
             (one.function.qualname, one.function.node.lineno, _labels(one.captures)) for one in self.functions
         )
         fused = tuple(one.function.qualname for one in self.functions if _may_run_fused(one))
-        repeated = tuple(
-            (one.function.qualname, label)
-            for one in self.functions
-            for label in dict.fromkeys(capture.label for capture in one.captures if capture.at != "return")
-        )
+        entering = tuple(one.function.qualname for one in self.functions if one.tells_that_it_starts)
         told = (self.module, functions, tuple(self.skipped))
-        return (*told, fused, repeated) if repeated else (*told, fused) if fused else told
+        return (*told, fused, entering) if entering else (*told, fused) if fused else told
 
 
 def _may_run_fused(planned: FunctionPlan) -> bool:

@@ -2,7 +2,8 @@
 
 The tree is changed in place and every node of the user's keeps its position, so that tracebacks,
 coverage and debuggers see the lines that were written. What is inserted at
-the exits of a function is told here; `bindings` tells it of what it binds, `calls` of its calls.
+the exits of a function is told here; `bindings` tells it of what it binds, `calls` of its calls. A
+function with captures there starts with ``_@enter(site)``, since one execution leaves any number of values.
 
 - ``return E`` becomes ``return _@record(E, site, name, self)`` where the name is surely bound: `E` is
   evaluated first, then the name is read, and `record` hands `E`'s value back.
@@ -54,7 +55,10 @@ from astcapture.targets.capture import Capture
 #: The module whose functions rewritten code calls, and the prefix under which it imports them.
 RECORDER = "astcapture.record.recorder"
 PREFIX = nodes.PREFIX
-CALLED = ("record", "look", "evaluate", "missed", "failed", "hold", "release", "forget", "locals", "globals", "attend")
+CALLED = (
+    "enter", "record", "look", "evaluate", "missed", "failed", "attend",
+    "hold", "release", "forget", "locals", "globals",
+)  # fmt: skip
 # Their last argument is the module whose work the function is, where a parameter holds it.
 TOLD_THE_OWNER = frozenset({"record", "look", "evaluate", "missed", "failed"})
 
@@ -88,6 +92,8 @@ def rewrite_function(planned: FunctionPlan, module: str) -> None:
     exits = bound_at_exits(function, planned.scope)
     record_bindings(planned, module)
     record_calls(planned, module)
+    if planned.tells_that_it_starts:
+        _tell_that_it_starts(planned, module)
     at_return = tuple(capture for capture in planned.captures if capture.at == "return")
     if not at_return:
         return
@@ -106,6 +112,24 @@ def rewrite_function(planned: FunctionPlan, module: str) -> None:
         block[index : index + 1] = _Exit(planned, module, bound, node, quiet, node in outlived).statements()
     if exits.at_end is not None:
         function.body += _Exit(planned, module, exits.at_end, None, quiet).recording()
+
+
+def _tell_that_it_starts(planned: FunctionPlan, module: str) -> None:
+    function = planned.function.node
+    index = 0 if ast.get_docstring(function, clean=False) is None else 1
+    while _runs_nothing(function.body[index]):
+        index += 1
+    # On the line that is visited first anyway.
+    place = nodes.Place(first_line_of(function.body[index]), function.body[index].col_offset)
+    site = nodes.literal((module, planned.function.qualname, "", function.lineno), place)
+    function.body.insert(index, nodes.call_statement("enter", [site], place))
+
+
+def _runs_nothing(statement: ast.stmt) -> bool:
+    """Whether a statement of a function compiles to no instruction."""
+    return isinstance(statement, (ast.Global, ast.Nonlocal)) or (
+        isinstance(statement, ast.AnnAssign) and statement.value is None and isinstance(statement.target, ast.Name)
+    )
 
 
 def _outlived(function: FunctionNode) -> set[ast.AST]:

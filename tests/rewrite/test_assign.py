@@ -5,10 +5,12 @@ from __future__ import annotations
 import ast
 import asyncio
 import dis
+import importlib
 import random
 import sys
 import textwrap
 import warnings
+from pathlib import Path
 from types import CodeType, FrameType
 from typing import Any
 
@@ -17,6 +19,7 @@ from plain_and_rewritten import both, plain_code, recorded, rewritten_code, show
 from random_programs import Program
 from test_random_programs import binds, outcome, show
 
+import astcapture
 from astcapture.errors import CaptureError
 from astcapture.rewrite.bindings import bindings
 
@@ -304,6 +307,7 @@ def test_what_is_inserted_stands_right_behind_each_binding():
     assert shown(source, "m:f=x@assign").replace("_@record((x := 1)", "_@record(x := 1") == textwrap.dedent(
         """\
         def f(t):
+            _@enter(('m', 'f', '', 1))
             for x in t:
                 _@record(None, ('m', 'f', 'x', 2), x)
                 print(_@record(x := 1, ('m', 'f', 'x', 3), x))
@@ -503,3 +507,47 @@ def test_random_programs_record_what_their_bytecode_stores():
 
 if __name__ == "__main__":
     print(run_many(range(int(sys.argv[1]), int(sys.argv[2]))), "values")
+
+
+LOOPS = """
+def f(n):
+    for i in range(n):
+        a = i
+    if n % 2:
+        a = 10
+    else:
+        a = 20
+    return a
+
+
+def g(n):
+    a = n
+    if n:
+        g(n - 1)
+    a = -n
+    return a
+"""
+
+
+def calls(function: str, target: str, *arguments: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    (tmp_path / "loops.py").write_text(LOOPS)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "loops", raising=False)
+    with astcapture.install([f"loops:{function}={target}"]), astcapture.recording() as rec:
+        module = importlib.import_module("loops")
+        for argument in arguments:
+            getattr(module, function)(argument)
+    monkeypatch.delitem(sys.modules, "loops")
+    return [(record.value, record.call) for record in rec.select().records]
+
+
+@pytest.mark.usefixtures("fresh_imports")
+def test_a_call_is_one_execution_whatever_loops_and_branches_it_took(tmp_path, monkeypatch):
+    taken = calls("f", "a@assign,n", 2, 0, 1, tmp_path=tmp_path, monkeypatch=monkeypatch)
+    assert taken == [(0, 0), (1, 0), (20, 0), (2, 0), (20, 1), (0, 1), (0, 2), (10, 2), (1, 2)]
+
+
+@pytest.mark.usefixtures("fresh_imports")
+def test_of_a_function_that_calls_itself_what_comes_behind_the_inner_execution_counts_with_it(tmp_path, monkeypatch):
+    taken = calls("g", "a@assign", 1, 0, tmp_path=tmp_path, monkeypatch=monkeypatch)
+    assert taken == [(1, 0), (0, 1), (0, 1), (-1, 1), (0, 2), (0, 2)]

@@ -66,9 +66,9 @@ def test_pitfall_30_a_sum_of_1500_terms_is_captured(target, tmp_path):
     assigned = "; ".join(f"a{number} = {number}" for number in range(7))
     source = f"def f(x):\n    {assigned}\n    if x: late = 1\n    y = {terms}\n    return {terms}\n"
     expected = sum(number % 7 for number in range(1500))
-    result, *rest = deep(tmp_path, source, target, 0)
+    result, *rest = deep(tmp_path, source, target, 1)
     assert result == f"{expected} True"
-    assert rest in ([], [str(expected)])
+    assert rest in ([], [f"{expected} 1" if "late" in target else str(expected)])
     assert rest or sys.version_info[:2] == (3, 12)
 
 
