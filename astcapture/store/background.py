@@ -1,0 +1,87 @@
+"""A thread that works now and then: when it is asked to, and at least every second.
+
+It is started below the `threading` module: the program's ``threading.enumerate()`` and ``active_count()``
+are what they were, and at exit nobody waits for it who has not been told to.
+"""
+
+from __future__ import annotations
+
+import _thread
+import contextlib
+from collections.abc import Callable
+
+#: Seconds after which work is done unasked: what a killed process loses.
+PERIOD = 1.0
+#: Seconds between looks at whether there is enough to do.
+_TICK = 0.05
+
+
+class Background:
+    """Runs `work` in a thread of its own.
+
+    Args:
+        work: what to do; is to catch its own errors.
+        enough: whether there is so much to do that it should be done now; asked often.
+    """
+
+    def __init__(self, work: Callable[[], None], enough: Callable[[], bool]) -> None:
+        self._work = work
+        self._enough = enough
+        self._bell = _thread.allocate_lock()
+        self._bell.acquire()
+        self._done: _thread.LockType | None = None
+        self._stopping = False
+
+    @property
+    def running(self) -> bool:
+        return self._done is not None
+
+    @property
+    def stopping(self) -> bool:
+        """Whether `work` had better come to an end."""
+        return self._stopping
+
+    def start(self) -> None:
+        """Start the thread, unless it runs."""
+        if self._done is None:
+            self._stopping = False
+            self._done = _thread.allocate_lock()
+            self._done.acquire()
+            _thread.start_new_thread(self._run, (self._done,))
+
+    def wake(self) -> None:
+        """Have it work now."""
+        with contextlib.suppress(RuntimeError):  # rung already
+            self._bell.release()
+
+    def stop(self) -> None:
+        """Stop the thread and wait until it has; what it is writing, it finishes."""
+        done = self._done
+        if done is not None:
+            self._stopping = True
+            self.wake()
+            done.acquire()
+            self._done = None
+
+    def forget(self) -> None:
+        """In a child made by a fork the thread does not run: be as new."""
+        self.__init__(self._work, self._enough)  # type: ignore[misc]
+
+    def _run(self, done: _thread.LockType) -> None:
+        try:
+            while not self._stopping:
+                if self._wait():
+                    self._work()
+        finally:
+            done.release()
+
+    def _wait(self) -> bool:
+        """Until there is something to do, or nothing more."""
+        waited = 0.0
+        while waited < PERIOD and not self._stopping:
+            if self._bell.acquire(timeout=_TICK):
+                break
+            waited += _TICK
+            if self._enough():
+                break
+        return not self._stopping

@@ -1,0 +1,167 @@
+"""Values to what a shard holds, and back: arrays as they are, everything else as JSON that tells types apart.
+
+In JSON, None, bools, strings, finite floats, ints of up to 64 bits and lists stand for themselves. An
+object has one key, which says what it is: ``tuple``, ``dict``, ``size`` (a ``torch.Size``), ``int``
+(hexadecimal), ``float`` (``nan``, ``inf``, ``-inf``), ``array`` (its number and form).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from typing import Any, NamedTuple
+
+from astcapture.store import numpy_arrays, torch_arrays
+from astcapture.store.raw import Damaged, Form, Raw, Refused
+
+#: What a message says after a value was refused.
+STORABLE = (
+    "what can be stored is tensors, arrays, None, numbers, strings, and lists, tuples and dicts of those: "
+    "reduce= can make one of them of it"
+)
+
+#: JSON longer than this is stored as an array of bytes, so that the header stays small.
+_LONG = 2_000
+#: A value in a value in a value: nobody's, or one that holds itself.
+_DEEP = 60
+
+
+class Encoded(NamedTuple):
+    """A value ready to be written: its form, its arrays, and the JSON that is kept in the header."""
+
+    form: Form
+    arrays: tuple[Raw, ...]
+    text: str | None
+
+
+def encode(value: Any) -> Encoded:
+    """Take a value apart.
+
+    Raises:
+        Refused: it is, or holds, something that is neither an array nor plain data.
+    """
+    raw = _pack(value)
+    if raw is not None:
+        return Encoded(raw.form, (raw,), None)
+    arrays: list[Raw] = []
+    text: str | None = json.dumps(_tree(value, arrays, 0), separators=(",", ":"), allow_nan=False)
+    form: Form = ("json", len(arrays))
+    if text is not None and len(text) > _LONG:
+        arrays.append(_bytes(text))
+        text = None
+    return Encoded(form, tuple(arrays), text)
+
+
+def _pack(value: Any) -> Raw | None:
+    if torch_arrays.is_tensor(value):
+        return torch_arrays.pack(value)
+    if numpy_arrays.is_array(value):
+        return numpy_arrays.pack(value)
+    return None
+
+
+def _bytes(text: str) -> Raw:
+    import numpy
+
+    return numpy_arrays.pack(numpy.frombuffer(text.encode("ascii"), numpy.uint8))
+
+
+def _tree(value: Any, arrays: list[Raw], depth: int) -> Any:
+    kind = type(value)  # exactly: what a subclass adds would be lost
+    if value is None or kind in (bool, str):
+        return value
+    if kind is int:
+        return value if -(2**63) <= value < 2**63 else {"int": hex(value)}
+    if kind is float:
+        return value if math.isfinite(value) else {"float": repr(value)}
+    if depth > _DEEP:
+        raise Refused(f"a {kind.__name__} that holds itself, or is nested more than {_DEEP} deep")
+    if kind is list:
+        return [_tree(one, arrays, depth + 1) for one in value]
+    if kind is tuple:
+        return {"tuple": [_tree(one, arrays, depth + 1) for one in value]}
+    if kind is dict:
+        for key in value:
+            if type(key) is not str:
+                raise Refused(f"a dict with a key that is no string, {key!r:.80}")
+        return {"dict": {key: _tree(one, arrays, depth + 1) for key, one in value.items()}}
+    raw = _pack(value)
+    if raw is not None:
+        arrays.append(raw)
+        return {"array": [len(arrays) - 1, raw.form]}
+    if kind is getattr(sys.modules.get("torch"), "Size", ()):
+        return {"size": list(value)}
+    raise Refused(f"a value of type {kind.__module__}.{kind.__qualname__}".replace(" builtins.", " "))
+
+
+def array_forms(form: Form, tree: Any) -> list[Form]:
+    """The forms of the arrays that a value is made of, in their order; those of long JSON not among them.
+
+    Raises:
+        Damaged: the tree is none of ours.
+    """
+    if form[0] != "json":
+        return [form]
+    found: dict[int, Form] = {}
+    _collect(tree, found)
+    if sorted(found) != list(range(form[1])):
+        raise Damaged("the arrays of a value are not those that it names")
+    return [found[number] for number in range(form[1])]
+
+
+def _collect(tree: Any, found: dict[int, Form]) -> None:
+    if isinstance(tree, list):
+        for one in tree:
+            _collect(one, found)
+    elif isinstance(tree, dict):
+        ((kind, content),) = tree.items()
+        if kind == "array":
+            found[content[0]] = content[1]
+        elif kind == "dict":
+            for one in content.values():
+                _collect(one, found)
+        elif kind == "tuple":
+            _collect(content, found)
+
+
+def nbytes(form: Form) -> int | None:
+    """The bytes that an array of this form has in a shard; None where that cannot be told."""
+    library, dtype, shape = form[0], form[1], form[2]
+    if library == "torch":
+        return torch_arrays.nbytes(dtype, shape)
+    return numpy_arrays.nbytes(dtype, shape)
+
+
+def decode_array(form: Form, buffer: memoryview) -> Any:
+    """The tensor or array of this form whose bytes are `buffer`."""
+    if form[0] == "torch":
+        return torch_arrays.unpack(form[1], form[2], buffer)
+    return numpy_arrays.unpack(form[1], form[2], len(form) > 3, buffer)
+
+
+def decode(tree: Any, arrays: list[Any]) -> Any:
+    """The value that `encode` made this JSON of.
+
+    Raises:
+        Damaged: the JSON is none of ours.
+    """
+    if isinstance(tree, list):
+        return [decode(one, arrays) for one in tree]
+    if not isinstance(tree, dict):
+        return tree
+    ((kind, content),) = tree.items()
+    if kind == "tuple":
+        return tuple(decode(one, arrays) for one in content)
+    if kind == "dict":
+        return {key: decode(one, arrays) for key, one in content.items()}
+    if kind == "array":
+        return arrays[content[0]]
+    if kind == "int":
+        return int(content, 16)
+    if kind == "float":
+        return float(content)
+    if kind == "size":
+        size = getattr(sys.modules.get("torch"), "Size", tuple)
+        return size(content)
+    raise Damaged(f"there is no kind of value {kind[:40]!r}")

@@ -1,0 +1,213 @@
+"""What the header of a shard says of its records: tables of what repeats, and one number a column for each record.
+
+With columns, opening a shard costs what parsing a list of numbers costs, not a dict for each record.
+"""
+
+from __future__ import annotations
+
+import json
+import reprlib
+import zlib
+from array import array
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from astcapture.store.encode import Encoded
+from astcapture.store.raw import Damaged, Form
+
+VERSION = 1
+#: The keys of `__metadata__`.
+TEXT, CHECKSUM = "astcapture", "checksum"
+
+#: ``(module, qualname, label, lineno)``.
+Site = tuple[str, str, str, int]
+
+
+class Entry(Protocol):
+    """What is stored of one captured value: a `Record` is one."""
+
+    @property
+    def value(self) -> Any: ...
+    @property
+    def label(self) -> str: ...
+    @property
+    def module(self) -> str: ...
+    @property
+    def function(self) -> str: ...
+    @property
+    def lineno(self) -> int: ...
+    @property
+    def layer(self) -> str | None: ...
+    @property
+    def call(self) -> int | None: ...
+    @property
+    def rank(self) -> int: ...
+    @property
+    def thread(self) -> int: ...
+    @property
+    def tags(self) -> Mapping[str, Any]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """What a run of records has in common."""
+
+    site: Site
+    layer: str | None
+    rank: int
+    thread: int
+    tags: Mapping[str, Any]
+    form: Form
+
+    @property
+    def key(self) -> str:
+        return f"{self.site[0]}:{self.site[1]}"
+
+
+@dataclass(frozen=True, slots=True)
+class Gradient:
+    """The gradient of a record that may be in an earlier shard, by the record's number in the process."""
+
+    number: int
+    form: Form
+    sum: int
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a shard says of itself; see docs/store.md."""
+
+    run: Mapping[str, Any]
+    first: int
+    nbytes: int
+    groups: Sequence[Group]
+    group: Sequence[int]
+    call: Sequence[int]
+    sums: Sequence[int]
+    values: Mapping[int, Any] = field(default_factory=dict)
+    gradients: Sequence[Gradient] = ()
+    notes: Mapping[str, Any] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.group)
+
+
+class _Table:
+    """Numbers its rows: the same row, the same number."""
+
+    def __init__(self) -> None:
+        self.rows: list[Any] = []
+        self._numbers: dict[Any, int] = {}
+
+    def number(self, row: Any) -> int:
+        found = self._numbers.get(row)
+        if found is None:
+            found = self._numbers[row] = len(self.rows)
+            self.rows.append(row)
+        return found
+
+
+def header_text(
+    entries: Sequence[tuple[Entry, Encoded]],
+    sums: Sequence[int],
+    gradients: Sequence[Gradient],
+    nbytes: int,
+    run: Mapping[str, Any],
+    first: int,
+    notes: Mapping[str, Any],
+) -> str:
+    """The JSON text of a header."""
+    sites, layers, forms, groups = _Table(), _Table(), _Table(), _Table()
+    tags: list[dict[str, Any]] = []
+    # The records of a block share one mapping; those in `entries` are alive, so no two have one identity.
+    seen: dict[int, int] = {}
+    group, call, values = [], [], []
+    for number, (entry, encoded) in enumerate(entries):
+        tag = seen.get(id(entry.tags))
+        if tag is None:
+            tag = seen[id(entry.tags)] = len(tags)
+            tags.append(plain_tags(entry.tags))
+        site = sites.number((entry.module, entry.function, entry.label, entry.lineno))
+        row = (site, layers.number(entry.layer), entry.rank, entry.thread, tag, forms.number(encoded.form))
+        group.append(groups.number(row))
+        call.append(-1 if entry.call is None else entry.call)
+        if encoded.text is not None:
+            values.append(f"[{number},{encoded.text}]")
+    plain = {
+        "version": VERSION,
+        "run": run,
+        "first": first,
+        "bytes": nbytes,
+        "sites": sites.rows,
+        "layers": layers.rows,
+        "tags": tags,
+        "forms": forms.rows,
+        "groups": groups.rows,
+        "group": group,
+        "call": call,
+        "sums": sums,
+        "gradients": [[one.number, one.form, one.sum] for one in gradients],
+        "notes": notes,
+    }
+    text = json.dumps(plain, separators=(",", ":"), allow_nan=False)
+    return f'{text[:-1]},"values":[{",".join(values)}]}}'
+
+
+def plain_tags(tags: Mapping[str, Any]) -> dict[str, Any]:
+    """Tags as JSON has them; one that it has not, as its repr."""
+    return {str(name): _plain(value) for name, value in tags.items()}
+
+
+def _plain(value: Any) -> Any:
+    try:
+        if json.loads(json.dumps(value, allow_nan=False)) == value:
+            return value
+    except Exception:
+        pass  # a tag is anything, with whatever its methods do
+    try:
+        return reprlib.repr(value)
+    except Exception as error:
+        return f"<{type(value).__name__}: its repr failed with {type(error).__name__}>"
+
+
+def metadata(text: str) -> dict[str, str]:
+    """The `__metadata__` of a shard with this header."""
+    return {TEXT: text, CHECKSUM: f"{zlib.crc32(text.encode('ascii')):08x}"}
+
+
+def parse(found: Any) -> Header:
+    """Read `__metadata__`.
+
+    Raises:
+        Damaged: it is not what `metadata` made.
+    """
+    if not isinstance(found, dict) or not isinstance(found.get(TEXT), str):
+        raise Damaged("it is a safetensors file, and not one of astcapture's")
+    text = found[TEXT]
+    if found.get(CHECKSUM) != f"{zlib.crc32(text.encode('utf-8', 'replace')):08x}":
+        raise Damaged("the checksum of its header does not match")
+    plain = json.loads(text)
+    if plain["version"] != VERSION:
+        raise Damaged(f"its format has version {plain['version']}, and this astcapture reads {VERSION}")
+    sites = [tuple(site) for site in plain["sites"]]
+    layers, tags, forms = plain["layers"], plain["tags"], plain["forms"]
+    groups = [
+        Group(sites[site], layers[layer], rank, thread, tags[tag], forms[form])
+        for site, layer, rank, thread, tag, form in plain["groups"]
+    ]
+    header = Header(
+        plain["run"],
+        plain["first"],
+        plain["bytes"],
+        groups,
+        array("q", plain["group"]),
+        array("q", plain["call"]),
+        array("Q", plain["sums"]),
+        dict(plain["values"]),
+        [Gradient(*one) for one in plain["gradients"]],
+        plain["notes"],
+    )
+    if len(header.group) != len(header.call) or (header.group and not 0 <= max(header.group) < len(groups)):
+        raise Damaged("the columns of its header do not fit each other")
+    return header

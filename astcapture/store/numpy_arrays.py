@@ -1,0 +1,84 @@
+"""NumPy arrays and scalars to bytes and back."""
+
+from __future__ import annotations
+
+import ast
+import math
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from astcapture.store.raw import Damaged, Form, Raw, Refused
+
+#: Dtypes that safetensors has; all others go as bytes side by side.
+_STORED = frozenset(
+    {
+        "bool", "uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64",
+        "float16", "float32", "float64", "complex64",
+    }
+)  # fmt: skip
+
+
+def is_array(value: Any) -> bool:
+    """Whether `value` is a NumPy array or one of NumPy's numbers."""
+    numpy = sys.modules.get("numpy")
+    kinds = getattr(numpy, "ndarray", None), getattr(numpy, "generic", None)
+    return all(isinstance(kind, type) for kind in kinds) and isinstance(value, kinds)  # type: ignore[arg-type]
+
+
+def pack(value: Any) -> Raw:
+    """The bytes of an array; copied only where they do not lie in one piece.
+
+    The form's name of a dtype is NumPy's own (``float32``), or, of those that have no name that tells all
+    of it, the text of its description (``'<M8[s]'``, ``[('x', '<f4')]``).
+
+    Raises:
+        Refused: it holds objects, or more than its numbers.
+    """
+    import numpy
+
+    scalar = isinstance(value, numpy.generic)
+    array = numpy.asarray(value)
+    dtype = array.dtype
+    if isinstance(value, numpy.ma.MaskedArray):
+        raise Refused("a masked array: reduce=lambda array: array.filled(0) makes one that can be stored")
+    if dtype.hasobject:
+        raise Refused(f"an array of Python objects (dtype {dtype})")
+    name = dtype.name
+    if name in _STORED and dtype.isnative:
+        stored, shape = array, array.shape
+    else:
+        if dtype.isbuiltin == 2:
+            raise Refused(f"an array of {name}, a dtype that is not NumPy's own")
+        name = repr(numpy.lib.format.dtype_to_descr(dtype))
+        if _dtype(name) != dtype:
+            raise Refused(f"an array of dtype {dtype}, whose description leaves something out")
+        stored, shape = array, (*array.shape, dtype.itemsize)
+    contiguous = numpy.ascontiguousarray(stored)
+    form: Form = ("numpy", name, array.shape, *(("scalar",) if scalar else ()))
+    address = contiguous.__array_interface__["data"][0]
+    return Raw(form, name if name in _STORED else "uint8", tuple(shape), address, contiguous.nbytes, contiguous)
+
+
+def nbytes(dtype: str, shape: Sequence[int]) -> int:
+    """The bytes of a stored array of this form."""
+    return math.prod(shape) * int(_dtype(dtype).itemsize)
+
+
+def _dtype(name: str) -> Any:
+    import numpy
+
+    try:
+        return numpy.dtype(name) if name in _STORED else numpy.lib.format.descr_to_dtype(ast.literal_eval(name))
+    except (TypeError, ValueError, SyntaxError, RecursionError, MemoryError) as error:
+        raise Damaged(f"no NumPy dtype is described by {name[:80]!r} ({error})") from None
+
+
+def unpack(dtype: str, shape: Sequence[int], scalar: bool, buffer: memoryview) -> Any:
+    """The array whose bytes these are, or the one number of a scalar."""
+    import numpy
+
+    kind = _dtype(dtype)
+    array = numpy.frombuffer(buffer, numpy.uint8).view(kind) if buffer.nbytes else numpy.empty(0, kind)
+    array = array.reshape(shape)
+    return array[()] if scalar else array

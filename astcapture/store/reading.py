@@ -1,0 +1,173 @@
+"""Reads shards: what is in one at once, an array when it is asked for, and nothing that is not what was written.
+
+A file is not trusted. No length in it is believed before it is compared with the size of the file, the
+header has a checksum, every array has one, and nothing is unpickled or evaluated.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+from astcapture.errors import CaptureError
+from astcapture.store.checksum import checksum
+from astcapture.store.encode import array_forms, decode, decode_array, nbytes
+from astcapture.store.header import Gradient, Group, Header, parse
+from astcapture.store.maps import may_keep, opened, split
+from astcapture.store.raw import Damaged, Form
+from astcapture.store.shard import gradient_name, tensor_name
+
+#: As safetensors' own readers have it.
+_LONGEST_HEADER = 100_000_000
+
+
+class Shard:
+    """One file of records.
+
+    Attributes:
+        path: where it lies.
+        header: what it says of itself.
+        size: of the file, in bytes.
+        start: where its data begin.
+    """
+
+    def __init__(self, path: Path, header: Header, size: int, start: int) -> None:
+        self.path = path
+        self.header = header
+        self.size = size
+        self.start = start
+        self._verified: set[str] = set()
+        self._first_sum: list[int] | None = None
+
+    def __len__(self) -> int:
+        return len(self.header)
+
+    def __repr__(self) -> str:
+        return f"<Shard {self.path}: {len(self)} records>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return open_shard, (self.path,)
+
+    def group(self, index: int) -> Group:
+        """What is known of the record at `index`."""
+        return self.header.groups[self.header.group[index]]
+
+    def value(self, index: int) -> Any:
+        """The value of the record at `index`: an array that lies in the file's pages, or what JSON held.
+
+        Raises:
+            Damaged: the file is not what was written.
+        """
+        group = self.group(index)
+        name = tensor_name(*group.site[:3], group.layer, self.header.first + index)
+        form, start = group.form, self._sum_of(index)
+        with _told(self.path, name):
+            if form[0] != "json":
+                return self._array(name, form, self.header.sums[start])
+            if index in self.header.values:
+                tree = self.header.values[index]
+            else:
+                last = f"{name}/{form[1]}"
+                tree = json.loads(bytes(self._bytes(last, None, self.header.sums[start + form[1]])))
+            forms = array_forms(form, tree)
+            arrays = [
+                self._array(f"{name}/{part}", one, self.header.sums[start + part]) for part, one in enumerate(forms)
+            ]
+            return decode(tree, arrays)
+
+    def gradient(self, gradient: Gradient, group: Group) -> Any:
+        """The gradient of a record, which may be in another shard and is one of `group`."""
+        name = gradient_name(tensor_name(*group.site[:3], group.layer, gradient.number))
+        with _told(self.path, name):
+            return self._array(name, gradient.form, gradient.sum)
+
+    def verify(self) -> None:
+        """Read everything.
+
+        Raises:
+            Damaged: something is not what was written.
+        """
+        for index in range(len(self)):
+            self.value(index)
+
+    def _sum_of(self, index: int) -> int:
+        """Where the checksums of a record begin."""
+        if self._first_sum is None:
+            header = self.header
+            if all(group.form[0] != "json" for group in header.groups):
+                counts = [1] * len(header)
+            else:
+                counts = [
+                    1 if (form := header.groups[group].form)[0] != "json" else form[1] + (number not in header.values)
+                    for number, group in enumerate(header.group)
+                ]
+            self._first_sum = [0, *accumulate(counts)]
+        return self._first_sum[index]
+
+    def _array(self, name: str, form: Form, expected: int) -> Any:
+        return decode_array(form, self._bytes(name, nbytes(form), expected))
+
+    def _bytes(self, name: str, length: int | None, expected: int) -> memoryview:
+        mapped, table = opened(self)
+        if name not in table:
+            raise Damaged("it has no entry in the header")
+        begin, end = table[name]["data_offsets"]
+        if not 0 <= begin <= end <= self.size - self.start or (length is not None and end - begin != length):
+            raise Damaged("its place in the file is impossible")
+        data = memoryview(mapped)[self.start + begin : self.start + end]
+        if name not in self._verified:
+            if checksum(data) != expected:
+                raise Damaged("its checksum does not match")
+            self._verified.add(name)
+        return data if may_keep(mapped) else memoryview(bytearray(data))
+
+
+class _told:
+    """Names the file and the record in what goes wrong with them."""
+
+    def __init__(self, path: Path, name: str) -> None:
+        self._path = path
+        self._name = name
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: Any, error: BaseException | None, traceback: Any) -> None:
+        if isinstance(error, Damaged):
+            raise Damaged(f"{self._path}: {self._name} is damaged: {error}") from None
+        if isinstance(error, OSError):
+            raise Damaged(f"{self._path}: {self._name} cannot be read: {error.strerror or error}") from None
+        if isinstance(error, CaptureError):
+            return  # torch is missing
+        # What parsing raises for JSON that has another shape than ours.
+        if isinstance(error, (ValueError, TypeError, LookupError, AttributeError, RecursionError, RuntimeError)):
+            raise Damaged(f"{self._path}: {self._name} is damaged ({type(error).__name__}: {error})") from None
+
+
+def open_shard(path: Path) -> Shard:
+    """Read the header of a shard.
+
+    Raises:
+        Damaged: it is not what was written; says what is wrong, not with which file.
+        OSError: it cannot be read.
+    """
+    with open(path, "rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        if size < 8:
+            raise Damaged(f"it has {size} bytes")
+        length = int.from_bytes(file.read(8), "little")
+        if length > size - 8 or length > _LONGEST_HEADER:
+            raise Damaged(f"its header claims {length:,} bytes, and the file has {size:,}")
+        text = file.read(length)
+    try:
+        header = parse(split(text)[0])
+    except Damaged:
+        raise
+    except Exception as error:  # JSON that is none, or has another shape than ours
+        raise Damaged(f"its header cannot be read ({type(error).__name__}: {error:.80})") from None
+    if header.nbytes != size - 8 - length:
+        raise Damaged(f"it should have {header.nbytes:,} bytes of data, and has {size - 8 - length:,}")
+    return Shard(path, header, size, 8 + length)

@@ -1,0 +1,175 @@
+"""Writes one shard: encodes values, has safetensors write them under a temporary name, and renames."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from astcapture.store.checksum import checksum
+from astcapture.store.encode import Encoded, encode
+from astcapture.store.header import Entry, Gradient, header_text, metadata
+from astcapture.store.raw import Raw, Refused
+
+SUFFIX = ".safetensors"
+#: Safetensors readers take no header of more than 100 MB, and the text is escaped in it.
+_LONGEST_HEADER = 32_000_000
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """A value that was not stored, and why."""
+
+    entry: Entry
+    why: str
+
+
+class TooLong(Exception):
+    """The header would be too large: fewer records are to be written at once."""
+
+
+@dataclass(frozen=True)
+class Written:
+    """What became of the entries.
+
+    Attributes:
+        path: the shard.
+        count: how many records it holds.
+        nbytes: the bytes of their arrays.
+        refused: those that it does not hold.
+    """
+
+    path: Path
+    count: int
+    nbytes: int
+    refused: Sequence[Refusal]
+
+
+def write_shard(
+    folder: Path,
+    number: int,
+    entries: Sequence[Entry],
+    *,
+    first: int,
+    run: Mapping[str, Any],
+    notes: Mapping[str, Any],
+    gradients: Sequence[tuple[int, str, Any]] = (),
+) -> Written:
+    """Write one shard and give it its name; the name goes on from `number` to the first that is free.
+
+    Args:
+        folder: of the process; made where there is none.
+        entries: what to store, in order.
+        first: the number of the first of them in the process.
+        run, notes: what the header says besides, in JSON's types.
+        gradients: gradients that came late: number of the record, its name in shards, value.
+
+    Raises:
+        OSError, safetensors.SafetensorError: it cannot be written; nothing of it is left behind.
+        TooLong: the header would be too large.
+    """
+    taken, refused = _encode(entries)
+    tensors: dict[str, Raw] = {}
+    sums: list[int] = []
+    for index, (entry, encoded) in enumerate(taken):
+        name = tensor_name(entry.module, entry.function, entry.label, entry.layer, first + index)
+        for part, raw in enumerate(encoded.arrays):
+            tensors[name if encoded.form[0] != "json" else f"{name}/{part}"] = raw
+            sums.append(checksum(raw.buffer()))
+    found = []
+    for record, name, value in gradients:
+        try:
+            raw = encode(value).arrays[0]
+        except Refused:
+            continue
+        tensors[gradient_name(name)] = raw
+        found.append(Gradient(record, raw.form, checksum(raw.buffer())))
+    size = sum(raw.nbytes for raw in tensors.values())
+    text = header_text(taken, sums, found, size, run, first, notes)
+    if len(text) > _LONGEST_HEADER and len(entries) > 1:
+        raise TooLong
+    path = _write(folder, number, tensors, metadata(text))
+    return Written(path, len(taken), size, refused)
+
+
+def _encode(entries: Sequence[Entry]) -> tuple[list[tuple[Entry, Encoded]], list[Refusal]]:
+    taken, refused = [], []
+    for entry in entries:
+        try:
+            taken.append((entry, encode(entry.value)))
+        except Refused as error:
+            refused.append(Refusal(entry, str(error)))
+        except Exception as error:  # a list that another thread changes, a tensor class with ways of its own
+            kind = type(entry.value).__name__
+            refused.append(Refusal(entry, f"a value of type {kind} ({type(error).__name__}: {error})"))
+    return taken, refused
+
+
+def tensor_name(module: str, function: str, label: str, layer: str | None, number: int) -> str:
+    """What a record's array is called in its shard."""
+    name = f"{module}:{function}/{label}/{layer}/{number}" if layer else f"{module}:{function}/{label}/{number}"
+    # A label may hold half a surrogate pair, and names are Unicode.
+    return name if name.isascii() else name.encode("utf-8", "backslashreplace").decode()
+
+
+def gradient_name(name: str) -> str:
+    """What the gradient of the record of this name is called."""
+    return f"{name}/grad"
+
+
+def _write(folder: Path, number: int, tensors: Mapping[str, Raw], about: dict[str, str]) -> Path:
+    from safetensors import serialize_file
+
+    folder.mkdir(parents=True, exist_ok=True)
+    temporary = folder / f".{number:06}-{os.getpid()}.tmp"
+    try:
+        serialize_file(_specs(tensors), temporary, about)
+        return _give_name(temporary, number)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _specs(tensors: Mapping[str, Raw]) -> dict[str, Any]:
+    try:
+        from safetensors import TensorSpec
+    except ImportError:  # before 0.8: bytes, one copy more
+        return {
+            name: {"dtype": raw.dtype, "shape": raw.shape, "data": bytes(raw.buffer())} for name, raw in tensors.items()
+        }
+    return {
+        name: TensorSpec(dtype=raw.dtype, shape=raw.shape, data_ptr=raw.address, data_len=raw.nbytes)
+        for name, raw in tensors.items()
+    }
+
+
+def _give_name(temporary: Path, number: int) -> Path:
+    """Put a finished file where it belongs, in one step, and never over another."""
+    while True:
+        path = temporary.parent / f"{number:06}{SUFFIX}"
+        try:
+            os.link(temporary, path)
+        except FileExistsError:
+            number += 1
+        except OSError:
+            if not temporary.exists():
+                raise
+            # No hard links here. Nobody else writes to this folder, so that asking first is enough.
+            if path.exists():
+                number += 1
+                continue
+            os.replace(temporary, path)
+            return path
+        else:
+            return path
+
+
+def next_number(folder: Path) -> int:
+    """The number after the highest that the folder has."""
+    try:
+        names = os.listdir(folder)
+    except FileNotFoundError:
+        return 0
+    numbers = [int(name[: -len(SUFFIX)]) for name in names if name.endswith(SUFFIX) and name[: -len(SUFFIX)].isdigit()]
+    return max(numbers, default=-1) + 1

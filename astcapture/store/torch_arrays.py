@@ -1,0 +1,100 @@
+"""Tensors to bytes and back. Torch is looked up where something is written, and imported where something is read."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from astcapture.store.raw import Damaged, Form, Raw, Refused
+
+#: Dtypes that safetensors has, by torch's names, with the bytes of one number.
+_STORED = {
+    "bool": 1, "uint8": 1, "int8": 1, "uint16": 2, "int16": 2, "uint32": 4, "int32": 4, "uint64": 8, "int64": 8,
+    "float16": 2, "bfloat16": 2, "float32": 4, "float64": 8, "complex64": 8,
+    "float8_e4m3fn": 1, "float8_e4m3fnuz": 1, "float8_e5m2": 1, "float8_e5m2fnuz": 1, "float8_e8m0fnu": 1,
+}  # fmt: skip
+
+#: Dtypes that it has not, as pairs of one that it has.
+_PAIRS = {"complex128": ("float64", 16), "complex32": ("float16", 4)}
+
+_DENSE = "reduce=lambda tensor: tensor.{} makes one that can be stored"
+
+
+def is_tensor(value: Any) -> bool:
+    """Whether `value` is a torch tensor."""
+    tensor = getattr(sys.modules.get("torch"), "Tensor", None)
+    return isinstance(tensor, type) and isinstance(value, tensor)
+
+
+def pack(tensor: Any) -> Raw:
+    """The bytes of a tensor, in memory of the host; copied only where it does not lie there in one piece.
+
+    Raises:
+        Refused: it has no bytes of its own, or not as numbers side by side.
+    """
+    import torch
+
+    if tensor.layout is not torch.strided or tensor.is_nested:
+        if tensor.is_nested:
+            raise Refused("a nested tensor: " + _DENSE.format("to_padded_tensor(0)"))
+        raise Refused(f"a {str(tensor.layout).removeprefix('torch.')} tensor: " + _DENSE.format("to_dense()"))
+    if tensor.is_quantized:
+        raise Refused("a quantised tensor: " + _DENSE.format("dequantize()"))
+    if tensor.is_meta:
+        raise Refused("a tensor on the meta device, which has no values")
+    dtype = str(tensor.dtype).removeprefix("torch.")
+    shape = tuple(tensor.shape)
+    form: Form = ("torch", dtype, shape)
+    plain = tensor
+    if tensor.requires_grad or type(tensor) is not torch.Tensor:
+        plain = tensor.detach().as_subclass(torch.Tensor)
+    if plain.device.type != "cpu":
+        plain = plain.cpu()
+    if plain.is_conj() or plain.is_neg():
+        plain = plain.resolve_conj().resolve_neg()
+    if not plain.is_contiguous():
+        plain = plain.contiguous()
+    if dtype in _PAIRS:
+        dtype, shape = _PAIRS[dtype][0], (*shape, 2)
+    elif dtype not in _STORED:
+        # Bytes side by side, whatever they mean: a float4 in pairs, a dtype of a later torch.
+        plain, dtype, shape = plain.view(torch.uint8), "uint8", (*shape[:-1], -1)
+        shape = tuple(plain.shape)
+    return Raw(form, dtype, shape, plain.data_ptr(), plain.nbytes, plain)
+
+
+def nbytes(dtype: str, shape: Sequence[int]) -> int | None:
+    """The bytes of a stored tensor of this form; None where the dtype is of a kind that cannot be known here."""
+    size = _STORED.get(dtype) or _PAIRS.get(dtype, ("", 0))[1]
+    return math.prod(shape) * size if size else None
+
+
+def unpack(dtype: str, shape: Sequence[int], buffer: memoryview) -> Any:
+    """The tensor whose bytes these are; without torch a NumPy array, where NumPy has the dtype.
+
+    Raises:
+        Damaged: there is no such dtype.
+        Refused: torch is not installed, and NumPy cannot hold it.
+    """
+    try:
+        import torch
+    except ImportError:
+        return _without_torch(dtype, shape, buffer)
+    kind = getattr(torch, dtype, None)
+    if not isinstance(kind, torch.dtype):
+        raise Damaged(f"torch {torch.__version__} has no dtype {dtype!r}")
+    if not buffer.nbytes:
+        return torch.empty(shape, dtype=kind)
+    return torch.frombuffer(buffer, dtype=torch.uint8).view(kind).reshape(shape)
+
+
+def _without_torch(dtype: str, shape: Sequence[int], buffer: memoryview) -> Any:
+    import numpy
+
+    try:
+        kind = numpy.dtype(dtype)
+    except TypeError:
+        raise Refused(f"a tensor of {dtype}, which NumPy does not have: install torch to read it") from None
+    return numpy.frombuffer(buffer, kind).reshape(shape)

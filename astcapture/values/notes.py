@@ -1,0 +1,68 @@
+"""What a run tells besides its values, in JSON: functions that were declared, and what left no value there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass
+class Notes:
+    """What is known of a process besides its records.
+
+    Attributes:
+        declared: the labels of each function that was rewritten.
+        fused: the keys of those that call torch's fused attention too.
+        skipped: for each module, functions that a wildcard matched and that do not bind a name, with the name.
+        counts: for each function and label: how often it was missed, failed, and the first error.
+        refused: for each function and label: how many values could not be stored, and why the first could not.
+    """
+
+    declared: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    fused: set[str] = field(default_factory=set)
+    skipped: dict[str, list[tuple[str, str]]] = field(default_factory=dict)
+    counts: dict[tuple[str, str], tuple[int, int, str | None]] = field(default_factory=dict)
+    refused: dict[tuple[str, str], tuple[int, str]] = field(default_factory=dict)
+
+    def plain(self) -> dict[str, Any]:
+        """In JSON's types."""
+        return {
+            "declared": {key: list(labels) for key, labels in self.declared.items()},
+            "fused": sorted(self.fused),
+            "skipped": {module: [list(pair) for pair in pairs] for module, pairs in self.skipped.items() if pairs},
+            "counts": [[*where, *count] for where, count in self.counts.items()],
+            "refused": [[*where, *count] for where, count in self.refused.items()],
+        }
+
+
+def read(plain: Mapping[str, Any]) -> Notes:
+    """The notes that `Notes.plain` made this of."""
+    return Notes(
+        {key: tuple(labels) for key, labels in plain.get("declared", {}).items()},
+        set(plain.get("fused", ())),
+        {module: [(pair[0], pair[1]) for pair in pairs] for module, pairs in plain.get("skipped", {}).items()},
+        {(key, label): (missed, failed, error) for key, label, missed, failed, error in plain.get("counts", ())},
+        {(key, label): (count, why) for key, label, count, why in plain.get("refused", ())},
+    )
+
+
+def merge(all_notes: Iterable[Notes]) -> Notes:
+    """Those of several processes as one."""
+    merged = Notes()
+    for one in all_notes:
+        for key, labels in one.declared.items():
+            merged.declared[key] = tuple(dict.fromkeys((*merged.declared.get(key, ()), *labels)))
+        merged.fused |= one.fused
+        for module, pairs in one.skipped.items():
+            names = merged.skipped.setdefault(module, [])
+            names += [pair for pair in pairs if pair not in names]
+        for where, (missed, failed, error) in one.counts.items():
+            before = merged.counts.get(where, (0, 0, None))
+            merged.counts[where] = (before[0] + missed, before[1] + failed, before[2] or error)
+        for where, (count, why) in one.refused.items():
+            merged.refused[where] = (
+                merged.refused.get(where, (0, why))[0] + count,
+                merged.refused.get(where, (0, why))[1],
+            )
+    return merged

@@ -1,0 +1,180 @@
+"""A run that was streamed or saved to a folder, asked as the cache is."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from astcapture.errors import CaptureError, CaptureWarning
+from astcapture.store.raw import Damaged
+from astcapture.store.reading import Shard, open_shard
+from astcapture.store.shard import SUFFIX
+from astcapture.values.captured import Captured
+from astcapture.values.notes import Notes, merge, read
+from astcapture.values.records import Record
+from astcapture.values.stored import Process, stored_records
+from astcapture.values.summary import summarise
+
+#: Called with how many shards of how many are done.
+Progress = Callable[[int, int], None]
+
+
+@dataclass
+class StoredProcess:
+    """What one process stored.
+
+    Attributes:
+        name: of its folder: host, rank and number.
+        shards: in the order in which they were written.
+    """
+
+    name: str
+    shards: list[Shard] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.process = Process(lambda: self.shards)
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """What the process said of itself: versions, targets, command, when it started, host, rank, number."""
+        return dict(self.shards[0].header.run)
+
+    def notes(self) -> Notes:
+        """What it said last besides its records."""
+        for shard in reversed(self.shards):
+            if shard.header.notes:
+                return read(shard.header.notes)
+        return Notes()
+
+
+class Run(Captured):
+    """What `load` gives: the mapping that ``astcapture.cache`` is, over a folder. Values are read when asked for.
+
+    Processes come in the order of their ranks, and of one rank in the order in which they started; within a
+    process records are in the order in which they were captured.
+
+    Attributes:
+        path: the folder.
+        processes: what each process stored.
+        damaged: the files that were left out, and why.
+    """
+
+    _nothing = "nor is any other function: no process stored anything here"
+
+    def __init__(self, path: Path, processes: Sequence[StoredProcess], damaged: dict[Path, str]) -> None:
+        self.path = path
+        self.processes = tuple(processes)
+        self.damaged = damaged
+        self._all_notes: Notes | None = None
+
+    def _keys(self) -> list[str]:
+        keys = dict.fromkeys(self._notes().declared)
+        for one in self.processes:
+            for shard in one.shards:
+                keys.update(dict.fromkeys(group.key for group in shard.header.groups))
+        return list(keys)
+
+    def _found(self, key: str | None) -> list[Record]:
+        return [
+            record
+            for one in self.processes
+            for shard in one.shards
+            for record in stored_records(shard, one.process, key)
+        ]
+
+    def _notes(self) -> Notes:
+        if self._all_notes is None:
+            self._all_notes = merge(one.notes() for one in self.processes)
+        return self._all_notes
+
+    def summary(self) -> str:
+        """A table of what was stored: function, label, layer, count, shape, dtype, bytes, and what was missed."""
+        notes = self._notes()
+        table = summarise(self._found(None), notes.declared, notes.counts, notes.skipped, notes.fused, notes.refused)
+        return "\n".join([table, *(f"{path}: left out: {why}" for path, why in self.damaged.items())])
+
+    def __repr__(self) -> str:
+        count = sum(len(shard) for one in self.processes for shard in one.shards)
+        return f"<Run {self.path}: {count} values of {len(self)} functions, {len(self.processes)} processes>"
+
+
+def load(folder: str | os.PathLike[str], *, verify: bool = False) -> Run:
+    """Open a folder that a run was streamed or saved to.
+
+    Headers are read at once, values when they are asked for; each is verified then. A shard that is damaged
+    is left out, named in a warning and in ``run.damaged``.
+
+    Args:
+        folder: the folder that was given as ``store=`` or to ``cache.save``.
+        verify: read every value now, so that shards with a damaged value are left out as well.
+
+    Raises:
+        CaptureError: there is no such folder, or nothing of a run in it.
+
+    >>> import tempfile
+    >>> from astcapture import Cache
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     Cache().save(folder)
+    ...     len(load(folder).select(label="attn"))
+    0
+    """
+    run = open_run(Path(folder), verify=verify)
+    if run.damaged:
+        first, why = next(iter(run.damaged.items()))
+        more = f", and {len(run.damaged) - 1} more, see run.damaged" if len(run.damaged) > 1 else ""
+        warnings.warn(f"{first} is left out: {why}{more}", CaptureWarning, stacklevel=2)
+    return run
+
+
+def open_run(path: Path, *, verify: bool = False, progress: Progress = lambda done, of: None) -> Run:
+    """What `load` does, without the warning."""
+    files = _shard_files(path)
+    processes: dict[str, StoredProcess] = {}
+    damaged: dict[Path, str] = {}
+    for done, file in enumerate(files):
+        progress(done, len(files))
+        try:
+            shard = open_shard(file)
+            if verify:
+                shard.verify()
+        except Damaged as error:
+            damaged[file] = str(error)
+        except OSError as error:
+            damaged[file] = error.strerror or str(error)
+        else:
+            processes.setdefault(file.parent.name, StoredProcess(file.parent.name)).shards.append(shard)
+    progress(len(files), len(files))
+    return Run(path, sorted(processes.values(), key=_order), damaged)
+
+
+def _order(process: StoredProcess) -> tuple[int, str, str]:
+    about = process.about
+    rank = about.get("rank")
+    return (rank if isinstance(rank, int) else 0, str(about.get("started")), process.name)
+
+
+def _shard_files(path: Path) -> list[Path]:
+    """The shards of a run, by process. What is a link, or is not a file, is none: nothing leads out of the folder."""
+    try:
+        folders = sorted(entry.path for entry in os.scandir(path) if entry.is_dir(follow_symlinks=False))
+    except FileNotFoundError:
+        raise CaptureError(f"there is no folder {str(path)!r}") from None
+    except NotADirectoryError:
+        raise CaptureError(f"{str(path)!r} is a file: name the folder that was given as store=") from None
+    except OSError as error:
+        raise CaptureError(f"the folder {str(path)!r} cannot be read: {error.strerror}") from None
+    files = []
+    for folder in folders:
+        names = sorted(
+            entry.name
+            for entry in os.scandir(folder)
+            if entry.name.endswith(SUFFIX) and not entry.name.startswith(".") and entry.is_file(follow_symlinks=False)
+        )
+        files += [Path(folder, name) for name in names]
+    if not files:
+        raise CaptureError(f"nothing was stored in {str(path)!r}: it has no folder with shards, NNNNNN{SUFFIX}")
+    return files

@@ -1,0 +1,55 @@
+"""``cache.save``: values in memory written to a folder at once, in this thread."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+from astcapture.errors import CaptureError, CaptureWarning
+from astcapture.store.encode import STORABLE
+from astcapture.store.process_folder import NotWritten, ProcessFolder, check_root
+from astcapture.values.captured import Captured
+from astcapture.values.gradients import gradients_of
+from astcapture.values.records import Record
+
+#: As in streaming.
+_FULL, _MOST = 32 * 2**20, 4096
+
+
+def save(captured: Captured, folder: str | os.PathLike[str]) -> None:
+    """Write everything that a mapping gives to a folder; see `Captured.save`."""
+    root = Path(os.path.abspath(folder))
+    records, notes = captured._found(None), captured._notes()
+    check_root(root)
+    process = ProcessFolder(root)
+    refused: list[str] = []
+    batches = _batches(records) or [()]
+    for number, batch in enumerate(batches):
+        told = notes.plain() if number == len(batches) - 1 else {}
+        try:
+            for written in process.write(batch, told, gradients_of(batch, process.count)):
+                refused += [
+                    f"{one.entry.module}:{one.entry.function}: {one.entry.label!r}: {one.why}"
+                    for one in written.refused
+                ]
+        except NotWritten as error:
+            raise CaptureError(f"save({str(folder)!r}): the folder cannot be written to: {error}") from None
+    if refused:
+        warnings.warn(
+            f"{len(refused)} of {len(records)} values are not saved, the first of them {refused[0]}; {STORABLE}",
+            CaptureWarning,
+            stacklevel=3,
+        )
+
+
+def _batches(records: Sequence[Record]) -> list[Sequence[Record]]:
+    batches: list[Sequence[Record]] = []
+    start = size = 0
+    for index, record in enumerate(records):
+        size += record._form().nbytes
+        if size >= _FULL or index + 1 - start >= _MOST:
+            batches.append(records[start : index + 1])
+            start, size = index + 1, 0
+    return [*batches, records[start:]] if start < len(records) else batches

@@ -1,0 +1,393 @@
+"""Takes records out of `cache` and has them written, in the background: what ``install(store=...)`` switches on.
+
+Every second, and whenever there is enough for a shard, the thread drains the recorder, writes what is in
+`cache`, and puts the shard in its place. The model's thread waits for that only where the memory limit is
+reached. Nobody is left to write in a child that a fork makes: it starts anew there, with a folder of its own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import threading
+import time
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from astcapture.errors import CaptureError, CaptureWarning
+from astcapture.record import budget, recorder
+from astcapture.store.background import Background
+from astcapture.store.encode import STORABLE
+from astcapture.store.process_folder import NotWritten, ProcessFolder, check_root
+from astcapture.store.shard import Written
+from astcapture.values import cache as caches
+from astcapture.values.gradients import LateGradients
+from astcapture.values.parts import OnDisk, opened
+from astcapture.values.records import Record
+from astcapture.values.stored import Process
+
+#: A shard is full with so many bytes, or so many records.
+FULL = 32 * 2**20
+MOST = 4096
+#: What cannot be written is kept and tried again, up to so many bytes.
+PATIENCE = 256 * 2**20
+#: A model's thread at its limit waits for the disk as long as that makes progress, and then so many seconds.
+_STUCK = 60.0
+
+
+class Stream:
+    """The store that this process has open.
+
+    Attributes:
+        root: the folder of the run.
+        folder: that of this process.
+        lost: how many values could not be written and are gone, with why.
+    """
+
+    def __init__(self, root: Path, targets: Sequence[str], strict: bool) -> None:
+        self.root = root
+        self.strict = strict
+        self.users = 0
+        self._begin(targets)
+        self.background = Background(self._work, self._enough)
+
+    def _begin(self, targets: Sequence[str]) -> None:
+        self.folder = ProcessFolder(self.root, targets)
+        self.lost = 0
+        self.why = ""
+        self._told = 0
+        self._refused: set[tuple[str, str]] = set()
+        self._failing = False
+        self._raise: str | None = None
+        self._progress = 0
+        self._notes: dict[str, Any] = {}
+        self._lock = threading.Lock()
+        self._owner: int | None = None
+        self._paths: list[Path] = []
+        self._process = Process(lambda: [opened(path) for path in self._paths])
+        self._late = LateGradients()
+
+    # --- when
+
+    def _enough(self) -> bool:
+        """Whether a shard is full, by an estimate: nobody counts while values are recorded."""
+        events, records = recorder.events, caches.cache._records
+        return not self._failing and (
+            len(events) + len(records) >= MOST or _estimate(events) + _estimate(records) >= self._full()
+        )
+
+    def _full(self) -> int:
+        limit = budget.limit()
+        return min(FULL, max(limit // 4, 1)) if isinstance(limit, int) else FULL
+
+    def _work(self) -> None:
+        try:
+            self.flush()
+        except Exception as error:
+            # A bug of ours is not the program's; what is in memory stays there.
+            self._tell(f"the store {self.root}: {type(error).__name__}: {error}")
+
+    # --- writing
+
+    def flush(self, final: bool = False) -> None:
+        """Write everything that is in memory; with `final` also what is known besides, and give up what cannot be."""
+        more = True
+        while more and (final or not self.background.stopping):
+            with self._lock:  # let go of after each shard, for whom the limit keeps waiting
+                more = self._write_one(final)
+
+    def spill(self) -> None:
+        """Make room, called where the limit is reached: one shard is written, here or by the thread."""
+        if self._owner == threading.get_ident():
+            return  # recorded while a shard is being written, by code that this runs
+        before, deadline = self._progress, time.monotonic() + _STUCK
+        while not self._lock.acquire(timeout=0.05):
+            if self._progress != before:
+                return
+            if time.monotonic() > deadline:
+                return
+        try:
+            self._write_one(False)
+        finally:
+            self._lock.release()
+
+    def _write_one(self, final: bool) -> bool:
+        """Write one shard; whether there may be more. Hold the lock."""
+        self._owner = threading.get_ident()
+        try:
+            return self._write_some(final)
+        finally:
+            self._owner = None
+
+    def _write_some(self, final: bool) -> bool:
+        cache, process = caches.cache, caches._process
+        caches.drain()
+        with process.lock:
+            batch = cache._waiting(MOST, _size, self._full())
+            notes = cache._notes().plain() if batch or final else {}
+        gradients = self._late.ready()
+        worth = bool(batch or gradients) or (final and self._worth_telling(notes))
+        if not worth:
+            return False
+        if notes == self._notes:
+            notes = {}
+        try:
+            first = self.folder.count
+            all_written = self.folder.write(batch, notes, gradients)
+        except NotWritten as error:
+            return self._not_written(batch, str(error), final)
+        self._failing = False
+        self._notes = notes or self._notes
+        self._late.written(gradients)
+        self._settle(batch, all_written, first)
+        self._progress += 1
+        return bool(batch)
+
+    def _worth_telling(self, notes: dict[str, Any]) -> bool:
+        """Whether a shard without records is to tell that there are none, and why."""
+        if not any(notes.values()) or notes == self._notes:
+            return False
+        util = sys.modules.get("multiprocessing.process")
+        return bool(self._paths or notes["counts"] or notes["refused"]) or not (
+            util is not None and util.parent_process() is not None
+        )
+
+    def _settle(self, batch: Sequence[Record], all_written: Sequence[Written], first: int) -> None:
+        """Take out of memory what is on disk."""
+        stored = iter(batch)
+        for written in all_written:
+            refused = {id(one.entry): one for one in written.refused}
+            part = OnDisk(written.path, written.count, self._process)
+            taken: list[Record] = []
+            while len(taken) < written.count + len(refused):
+                taken.append(next(stored))
+            kept = [record for record in taken if id(record) not in refused]
+            self._late.watch(kept, first)
+            first += written.count
+            self._paths.append(written.path)
+            for one in refused.values():
+                self._refuse(one.entry, one.why)
+            if taken:
+                with caches._process.lock:
+                    caches.cache._let_go(taken, part)
+        budget.on_room()
+
+    def _refuse(self, entry: Any, why: str) -> None:
+        where = (f"{entry.module}:{entry.function}", entry.label)
+        with caches._process.lock:
+            count, first = caches.cache.refused.get(where, (0, why))
+            caches.cache.refused[where] = (count + 1, first)
+        if where not in self._refused:
+            self._refused.add(where)
+            _warn(f"{where[0]}: {where[1]!r} is not stored: {why}; {STORABLE}. cache.summary() counts what is left out")
+
+    # --- what goes wrong
+
+    def _not_written(self, batch: Sequence[Record], why: str, final: bool) -> bool:
+        """Keep what could not be written, or give it up where that is the end, or too much."""
+        self._failing, self.why = True, why
+        self._progress += 1
+        with caches._process.lock:
+            held = sum(_size(record) for record in (*caches.cache._hidden, *caches.cache._records))
+        limit = budget.limit()
+        patience = limit // 2 if isinstance(limit, int) else PATIENCE
+        if self.strict and self._raise is None:
+            self._raise = f"the store {self.root} cannot be written to: {why}"
+        if not final and held < patience:
+            return False
+        if batch:
+            self.lost += len(batch)
+            with caches._process.lock:
+                caches.cache._let_go(batch, None)
+            budget.on_room()
+        if not final:
+            self.tell_of_loss()
+        return bool(batch)
+
+    def tell_of_loss(self) -> None:
+        """Warn of what is lost, once, and once more where it has become more by the end."""
+        if self.lost > self._told and (not self._told or not self.background.running):
+            self._told = self.lost
+            many = f"{self.lost:,} values are" if self.lost > 1 else "1 value is"
+            _warn(
+                f"the store {self.root} cannot be written to ({self.why}): {many} lost"
+                + (" up to now. The program goes on, and what comes is tried again" if self.background.running else "")
+            )
+
+    def _tell(self, text: str) -> None:
+        self.why = text
+        _warn(text)
+
+    def check(self) -> None:
+        """Raise what went wrong in the background, once, where ``strict=True`` asks for that.
+
+        Raises:
+            CaptureError: the store could not be written to.
+        """
+        if self._raise is not None and self._owner != threading.get_ident():
+            text, self._raise = self._raise, ""
+            if text:
+                raise CaptureError(text)
+
+    # --- the end, and forks
+
+    def close(self) -> None:
+        """Stop the thread and write what is left."""
+        self.background.stop()
+        self.flush(final=True)
+        self.tell_of_loss()
+
+    def before_fork(self) -> None:
+        self._was_running = self.background.running
+        self.background.stop()
+        self._lock.acquire()
+        caches._process.lock.acquire()
+
+    def after_fork_in_parent(self) -> None:
+        caches._process.lock.release()
+        self._lock.release()
+        if self._was_running:
+            self.background.start()
+
+    def after_fork_in_child(self) -> None:
+        """What has been recorded and is not on disk is the parent's, which stores it."""
+        recorder.take()
+        with caches._process.lock:
+            caches.cache._settle()
+            caches.cache._calls.clear()
+            caches.cache.counts.clear()
+            caches.cache.refused.clear()
+        self._begin(self.folder.targets)
+        self.background.forget()
+        if self._was_running:
+            self.background.start()
+
+
+def _estimate(waiting: Sequence[Any]) -> float:
+    count = len(waiting)
+    if not count:
+        return 0
+    step = max(1, count // 8)
+    seen = waiting[::step][:16]
+    return sum(_size_of(one[1] if type(one) is tuple else one.value) for one in seen) / len(seen) * count
+
+
+def _size(record: Record) -> int:
+    return _size_of(record.value)
+
+
+def _size_of(value: Any) -> int:
+    try:
+        return int(value.nbytes)
+    except Exception:
+        return 100
+
+
+def _warn(text: str) -> None:
+    """From whichever thread: where warnings are errors, it is printed, since there is nobody to raise it to."""
+    try:
+        warnings.warn_explicit(text, CaptureWarning, "astcapture", 0)
+    except CaptureWarning:
+        with contextlib.suppress(AttributeError, OSError, ValueError):
+            print(f"CaptureWarning: {text}", file=sys.stderr, flush=True)
+
+
+_stream: Stream | None = None
+
+
+def current() -> Stream | None:
+    """The store that is open."""
+    return _stream
+
+
+def open_store(store: str | os.PathLike[str], targets: Sequence[str], strict: bool) -> None:
+    """Stream to a folder from now on; what is in `cache` already stays in memory.
+
+    Raises:
+        CaptureError: it is no folder that can be written to, or another one is open.
+    """
+    global _stream
+    root = Path(os.path.abspath(store))
+    if _stream is not None:
+        if _stream.root != root:
+            raise CaptureError(
+                f"install(store={str(store)!r}): this process streams to {str(_stream.root)!r} already, "
+                "and to one store at a time; uninstall that hook first"
+            )
+        _stream.users += 1
+        _stream.strict = _stream.strict or strict
+        _stream.folder.targets += [text for text in targets if text not in _stream.folder.targets]
+        return
+    check_root(root)
+    caches.drain()
+    with caches._process.lock:
+        caches.cache._settle()
+        caches._process.streaming = True
+    _stream = Stream(root, targets, strict)
+    _stream.users = 1
+    _watch_children()
+    budget.spill = _stream.spill
+    caches._process.check = _stream.check
+    _stream.background.start()
+
+
+def close_store() -> None:
+    """One hook less streams; with the last, what is left is written, and captures stay in memory again.
+
+    Raises:
+        CaptureError: something could not be written, where ``strict=True`` asks to be told so.
+    """
+    global _stream
+    stream = _stream
+    if stream is None:
+        return
+    stream.users -= 1
+    if stream.users > 0:
+        return
+    stream.close()
+    _stream = None
+    budget.spill = None
+    caches._process.check = None
+    with caches._process.lock:
+        caches._process.streaming = False
+    stream.check()
+
+
+def finish() -> None:
+    """Write what is left, as the process ends; nothing is recorded any more."""
+    if _stream is not None:
+        _stream.close()
+        caches._process.check = None
+        _stream.check()
+
+
+_watching = False
+
+
+def _watch_children() -> None:
+    global _watching
+    if not _watching and hasattr(os, "register_at_fork"):
+        _watching = True
+        os.register_at_fork(
+            before=lambda: _stream.before_fork() if _stream is not None else None,
+            after_in_parent=lambda: _stream.after_fork_in_parent() if _stream is not None else None,
+            after_in_child=_after_fork_in_child,
+        )
+
+
+def _after_fork_in_child() -> None:
+    if _stream is not None:
+        _stream.after_fork_in_child()
+        util = sys.modules.get("multiprocessing.util")
+        if util is not None:
+            # Its children leave by os._exit, and run this first; what is registered now, they forget as they start.
+            util.register_after_fork(_stream, _finish_with_multiprocessing)
+
+
+def _finish_with_multiprocessing(stream: Stream) -> None:
+    from multiprocessing.util import Finalize
+
+    Finalize(None, finish, exitpriority=0)
