@@ -91,7 +91,10 @@ def test_a_variable_goes_before_the_file(config):
     ("text", "message"),
     [
         ('target = ["m"]', ": there is no key 'target': did you mean 'targets'?"),
-        ("colour = 1", ": there is no key 'colour': write one of targets, store, limit, device, dtype, strict"),
+        (
+            "colour = 1",
+            ": there is no key 'colour': write one of targets, store, limit, device, dtype, strict, copy, reduce, grad",
+        ),
         (
             'targets = "m"',
             ': targets is \'m\': write a list of strings, ["mymodel"], or a table, "MODULE:QUALNAME" = ["attn"]',

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib.machinery import ModuleSpec
 from types import TracebackType
 from typing import Any
@@ -16,16 +16,19 @@ from astcapture.imports.compile import matching
 from astcapture.imports.finder import CaptureFinder
 from astcapture.imports.notice import notice_unrewritten
 from astcapture.imports.patch import bring_up_to_date, outdated
-from astcapture.record import switch
-from astcapture.record.recorder import expect_torch, forget_torch
+from astcapture.record import budget, policy, switch
+from astcapture.record.limit import AUTO, read_limit
+from astcapture.record.options import Conversions, read_conversions
+from astcapture.record.recorder import convert, expect_torch, forget_torch
 from astcapture.targets import marker
 from astcapture.targets.environment import read_environment
 from astcapture.targets.target import Target, TargetsLike, parse_targets
+from astcapture.values import streaming
 
 _finder = CaptureFinder()
 
-#: Arguments of `install` that a later version fills, with the only value that this one takes.
-_NOT_YET: dict[str, Any] = {"store": None, "copy": True, "device": None, "dtype": None, "reduce": None, "limit": "auto"}
+#: How values are taken where nothing is said of it.
+_OPTIONS: dict[str, Any] = {"copy": True, "device": None, "dtype": None, "reduce": None, "grad": False}
 
 
 class Hook:
@@ -36,12 +39,24 @@ class Hook:
         strict: whether a bug in the rewriter raises instead of importing the plain module.
     """
 
-    def __init__(self, targets: tuple[Target, ...], strict: bool) -> None:
+    def __init__(
+        self,
+        targets: tuple[Target, ...],
+        strict: bool,
+        conversions: Conversions | None = None,
+        limit: int | str | None = AUTO,
+        store: str | os.PathLike[str] | None = None,
+    ) -> None:
         self.targets = targets
         self.strict = strict
+        self._conversions = read_conversions() if conversions is None else conversions
+        self._limit = limit
+        self._store = store
         self._installed = False
 
     def _install(self) -> None:
+        if self._store is not None:
+            streaming.open_store(self._store, [str(target) for target in self.targets], self.strict)
         if not _finder.by_hook:
             sys.meta_path.insert(0, _finder)
             marker.notice = lambda function: notice_unrewritten(function, _finder.targets)
@@ -50,6 +65,9 @@ class Hook:
             sys.meta_path.insert(0, _finder)
         _finder.by_hook[self] = (self.targets, self.strict)
         self._installed = True
+        policy.add(self, self.targets, self._conversions)
+        budget.ask(self, self._limit)
+        convert()
         switch.installed(+1)
         if "torch" in sys.modules:
             expect_torch()
@@ -63,12 +81,19 @@ class Hook:
     def uninstall(self) -> None:
         """Stop: modules imported from now on are plain, and the live functions get their own code back.
 
-        Calling it again does nothing. What was captured stays in ``astcapture.cache``.
+        Calling it again does nothing. What was captured stays in ``astcapture.cache``; with a store, what is
+        not on disk yet is written now.
+
+        Raises:
+            CaptureError: the store could not be written to, and the hook is strict.
         """
         if not self._installed:
             return
         self._installed = False
         del _finder.by_hook[self]
+        policy.remove(self)
+        budget.release(self)
+        convert()
         switch.installed(-1)
         if not _finder.by_hook:
             forget_torch()
@@ -76,6 +101,8 @@ class Hook:
             if _finder in sys.meta_path:
                 sys.meta_path.remove(_finder)
         _exchange_live()
+        if self._store is not None:
+            streaming.close_store()
 
     def spec(self, spec: ModuleSpec) -> ModuleSpec:
         """Make a spec that was made by hand load its module captured, as an import by name would; the same spec.
@@ -109,10 +136,11 @@ def install(
     targets: TargetsLike | None = None,
     *,
     store: str | os.PathLike[str] | None = None,
-    copy: bool = True,
+    copy: bool | Mapping[str, bool] = True,
     device: Any = None,
     dtype: Any = None,
-    reduce: Callable[[Any], Any] | None = None,
+    reduce: Callable[[Any], Any] | str | Mapping[str, Callable[[Any], Any] | str | None] | None = None,
+    grad: bool | Mapping[str, bool] = False,
     limit: int | str | None = "auto",
     strict: bool = False,
     imported: str = "patch",
@@ -123,11 +151,28 @@ def install(
         targets: ``"MODULE"`` for the marked functions of a module and its submodules,
             ``"MODULE:QUALNAME=NAME,NAME"`` for functions of anybody's, a list of those, or a
             mapping ``{"MODULE:QUALNAME": [names]}``. Without it, what ``ASTCAPTURE`` says.
-        strict: raise where the rewriter fails, instead of importing the plain module with a warning.
+        strict: raise where the rewriter fails, instead of importing the plain module with a warning, and where
+            the store cannot be written to.
         imported: what to do about modules that are imported already: ``"patch"`` exchanges the code
             of their live functions, so that models built earlier are captured too, and warns of
             what cannot be exchanged; ``"error"`` refuses.
-        store, copy, device, dtype, reduce, limit: reserved; other values than the default are refused.
+        copy: keep copies of tensors and arrays. With False the values themselves are kept, and reading one that
+            torch has counted a change in place of since is a `CaptureError`.
+        device: where tensors are kept, ``"cpu"`` or ``"cuda:0"``; without it, where they are.
+        dtype: what floating values are kept in, a dtype of torch's or numpy's or its name. A complex dtype is for
+            complex values; whole numbers, booleans and quantised tensors stay as they are.
+        reduce: a function of the value, a copy of its own, whose result is kept in place of the value; or its name,
+            ``"MODULE:FUNCTION"``. If it raises, that is recorded as a failure.
+        grad: keep the gradient that reaches a value in backward too, as ``record.grad``; it is converted and
+            reduced as the value is.
+        limit: bytes of memory that recorded values may take, as a number or ``"2GB"``; None for no limit;
+            ``"auto"``, a quarter of what is free when the first value comes. See ``docs/values.md``.
+        store: a folder to stream what is captured to, which ``astcapture.load`` reads; see ``docs/store.md``. What
+            the process has captured up to now stays in memory, and so does what ``recording()`` takes.
+
+    Each of `copy`, `device`, `dtype`, `reduce` and `grad` takes a mapping as well, from patterns of
+    ``MODULE:QUALNAME=LABEL``, ``MODULE:QUALNAME`` or ``LABEL``, with shell wildcards, to settings; the first that
+    matches holds. Where two hooks name the same, the closer target decides, and of equals the newer hook.
 
     Returns:
         A `Hook`, which is a context manager and has `uninstall`.
@@ -139,19 +184,18 @@ def install(
     ...     hook
     <Hook: mymodel>
     """
-    given = {"store": store, "copy": copy, "device": device, "dtype": dtype, "reduce": reduce, "limit": limit}
+    options = {"copy": copy, "device": device, "dtype": dtype, "reduce": reduce, "grad": grad}
     if targets is None:
         settings = read_environment(os.environ)
         targets, strict = settings.targets, strict or settings.strict
-        given.update(
-            store=store or settings.store,
-            device=device or settings.device,
-            dtype=dtype or settings.dtype,
-            limit=settings.limit if settings.limit is not None else limit,
-        )
-    for name, value in given.items():
-        if value != _NOT_YET[name]:
-            raise CaptureError(f"install({name}={value!r}): {name} is not in this version yet; leave it out")
+        if store is None and settings.store is not None:
+            # A process that this one starts may work in another folder.
+            store = os.environ["ASTCAPTURE_STORE"] = os.path.abspath(settings.store)
+        options = {
+            name: setting if setting != _OPTIONS[name] else settings.options.get(name, setting)
+            for name, setting in options.items()
+        }
+        limit = settings.limit if limit == AUTO and settings.limit is not None else limit
     if imported not in ("patch", "error"):
         raise CaptureError(f'install(imported={imported!r}): write imported="patch" or imported="error"')
     parsed = parse_targets(targets)
@@ -159,7 +203,7 @@ def install(
         raise CaptureError('install() has no targets, and ASTCAPTURE is not set: write install(["mymodel"])')
     if imported == "error":
         _refuse_imported(parsed)
-    hook = Hook(parsed, strict)
+    hook = Hook(parsed, strict, read_conversions(**options), read_limit(limit), store)
     hook._install()
     return hook
 

@@ -178,7 +178,8 @@ def _say(bound: int | str, held: int) -> None:
         "reduce= or dtype= make values smaller and limit= allows more; cache.clear() makes room, and recording resumes"
     )
     try:
-        warnings.warn(text, CaptureWarning, stacklevel=2)
+        # No line of the program is to blame, and none of ours.
+        warnings.warn_explicit(text, CaptureWarning, "astcapture", 0)
     except CaptureWarning:
         # Warnings are errors here, and an error would stop the program.
         sys.stderr.write(f"CaptureWarning: {text}\n")

@@ -48,6 +48,15 @@ class Chain:
             link.before, link = None, link.before
         return events[::-1]
 
+    def values(self) -> list[Any]:
+        """The values of the links, which stay."""
+        values = []
+        link: Link | None = self.last
+        while link is not None:
+            values.append(link.value)
+            link = link.before
+        return values
+
 
 chains: list[Chain] = []
 

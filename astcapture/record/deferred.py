@@ -40,9 +40,8 @@ class Shared(Deferred):
         if self.version is not None and self.tensor._version != self.version:
             times = self.tensor._version - self.version
             raise CaptureError(
-                f"this {'×'.join(map(str, self.tensor.shape)) or 'scalar'} tensor was captured with copy=False and "
-                f"changed in place since ({times} {'time' if times == 1 else 'times'}): what was captured is gone; "
-                "capture it with copy=True"
+                f"this tensor, of shape {tuple(self.tensor.shape)}, was captured with copy=False and changed in place "
+                f"{'once' if times == 1 else f'{times} times'} since: what was captured is gone; leave copy=False out"
             )
         return self.tensor
 

@@ -11,6 +11,7 @@ that it looks for; see `record.compiled`.
 from __future__ import annotations
 
 import builtins
+import gc
 import sys
 import threading
 from _thread import get_ident
@@ -20,9 +21,13 @@ from itertools import starmap
 from types import FunctionType
 from typing import Any
 
-from astcapture.record import attention, compiled, modules
-from astcapture.record.snapshot import BY_REFERENCE, snapshot
+from astcapture.record import attention, budget, compiled, modules
+from astcapture.record.options import PLAIN
+from astcapture.record.policy import conversion_of, plain
+from astcapture.record.snapshot import BY_REFERENCE
+from astcapture.record.taking import expected_size, parts, taken
 from astcapture.record.tensors import PLAIN_TENSORS
+from astcapture.record.weight import EVENT, rough_size
 
 #: ``(module, qualname, label, lineno)``: a literal in the rewritten code.
 Site = tuple[str, str, str, int]
@@ -36,6 +41,10 @@ class Missed:
     """Stands in an event for a value that was not there: the name was not bound."""
 
 
+class Started:
+    """Stands in an event for a value: an execution of the function begins, whose values are to be told by it."""
+
+
 class Failed:
     """Stands in an event for a value that could not be taken, with the error as text."""
 
@@ -44,16 +53,31 @@ class Failed:
 
 
 MISSED = Missed()
+STARTED = Started()
 
 events: list[Event] = []
 
 
 def take() -> list[Event]:
     """Take out what has been recorded up to now, in order; what is recorded meanwhile stays for the next time."""
-    taken = events[:]
+    global _room, _weighed
+    front = events[:]
     # Threads go on appending behind what was taken; deleting the front is one atomic step.
-    del events[: len(taken)]
-    return taken + compiled.take()
+    del events[: len(front)]
+    _room -= (len(front) - _weighed) * EVENT
+    _weighed = 0
+    return front + [_converted(event) for event in compiled.take()]
+
+
+def _converted(event: Event) -> Event:
+    """An event of compiled code, which records copies: what the options ask for is done when they are taken out."""
+    site, value, thread, layer = event
+    if not _converting or isinstance(value, (Missed, Failed, Started)):
+        return event
+    try:
+        return site, taken(value, conversion_of(site), compiled=True), thread, layer
+    except Exception as error:
+        return site, Failed(error), thread, layer
 
 
 #: The functions of a module with their lines and labels.
@@ -61,14 +85,23 @@ Functions = tuple[tuple[str, int, tuple[str, ...]], ...]
 #: Functions, each with a name or label in it.
 Names = tuple[tuple[str, str], ...]
 #: What rewritten modules declared on import, see `declare`.
-declared: list[tuple[str, Functions, Names, tuple[str, ...], Names]] = []
+declared: list[tuple[str, Functions, Names, tuple[str, ...], tuple[str, ...]]] = []
 
 _append = events.append
-_tensors = PLAIN_TENSORS
+# The types of tensors that take the short way; none where there is more to be done than to copy.
+_NONE: frozenset[type] = frozenset()
+_tensors: set[type] | frozenset[type] = PLAIN_TENSORS
 # The types whose values are kept as they are. Emptied while recording is off, so that the fast
 # path needs no check of its own: everything then takes the slow path, which looks.
 _kept: set[type] = set()
 _on = False
+# Whether some hook wants more of its values than a copy.
+_converting = False
+# The bytes that may be recorded before `budget` is asked for more, whether it gave none, and how many of the
+# waiting events it has weighed.
+_room: float = -1
+_stopped = False
+_weighed = 0
 # How the layer is found, once torch is imported; while it is being imported, nothing takes the fast path.
 _layer: Callable[[Any], str | None] | None = None
 _expected = False
@@ -79,6 +112,7 @@ def record(result: Any, site: Site, value: Any, owner: Any = None) -> Any:
 
     `owner` is what the function was called on, a method's ``self``: the layer, if it is a module.
     """
+    global _room
     kind = type(value)
     if kind in _kept:
         _append((site, value, get_ident(), None if _layer is None else _layer(owner)))
@@ -86,30 +120,59 @@ def record(result: Any, site: Site, value: Any, owner: Any = None) -> Any:
         if _expected:
             _look_for_torch()
         try:
-            if kind in _tensors:
+            if kind in _tensors and (_room := _room - value.nbytes) >= 0:
                 # `copy_tensor` written out, detaching by the cheaper `.data`: the call alone would cost a
                 # tenth of what copying a small tensor does.
                 kept = value.data.clone() if value.requires_grad else value.clone()
+                _append((site, kept, get_ident(), None if _layer is None else _layer(owner)))
             else:
-                kept = snapshot(value)
-            _append((site, kept, get_ident(), None if _layer is None else _layer(owner)))
-        except Exception as error:
-            _record_slowly(site, value, owner, error)
+                _record_slowly(site, value, owner)
+        except Exception:
+            # Inside ``torch.func`` transforms ``.data`` is refused; sparse tensors have no ``.nbytes``.
+            _record_slowly(site, value, owner)
     return result
 
 
-def _record_slowly(site: Site, value: Any, owner: Any, error: Exception) -> None:
-    """Record what the short way could not: inside ``torch.func`` transforms ``.data`` is refused."""
+def _record_slowly(site: Site, value: Any, owner: Any) -> None:
+    """Record what takes more than a copy, or what the room may not suffice for."""
+    if _stopped:
+        budget.leave_out(site)
+        return
     try:
-        _append((site, snapshot(value), get_ident(), None if _layer is None else _layer(owner)))
-    except Exception:
+        how = conversion_of(site) if _converting else PLAIN
+        # Of what a function makes of it, the size is known afterwards; a copy is not made in vain.
+        room = how.reduce is not None or _has_room(expected_size(value, how))
+        kept = taken(value, how, _has_room) if room else None
+        if room and (how.reduce is None or _has_room(rough_size(kept))):
+            _append((site, kept, get_ident(), None if _layer is None else _layer(owner)))
+        else:
+            budget.leave_out(site)
+    except Exception as error:
         _append((site, Failed(error), get_ident(), None))
+
+
+def _has_room(size: int) -> bool:
+    """Whether there is room for this many bytes, which then are taken; where there is none, recording stops."""
+    global _room, _weighed, _stopped
+    _room -= size
+    if _room < 0:
+        room, waiting = budget.look(size), len(events)
+        _stopped = room <= 0
+        _room, _weighed = room - size, waiting
+        _apply()
+    return not _stopped
 
 
 def missed(site: Site, owner: Any = None) -> None:
     """Count a return at which the name was not bound."""
     if _on:
         _append((site, MISSED, get_ident(), None if _layer is None else _layer(owner)))
+
+
+def enter(site: Site) -> None:
+    """Told at the start of a function of which one execution can leave any number of values."""
+    if _on:
+        _append((site, STARTED, get_ident(), None))
 
 
 def _record_compiled(result: Any, site: Site, value: Any, owner: Any = None) -> Any:
@@ -123,6 +186,12 @@ def _missed_compiled(site: Site, owner: Any = None) -> None:
         compiled.put(site, MISSED, owner)
 
 
+def _enter_compiled(site: Site) -> None:
+    if _on:
+        compiled.put(site, STARTED, None)
+
+
+enter._torchdynamo_inline = _enter_compiled  # type: ignore[attr-defined]
 record._torchdynamo_inline = _record_compiled  # type: ignore[attr-defined]
 missed._torchdynamo_inline = _missed_compiled  # type: ignore[attr-defined]
 
@@ -237,7 +306,7 @@ def release() -> Any:
 
 
 def declare(
-    module: str, functions: Functions, skipped: Names, fused: tuple[str, ...] = (), repeated: Names = ()
+    module: str, functions: Functions, skipped: Names, fused: tuple[str, ...] = (), entering: tuple[str, ...] = ()
 ) -> None:
     """Run by a rewritten module as it is imported: these functions of it are captured.
 
@@ -246,19 +315,58 @@ def declare(
         functions: the qualname, line and labels of each.
         skipped: functions that a wildcard matched and that do not bind a name, with the name.
         fused: the qualnames of those that also call torch's fused attention.
-        repeated: the labels that one execution of a function can leave several values of.
+        entering: the qualnames of those that call `enter` as they start.
     """
-    declared.append((module, functions, skipped, fused, repeated))
+    declared.append((module, functions, skipped, fused, entering))
 
 
 def switch(on: bool) -> None:
     """Turn recording on or off for the process."""
     global _on
     _on = on
-    if on and not _expected:
+    if _watch_events in gc.callbacks:
+        gc.callbacks.remove(_watch_events)
+    if on:
+        gc.callbacks.append(_watch_events)
+    _apply()
+
+
+def convert() -> None:
+    """Ask `policy` anew whether there is more to be done with values than to copy them."""
+    global _converting
+    _converting = not plain()
+    _apply()
+
+
+def _apply() -> None:
+    """Open the short ways, or close them."""
+    global _tensors
+    short = not (_converting or _stopped)
+    _tensors = PLAIN_TENSORS if short else _NONE
+    if _on and short and not _expected:
         _kept.update(BY_REFERENCE)
     else:
         _kept.clear()
+
+
+def _look_again() -> None:
+    """There may be room again."""
+    global _room, _stopped
+    _room, _stopped = -1, False
+    _apply()
+
+
+def _watch_events(phase: str, info: dict[str, int]) -> None:
+    """Called by the garbage collector, once for some hundreds of events: they have no check of their own to pay for."""
+    global _room
+    if phase == "start" and (len(events) - _weighed) * EVENT > _room and _kept:
+        _room = -1
+        _kept.clear()
+
+
+budget.on_room = _look_again
+budget.source(lambda: (one for event in events[:] for one in parts(event[1])))
+budget.source(lambda: (value for chain in compiled.chains[:] for value in chain.values()))
 
 
 def expect_torch() -> None:
@@ -266,7 +374,7 @@ def expect_torch() -> None:
     global _expected
     if _layer is None:
         _expected = True
-        _kept.clear()
+        _apply()
 
 
 def forget_torch() -> None:
@@ -281,7 +389,7 @@ def _look_for_torch() -> None:
     global _expected, _layer
     if modules.find_torch():
         _layer, _expected = modules.seldom, False
-        switch(_on)
+        _apply()
         modules.when_one_exists(_find_layers)
 
 

@@ -21,15 +21,26 @@ _NO = ("0", "false", "no", "off", "")
 class Settings:
     """What the environment asks for; None where it says nothing.
 
-    `targets` are as `parse_targets` reads them; `limit`, `device` and `dtype` as `install` takes them, in words.
+    `targets` are as `parse_targets` reads them; the others as `install` takes them, in words. Of the options of how
+    values are taken, each can be a table from patterns to settings in a file; `copy`, `reduce` and `grad` have no
+    variable.
     """
 
     targets: tuple[str, ...] = ()
     store: str | None = None
     limit: str | None = None
-    device: str | None = None
-    dtype: str | None = None
+    device: Any = None
+    dtype: Any = None
     strict: bool = False
+    copy: Any = None
+    reduce: Any = None
+    grad: Any = None
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """How values are taken, as `install` takes it; those alone that are set."""
+        names = ("copy", "device", "dtype", "reduce", "grad")
+        return {name: setting for name in names if (setting := getattr(self, name)) is not None}
 
 
 def read_environment(environ: Mapping[str, str]) -> Settings:
@@ -125,11 +136,25 @@ def _read_bool(where: str, value: object) -> bool:
     raise CaptureError(f"{where} is {value!r}: write true or false")
 
 
+def _or_table(reader: Callable[[str, object], object]) -> Callable[[str, object], object]:
+    """A setting for all values, or a table from patterns to settings."""
+
+    def read(where: str, value: object) -> object:
+        if isinstance(value, dict):
+            return {pattern: reader(f"{where}: {pattern!r}", one) for pattern, one in value.items()}
+        return reader(where, value)
+
+    return read
+
+
 _READERS: dict[str, Callable[[str, object], object]] = {
     "targets": _read_targets,
     "store": _read_text,
     "limit": _read_size,
-    "device": _read_text,
-    "dtype": _read_text,
+    "device": _or_table(_read_text),
+    "dtype": _or_table(_read_text),
     "strict": _read_bool,
+    "copy": _or_table(_read_bool),
+    "reduce": _or_table(_read_text),
+    "grad": _or_table(_read_bool),
 }
