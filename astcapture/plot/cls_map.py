@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import Colormap
 from matplotlib.figure import Figure, SubFigure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from astcapture.plot.arrays import Plottable, as_array
 from astcapture.plot.attention_maps import layer_maps, square
@@ -20,6 +21,7 @@ from astcapture.plot.panels import arrange
 from astcapture.plot.patches import Grid, layout
 
 _PANEL_INCHES = 2.0
+_TITLE_INCHES = 1.45
 
 
 def cls_attention(
@@ -109,9 +111,10 @@ def _panels(figure: Figure | SubFigure | None, count: int, size: tuple[int, ...]
     if figure is None:
         wide = panel_width(np.empty(size))
         high = _PANEL_INCHES / max(wide, 1.0) ** 0.5
-        width = max(high * wide, 1.25)  # room for the title
-        size_inches = (columns * width + 1.3, rows * (high + 0.3) + 0.4)
-        figure = plt.figure(figsize=size_inches, layout="compressed")
+        width = max(high * wide, _TITLE_INCHES)
+        gap = max(0.04, (width - high * wide) / 2)  # the titles of narrow images need room
+        size_inches = (columns * width + 1.6, rows * (high + 0.3) + 0.4)
+        figure = plt.figure(figsize=size_inches, layout=ConstrainedLayoutEngine(w_pad=gap, compress=True))
     axes: list[Axes] = list(figure.subplots(rows, columns, squeeze=False).flat)
     for empty in axes[count:]:
         empty.remove()

@@ -10,11 +10,13 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colorbar import Colorbar
+from matplotlib.ticker import Formatter, Locator
 
 from astcapture.plot.arrays import FloatArray
 from astcapture.plot.colours import Colours
 
-_TICKS = 5
+#: The numbers of ticks that divide a bar evenly, and the points of height that each asks for.
+_TICKS = ((5, 75.0), (3, 45.0), (2, 28.0), (1, 0.0))
 #: matplotlib's names for (values below, values above) the range.
 _POINTED: dict[tuple[bool, bool], Literal["neither", "min", "max", "both"]] = {
     (False, False): "neither",
@@ -38,11 +40,32 @@ def draw_colour_bar(
     assert figure is not None  # they are being drawn in
     mappable = ScalarMappable(colours.norm, colours.cmap)
     bar = figure.colorbar(mappable, ax=axes, extend=_POINTED[outside], fraction=0.06, pad=0.02)
-    ticks = np.linspace(colours.low, colours.high, _TICKS)
-    bar.set_ticks(ticks.tolist(), labels=tick_labels(ticks))
+    bar.ax.yaxis.set_major_locator(_EvenTicks(colours.low, colours.high))
+    bar.ax.yaxis.set_major_formatter(_Labels())
     if label:
         bar.set_label(of if finite.size == values.size else f"{of} (grey: not finite)")
     return bar
+
+
+class _EvenTicks(Locator):
+    """Ticks from end to end, as many as the bar has room for, which only drawing tells; of one, the greatest."""
+
+    def __init__(self, low: float, high: float) -> None:
+        self.ends = high, low
+
+    def __call__(self) -> FloatArray:
+        axes = self.axis.axes
+        points = axes.get_window_extent().height * 72 / axes.get_figure(root=True).dpi
+        count = next(count for count, needed in _TICKS if points >= needed)
+        return np.linspace(*self.ends, count)[::-1]
+
+
+class _Labels(Formatter):
+    def __call__(self, value: float, position: int | None = None) -> str:
+        return f"{value:.3g}"
+
+    def format_ticks(self, values: Sequence[float]) -> list[str]:
+        return tick_labels(np.asarray(values))
 
 
 def tick_labels(ticks: FloatArray) -> list[str]:
@@ -53,6 +76,7 @@ def tick_labels(ticks: FloatArray) -> list[str]:
     >>> tick_labels(np.array([0.99990, 0.99995, 1.0]))
     ['0.9999', '0.99995', '1']
     """
-    decimals = 3 - math.ceil(math.log10(np.ptp(ticks)))
+    extent = float(np.ptp(ticks)) or abs(float(ticks[0])) or 1.0
+    decimals = 3 - math.ceil(math.log10(extent))
     # Adding 0.0 turns a rounded -0.0 into 0.0.
     return [f"{round(tick, decimals) + 0.0:.10g}" for tick in ticks.tolist()]

@@ -16,6 +16,8 @@ from astcapture.plot.reduce import block_means, block_size
 #: No picture of a whole model has more pixels for one head.
 _MOST_CELLS = 128
 _INCHES = 0.62
+#: Of all maps together, in the longer direction.
+_LEAST_INCHES = 2.4
 _GAP = 0.12
 #: Of the mean from the last head.
 _APART = 0.24
@@ -64,8 +66,9 @@ def layers(
     heads = max(len(maps) for _, maps, _ in model)
     mean = mean and heads > 1
     if ax is None:
-        width, height = (heads + mean) * _INCHES + 2.2, len(model) * _INCHES + 1.1
-        _, ax = plt.subplots(figsize=(max(width, 3.5), max(height, 2.6)), layout="compressed")
+        side = max(_INCHES, _LEAST_INCHES / max(heads + mean, len(model)))
+        size = ((heads + mean) * side + 2.2, len(model) * side + 1.1)
+        _, ax = plt.subplots(figsize=size, layout="compressed")
     drawn = np.concatenate([maps.ravel() for _, maps, _ in model])
     shared = choose_colours(drawn, cmap=cmap, vmin=vmin, vmax=vmax)
     for row, (_, maps, _) in enumerate(model):

@@ -84,6 +84,7 @@ def _name(axis: Axis, names: Sequence[str]) -> None:
     """Write the layers' names on their axis: every second, third, ... where they are many."""
     step = -(-len(names) // _MOST_NAMES)
     places = range(0, len(names), step)
-    # Numbers lie side by side; longer names stand.
-    upright = isinstance(axis, XAxis) and max(map(len, names)) > 2
+    # Side by side where there is room, about 0.08 inches for a letter; else they stand.
+    wide = 0.08 * max(map(len, names)) * len(places) > 0.32 * len(names) + 1.0
+    upright = isinstance(axis, XAxis) and wide
     axis.set_ticks(places, labels=[names[place] for place in places], rotation=90 if upright else 0)

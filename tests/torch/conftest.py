@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))  # `pictures` is shared by the tests of what is drawn
 
 os.environ["MPLBACKEND"] = "Agg"  # before matplotlib is imported, and for child processes
 
