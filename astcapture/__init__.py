@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from astcapture.record.switch import pause, resume
     from astcapture.values.cache import Cache, cache, recording, tag
     from astcapture.values.records import Record, Records
+    from astcapture.values.run import Run, load
 
 #: Where each public name comes from.
 _HOMES = {
@@ -37,8 +38,10 @@ _HOMES = {
     "Hook": "astcapture.imports.hook",
     "Record": "astcapture.values.records",
     "Records": "astcapture.values.records",
+    "Run": "astcapture.values.run",
     "cache": "astcapture.values.cache",
     "install": "astcapture.imports.hook",
+    "load": "astcapture.values.run",
     "load_ipython_extension": "astcapture.imports.notebook",
     "pause": "astcapture.record.switch",
     "recording": "astcapture.values.cache",
@@ -55,10 +58,12 @@ __all__ = [
     "Hook",
     "Record",
     "Records",
+    "Run",
     "__version__",
     "cache",
     "capture",
     "install",
+    "load",
     "pause",
     "plot",
     "recording",

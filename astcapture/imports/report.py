@@ -1,4 +1,4 @@
-"""What is said as the interpreter exits: targets that came to nothing. And the last work of the recorder."""
+"""What is said as the interpreter exits: targets that came to nothing. And the last work of recorder and store."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from astcapture.record import recorder
 from astcapture.rewrite.plan import did_you_mean
 from astcapture.rewrite.transform import CALLED, PREFIX
 from astcapture.targets.recipes import recipe
+from astcapture.values import streaming
 from astcapture.values.cache import always_missed, declared_functions
 
 if TYPE_CHECKING:
@@ -130,6 +131,7 @@ def _at_exit() -> None:
             # No line of the program is to blame, and none of ours.
             warnings.warn_explicit("nothing was captured for\n  " + "\n  ".join(lines), CaptureWarning, "astcapture", 0)
     _outlive_modules()
+    streaming.finish()
 
 
 def _make_reachable() -> None:

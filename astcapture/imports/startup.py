@@ -50,7 +50,7 @@ def activate() -> None:
 def switch_on() -> Hook:
     """Install a hook as the environment says, in place of the one that `activate` may have installed.
 
-    At exit the summary is printed to standard error unless there is a store, see `_print_summary`.
+    At exit the summary is printed to standard error, or where the store is, see `_print_summary`.
 
     Raises:
         CaptureError: the environment asks for something that cannot be captured.
@@ -63,9 +63,8 @@ def switch_on() -> Hook:
     settings = read_environment(os.environ)
     switch_off()
     # Registered before the hook's own, and so run after it: the summary comes last.
-    if settings.store is None:
-        atexit.register(_print_summary)
-        report.summary_follows = True
+    atexit.register(_print_summary)
+    report.summary_follows = settings.store is None
     try:
         _hook = install()
     except BaseException:
@@ -98,14 +97,20 @@ def _print_summary() -> None:
     The process that the run began with prints always, so that an empty run is seen to be empty. A
     process that it started prints only what was captured there, under its number: most of them are
     trackers and tools that have nothing to tell. A fork that ends in the ordinary way prints
-    nothing, since what it holds is its parent's too.
+    nothing, since what it holds is its parent's too. With a store, the first process says in one line
+    where the values of all of them are.
     """
     if os.getpid() != _process:
         return
     from astcapture import cache
+    from astcapture.values.streaming import in_a_line
 
     first = os.environ.get(FIRST_PROCESS) == str(_process)
-    if first:
+    line = in_a_line()
+    if line is not None:
+        if first:
+            _tell(f"astcapture: {line}")
+    elif first:
         _tell(str(cache.summary()))
     elif any(len(records) for records in cache.values()):
         _tell(f"astcapture: process {_process}\n{cache.summary()}")

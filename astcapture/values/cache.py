@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import threading
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any
 
-from astcapture.record import recorder
-from astcapture.record.recorder import Failed, Missed
-from astcapture.values.records import Record, Records, Unknown
+from astcapture.record import budget, recorder
+from astcapture.record.recorder import Failed, Missed, Started
+from astcapture.store.rank import rank_of_process
+from astcapture.values.captured import Captured
+from astcapture.values.live import make_record, values_in_memory
+from astcapture.values.notes import Notes
+from astcapture.values.parts import InMemory, Part
+from astcapture.values.records import Record
 from astcapture.values.summary import summarise
 from astcapture.values.tags import open_tags, tags_of
 from astcapture.values.why_empty import why_missed
-
-#: How many keys a message lists.
-_LISTED = 5
 
 
 @dataclass
@@ -40,6 +41,8 @@ class Counts:
     missed: int = 0
     failed: int = 0
     error: str | None = None
+    #: Values that were not recorded because the memory limit was reached.
+    left_out: int = 0
 
 
 @dataclass
@@ -48,109 +51,121 @@ class _Process:
 
     declared: dict[str, Declared] = field(default_factory=dict)
     skipped: dict[str, list[tuple[str, str]]] = field(default_factory=dict)
-    #: Labels that one execution of a function can leave several values of, told apart by their lines.
-    repeated: set[tuple[str, str]] = field(default_factory=set)
+    #: Functions that tell when an execution of theirs starts.
+    entering: set[str] = field(default_factory=set)
     #: For each function and label, whatever cache its values went to: that it has some, and how often it was missed.
     recorded: set[tuple[str, str]] = field(default_factory=set)
     missed: Counter[tuple[str, str]] = field(default_factory=Counter)
     sinks: list[Cache] = field(default_factory=list)
+    #: Whether what comes to `cache` goes on to a store.
+    streaming: bool = False
+    #: Called from the user's thread: raises what went wrong in the background, if that was asked for.
+    check: Callable[[], None] | None = None
     lock: Any = field(default_factory=threading.RLock)
 
 
 _process = _Process()
 
 
-class Cache(Mapping[str, Records]):
+class Cache(Captured):
     """Captured values by function: ``cache["mymodel:Attention.forward"]``, or ``cache["Attention.forward"]``.
 
     A key is there from the moment its function is rewritten, with empty `Records` until something
-    is recorded. Reading takes in what has been recorded up to now.
+    is recorded. Reading takes in what has been recorded up to now. What a store has taken out of memory is
+    read back from there.
     """
 
+    _nothing = "nor is any other function: call astcapture.install([...]) before the module is imported"
+
     def __init__(self) -> None:
+        # What came before `_records`: on disk, or in memory for good; and what is to be stored though it is
+        # no longer shown.
+        self._parts: list[Part] = []
+        self._hidden: list[Record] = []
         self._records: list[Record] = []
         self._by_key: dict[str, list[Record]] = {}
         self.counts: dict[tuple[str, str], Counts] = {}
+        #: For each function and label: how many values could not be stored, and why the first could not.
+        self.refused: dict[tuple[str, str], tuple[int, str]] = {}
         # For each function on each layer, in each thread: the number of its execution, and the labels seen in it.
         self._calls: dict[tuple[str, str | None, int], tuple[int, frozenset[str]]] = {}
+        # The functions, each with its thread, of which an execution has started and left nothing yet.
+        self._started: set[tuple[str, int]] = set()
+        budget.hold(self)
 
-    def __getitem__(self, key: str) -> Records:
+    def _keys(self) -> list[str]:
         drain()
-        return Records(self._by_key.get(self._full_key(key), ()))
+        return list(dict.fromkeys((*_process.declared, *self._by_key)))
 
-    def __iter__(self) -> Iterator[str]:
+    def _found(self, key: str | None) -> list[Record]:
         drain()
-        return iter(dict.fromkeys((*_process.declared, *self._by_key)))
-
-    def __len__(self) -> int:
-        return sum(1 for _ in self)
+        with _process.lock:
+            parts = list(self._parts)
+            recent = list(self._records if key is None else self._by_key.get(key, ()))
+        return [*(record for part in parts for record in part.records(key)), *recent]
 
     def __repr__(self) -> str:
         drain()
-        return f"<Cache: {len(self._records)} values of {len(self)} functions>"
-
-    def _full_key(self, key: str) -> str:
-        keys = list(self)
-        if key in keys:
-            return key
-        if not isinstance(key, str):
-            raise Unknown(f"{key!r} is not captured: write 'MODULE:QUALNAME' or 'QUALNAME'")
-        candidates = [full for full in keys if full.partition(":")[2] == key]
-        if len(candidates) == 1:
-            return candidates[0]
-        if candidates:
-            listed = " or ".join(map(repr, candidates[:_LISTED]))
-            more = f" or another of the {len(candidates)} that end so" if candidates[_LISTED:] else ""
-            raise Unknown(f"{key!r} is ambiguous: write {listed}{more}")
-        if not keys:
-            raise Unknown(
-                f"{key!r} is not captured, nor is any other function: "
-                "call astcapture.install([...]) before the module is imported"
-            )
-        # Compared with names of the same kind: with the module or without.
-        known = keys if ":" in key else [full.partition(":")[2] for full in keys]
-        close = difflib.get_close_matches(key, known, n=3)
-        hint = f"did you mean {' or '.join(map(repr, close))}?" if close else f"captured are: {', '.join(keys)}"
-        raise Unknown(f"{key!r} is not captured; {hint}")
-
-    # Two caches that hold nothing are still two.
-    __eq__ = object.__eq__
-    __hash__ = object.__hash__
-
-    def select(self, **filters: Any) -> Records:
-        """The values of all functions, in call order, whose record matches every filter; see `Records.select`.
-
-        >>> list(Cache().select(label="attn"))
-        []
-        """
-        drain()
-        return Records(self._records).select(**filters)
+        return f"<Cache: {sum(map(len, self._parts)) + len(self._records)} values of {len(self)} functions>"
 
     def summary(self) -> str:
         """A table of what was captured: function, label, layer, count, shape, dtype, bytes, and what was missed."""
         with _process.lock:
+            records, notes = self._found(None), self._notes()
+        return summarise(records, notes.declared, notes.counts, notes.skipped, notes.fused, notes.refused)
+
+    def _notes(self) -> Notes:
+        with _process.lock:
             drain()
-            records, skipped = list(self._records), dict(_process.skipped)
-            declared = {key: one.labels for key, one in _process.declared.items()}
-            counts = {key: (count.missed, count.failed, count.error) for key, count in self.counts.items()}
-            fused = {key for key, one in _process.declared.items() if one.fused}
-        return summarise(records, declared, counts, skipped, fused)
+            return Notes(
+                {key: one.labels for key, one in _process.declared.items()},
+                {key for key, one in _process.declared.items() if one.fused},
+                {module: list(pairs) for module, pairs in _process.skipped.items()},
+                {key: (count.missed, count.failed, count.error) for key, count in self.counts.items()},
+                self._not_kept(),
+            )
+
+    def _not_kept(self) -> dict[tuple[str, str], tuple[int, str]]:
+        """For each function and label: how many values are neither in memory nor on disk, and why."""
+        not_kept = dict(self.refused)
+        for where, count in self.counts.items():
+            if count.left_out:
+                number, why = not_kept.get(where, (0, "recording had stopped at the memory limit"))
+                not_kept[where] = (number + count.left_out, why)
+        return not_kept
 
     def clear(self) -> None:
-        """Forget every value and count; the functions stay captured."""
+        """Forget every value and count; the functions stay captured.
+
+        Where values are streamed to a store, those that it has stay there, and those that it has not yet
+        still go there.
+        """
         drain()
         with _process.lock:
+            if _process.streaming and self is cache:
+                self._hidden += self._records
+            self._parts.clear()
+            self.refused.clear()
             self._records.clear()
             self._by_key.clear()
             self.counts.clear()
             self._calls.clear()
+            self._started.clear()
+        budget.made_room()
+
+    def held_values(self) -> Iterator[Any]:
+        """What is in memory, for the memory limit."""
+        kept = [record for part in self._parts if isinstance(part, InMemory) for record in part.kept]
+        return values_in_memory([*kept, *self._hidden, *self._records])
 
     def _add(self, event: recorder.Event, tags: Mapping[str, Any], rank: int) -> None:
         site, value, thread, layer = event
         module, function, label, lineno = site
         key = f"{module}:{function}"
-        mark = f"{label}@{lineno}" if (key, label) in _process.repeated else label
-        call = self._call((key, layer, thread), mark)
+        if isinstance(value, Started):
+            self._started.add((key, thread))
+            return
+        call = self._call((key, layer, thread), label)
         if isinstance(value, Missed):
             self._count(key, label).missed += 1
             _process.missed[key, label] += 1
@@ -159,19 +174,55 @@ class Cache(Mapping[str, Records]):
             count.failed += 1
             count.error = count.error or value.error
         else:
-            record = Record(value, label, module, function, lineno, layer, call, rank, thread, tags)
+            record = make_record(value, label, module, function, lineno, layer, call, rank, thread, tags)
             _process.recorded.add((key, label))
             self._records.append(record)
             self._by_key.setdefault(key, []).append(record)
 
     def _call(self, where: tuple[str, str | None, int], label: str) -> int:
-        """The number of the execution that an event belongs to: each leaves one event for each label,
-        and at each line for labels taken at bindings or calls, where loops count as executions."""
+        """The number of the execution that an event belongs to: each leaves one event for each label, or
+        any number of events once it has told that it starts."""
+        key, _, thread = where
         number, seen = self._calls.get(where, (0, frozenset()))
-        if label in seen:
+        if key in _process.entering:
+            begins = (key, thread) in self._started and bool(seen)
+            self._started.discard((key, thread))
+        else:
+            begins = label in seen
+        if begins:
             number, seen = number + 1, frozenset()
         self._calls[where] = number, seen | {label}
         return number
+
+    def _waiting(self, most: int, bytes_of: Callable[[Record], int], enough: int) -> list[Record]:
+        """The first of the records that are not on disk yet: `most` of them, or `enough` bytes; hold the lock."""
+        size, batch = 0, []
+        for record in self._hidden or self._records:
+            batch.append(record)
+            size += bytes_of(record)
+            if size >= enough or len(batch) >= most:
+                break
+        return batch
+
+    def _let_go(self, batch: Sequence[Record], part: Part | None) -> None:
+        """Drop from memory what `_waiting` gave; `part` has it now, or nobody; hold the lock."""
+        if self._hidden and self._hidden[0] is batch[0]:
+            del self._hidden[: len(batch)]
+            return
+        del self._records[: len(batch)]
+        for key, count in Counter(record.key for record in batch).items():
+            del self._by_key[key][:count]
+        if part is not None:
+            self._parts.append(part)
+
+    def _settle(self) -> None:
+        """What is in memory now is not to be stored: it stays; hold the lock."""
+        if self._records:
+            self._parts.append(InMemory(tuple(self._records)))
+            self._records.clear()
+            for found in self._by_key.values():
+                found.clear()
+        self._hidden.clear()
 
     def _count(self, key: str, label: str) -> Counts:
         return self.counts.setdefault((key, label), Counts())
@@ -184,29 +235,28 @@ _process.sinks.append(cache)
 
 def drain() -> None:
     """Move what the recorder holds into the cache that is current; called before every look."""
+    if _process.check is not None:
+        _process.check()
     with _process.lock:
         declarations = recorder.declared[:]
         del recorder.declared[: len(declarations)]
-        for module, functions, skipped, fused, repeated in declarations:
+        for module, functions, skipped, fused, entering in declarations:
             for qualname, lineno, labels in functions:
                 key = f"{module}:{qualname}"
                 known = _process.declared.get(key)
                 merged = tuple(dict.fromkeys((*(known.labels if known else ()), *labels)))
                 _process.declared[key] = Declared(key, lineno, merged, qualname in fused)
+                (_process.entering.add if qualname in entering else _process.entering.discard)(key)
             _process.skipped[module] = list(skipped)
-            _process.repeated.update((f"{module}:{qualname}", label) for qualname, label in repeated)
         taken = recorder.take()
+        for (module, function, label, _), number in budget.take_left_out().items():
+            _process.sinks[-1]._count(f"{module}:{function}", label).left_out += number
         if not taken:
             return
-        rank = _rank()
+        rank = rank_of_process()
         sink = _process.sinks[-1]
         for event in taken:
             sink._add(event, tags_of(event[2]), rank)
-
-
-def _rank() -> int:
-    text = os.environ.get("RANK", "")
-    return int(text) if text.isdigit() else 0
 
 
 class recording:

@@ -7,9 +7,17 @@ import fnmatch
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, overload
+from typing import Any, NamedTuple, overload
 
 from astcapture.errors import CaptureError
+
+
+class Form(NamedTuple):
+    """What a value looks like: its shape (None of what is no array), its dtype or type, its bytes."""
+
+    shape: tuple[int, ...] | None
+    dtype: str
+    nbytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +32,7 @@ class Record:
         lineno: the line of the return that ran; of the function's last line where it fell off its end.
         layer: the path of the module being run, ``None`` where that is not known.
         call: the number of this execution of the function on that layer, from 0: the step of a generation
-            loop. Of values taken at bindings or calls, a loop inside the function counts its own rounds.
+            loop.
         rank: the rank of the process, 0 where there is only one.
         thread: the identity of the thread, as `threading.get_ident` gives it.
         tags: what `astcapture.tag` attached.
@@ -45,9 +53,18 @@ class Record:
     def key(self) -> str:
         return f"{self.module}:{self.function}"
 
+    @property
+    def grad(self) -> Any:
+        """The gradient that reached the value in backward; None where none did, or ``grad=True`` was not asked for."""
+        return None
+
     def __repr__(self) -> str:
         where = f" layer={self.layer}" if self.layer is not None else ""
-        return f"<Record {self.key} {self.label}{where} {describe(self.value)}>"
+        return f"<Record {self.key} {self.label}{where} {_in_words(self._form())}>"
+
+    def _form(self) -> Form:
+        """Its value's form; known of a stored value without reading it."""
+        return form_of(self.value)
 
 
 class Unknown(KeyError):
@@ -150,7 +167,7 @@ class Records(Sequence[Any]):
         if not self._records:
             return "<Records: empty>"
         labels = ", ".join(self.labels)
-        return f"<Records: {len(self)} × {labels}, the first {describe(self[0])}>"
+        return f"<Records: {len(self)} × {labels}, the first {_in_words(self._records[0]._form())}>"
 
 
 _FILTERS = ("key", *Record.__dataclass_fields__)
@@ -178,13 +195,26 @@ def _listed(what: str, names: Sequence[str]) -> str:
 
 def shape_of(value: Any) -> tuple[int, ...] | None:
     """The shape of a tensor or array; None for all else, classes of arrays included."""
-    shape = getattr(value, "shape", None)
+    try:
+        shape = getattr(value, "shape", None)
+    except RuntimeError:
+        return None  # a nested tensor in torch's older layout has none
     return tuple(shape) if isinstance(shape, (tuple, list)) else None
+
+
+def form_of(value: Any) -> Form:
+    """The form of a value in memory."""
+    shape, dtype = shape_of(value), getattr(value, "dtype", None)
+    if shape is None:
+        return Form(None, type(value).__name__, 0)
+    name = str(dtype).removeprefix("torch.") if dtype is not None else type(value).__name__
+    return Form(shape, name, getattr(value, "nbytes", 0) if dtype is not None else 0)
 
 
 def describe(value: Any) -> str:
     """A value in a few words: a tensor's or array's shape and dtype, else its type."""
-    shape, dtype = shape_of(value), getattr(value, "dtype", None)
-    if shape is not None and dtype is not None:
-        return f"{str(dtype).removeprefix('torch.')} {shape}"
-    return type(value).__name__
+    return _in_words(form_of(value))
+
+
+def _in_words(form: Form) -> str:
+    return form.dtype if form.shape is None else f"{form.dtype} {form.shape}"

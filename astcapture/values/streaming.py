@@ -364,6 +364,25 @@ def finish() -> None:
         _stream.check()
 
 
+def in_a_line() -> str | None:
+    """Where the values of this process, and of those that it started, are; None where no store is open."""
+    if _stream is None:
+        return None
+    from astcapture.values.run import open_run
+
+    lost = f"; {_stream.lost:,} more are lost ({_stream.why})" if _stream.lost else ""
+    try:
+        run = open_run(_stream.root)
+    except CaptureError:
+        return f"nothing was stored in {_stream.root}{lost}"
+    # The folder may hold earlier runs as well.
+    processes = [one for one in run.processes if str(one.about.get("started")) >= _stream.folder.started]
+    count = sum(len(shard) for one in processes for shard in one.shards)
+    values = f"{count:,} value{'s' if count != 1 else ''}"
+    of = f" of {len(processes)} processes" if len(processes) > 1 else ""
+    return f"{values}{of} stored in {_stream.root}{lost}; astcapture ls {_stream.root} lists them"
+
+
 _watching = False
 
 

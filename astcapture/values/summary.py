@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from types import MappingProxyType
 
-from astcapture.values.records import Record, shape_of
+from astcapture.values.records import Record
 from astcapture.values.why_empty import why_missed, why_not_run
 
 _HEADER = ("function", "label", "layer", "count", "shape", "dtype", "bytes", "missed")
@@ -19,6 +20,7 @@ def summarise(
     counts: Mapping[tuple[str, str], tuple[int, int, str | None]],
     skipped: Mapping[str, Sequence[tuple[str, str]]],
     fused: Collection[str] = (),
+    refused: Mapping[tuple[str, str], tuple[int, str]] = MappingProxyType({}),
 ) -> str:
     """Lay out what was captured.
 
@@ -29,6 +31,7 @@ def summarise(
             expression failed, and the first error.
         fused: the functions that call torch's fused attention, which materialises no map.
         skipped: for each module, the functions that a wildcard matched but that bind no such name.
+        refused: for each function and label: how many values could not be stored, and why the first could not.
     """
     groups: dict[Group, list[Record]] = {}
     for record in records:
@@ -45,8 +48,8 @@ def summarise(
             if any(skipped.values())
             else "Is the module in the targets, and was it imported after install()?"
         )
-        return "\n".join([nothing, *_notes(groups, declared, counts, skipped, fused)])
-    return "\n".join([*_layout(rows), *_notes(groups, declared, counts, skipped, fused)])
+        return "\n".join([nothing, *_notes(groups, declared, counts, skipped, fused, refused)])
+    return "\n".join([*_layout(rows), *_notes(groups, declared, counts, skipped, fused, refused)])
 
 
 def _every_label(
@@ -58,9 +61,10 @@ def _every_label(
 
 def _row(group: Group, records: Sequence[Record], missed: int) -> tuple[str, ...]:
     key, label, layer = group
-    shapes = list(dict.fromkeys(str(shape) for record in records if (shape := shape_of(record.value)) is not None))
-    dtypes = list(dict.fromkeys(_dtype(record.value) for record in records))
-    size = sum(getattr(record.value, "nbytes", 0) for record in records if shape_of(record.value) is not None)
+    forms = [record._form() for record in records]
+    shapes = list(dict.fromkeys(str(form.shape) for form in forms if form.shape is not None))
+    dtypes = list(dict.fromkeys(form.dtype for form in forms))
+    size = sum(form.nbytes for form in forms)
     return (
         key,
         label,
@@ -71,11 +75,6 @@ def _row(group: Group, records: Sequence[Record], missed: int) -> tuple[str, ...
         _bytes(size) if size else "",
         str(missed) if missed else "",
     )
-
-
-def _dtype(value: object) -> str:
-    dtype = getattr(value, "dtype", None) if shape_of(value) is not None else None
-    return str(dtype).removeprefix("torch.") if dtype is not None else type(value).__name__
 
 
 def _some(names: Sequence[str]) -> str:
@@ -113,6 +112,7 @@ def _notes(
     counts: Mapping[tuple[str, str], tuple[int, int, str | None]],
     skipped: Mapping[str, Sequence[tuple[str, str]]],
     fused: Collection[str],
+    refused: Mapping[tuple[str, str], tuple[int, str]],
 ) -> list[str]:
     recorded = {group[:2] for group in groups}
     notes = []
@@ -122,8 +122,10 @@ def _notes(
         if missed and (key, label) not in recorded:
             notes.append(f"{key}: {why_missed(label, missed, key in fused)}")
     for key, labels in declared.items():
-        if not any((key, label) in recorded or (key, label) in counts for label in labels):
+        if not any((key, label) in recorded or (key, label) in counts or (key, label) in refused for label in labels):
             notes.append(f"{key}: {why_not_run(key)}")
+    for (key, label), (count, why) in refused.items():
+        notes.append(f"{key}: {label!r} was not stored {_times(count)}: {why}")
     for module, names in skipped.items():
         for qualname, name in names:
             notes.append(f"{module}:{qualname}: left alone, it does not bind {name!r}")
