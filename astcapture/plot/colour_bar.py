@@ -40,7 +40,7 @@ def draw_colour_bar(
     assert figure is not None  # they are being drawn in
     mappable = ScalarMappable(colours.norm, colours.cmap)
     bar = figure.colorbar(mappable, ax=axes, extend=_POINTED[outside], fraction=0.06, pad=0.02)
-    bar.ax.yaxis.set_major_locator(_EvenTicks(colours.low, colours.high))
+    bar.ax.yaxis.set_major_locator(_EvenTicks(bar.ax, colours.low, colours.high))
     bar.ax.yaxis.set_major_formatter(_Labels())
     if label:
         bar.set_label(of if finite.size == values.size else f"{of} (grey: not finite)")
@@ -50,14 +50,16 @@ def draw_colour_bar(
 class _EvenTicks(Locator):
     """Ticks from end to end, as many as the bar has room for, which only drawing tells; of one, the greatest."""
 
-    def __init__(self, low: float, high: float) -> None:
+    def __init__(self, ax: Axes, low: float, high: float) -> None:
+        self.ax = ax
         self.ends = high, low
 
-    def __call__(self) -> FloatArray:
-        axes = self.axis.axes
-        points = axes.get_window_extent().height * 72 / axes.get_figure(root=True).dpi
+    def __call__(self) -> list[float]:
+        figure = self.ax.get_figure(root=True)
+        assert figure is not None  # it is being drawn in
+        points = self.ax.get_window_extent().height * 72 / figure.dpi
         count = next(count for count, needed in _TICKS if points >= needed)
-        return np.linspace(*self.ends, count)[::-1]
+        return [float(tick) for tick in np.linspace(*self.ends, count)[::-1]]
 
 
 class _Labels(Formatter):

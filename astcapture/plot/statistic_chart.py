@@ -43,8 +43,10 @@ def draw_statistic(
     layer_label = f"layer ({pattern})" if pattern else "layer"
     most = max(map(len, values))
     if ax is None:
-        size = (0.32 * len(names) + 3, 3.4) if style == "dots" else (0.36 * most + 2.6, 0.32 * len(names) + 1.3)
-        _, ax = plt.subplots(figsize=(max(size[0], 4.4), max(size[1], 3.2)), layout="constrained")
+        letters = 0.09 * max(map(len, shown))
+        cells = 0.36 * most + 2.6 + letters, 0.32 * len(names) + 1.3
+        size = (0.32 * len(names) + 3, 3.4) if style == "dots" else cells
+        _, ax = plt.subplots(figsize=(max(size[0], 4.4 + letters), max(size[1], 3.2)), layout="constrained")
     if style == "dots":
         _dots(ax, values, vmin=vmin, vmax=vmax)
         ax.set(xlabel=layer_label, ylabel=meaning)

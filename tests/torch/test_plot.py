@@ -9,14 +9,12 @@ import pkgutil
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
-import torch
 from matplotlib.patches import Rectangle
 from pictures import assert_readable, attention, bars, drawn, extremes, written
 
 import astcapture.plot
 from astcapture import plot
 from astcapture.values.records import Record, Records
-
 
 # One head
 
