@@ -63,6 +63,10 @@ class Gradient:
         """Whether none has come, and one still may: the graph is alive."""
         return self._value is None and self.error is None and self._hook() is not None
 
+    def wait_for(self, context: Any) -> None:
+        """The tensor to watch comes later, as long as `context` lives."""
+        self._hook = weakref.ref(context)
+
     def receive(self, gradient: Any) -> None:
         """Take in what one backward pass brings; called by torch, and so raises nothing."""
         try:
@@ -73,8 +77,13 @@ class Gradient:
         except Exception as error:
             self.error = str(error) if isinstance(error, CaptureError) else f"{type(error).__name__}: {error}"
 
-    def watch(self, tensor: Any) -> None:
-        """Wait for the gradient of a tensor that has a graph behind it or is a leaf of one."""
+    def watch(self, tensor: Any) -> bool:
+        """Wait for the gradient of a tensor; False where none can come.
+
+        None comes for tensors without a graph, and inside ``torch.func`` transforms, whose graphs are their own.
+        """
+        if not tensor.requires_grad or is_wrapped(tensor):
+            return False
         node, index = tensor.grad_fn, tensor.output_nr
         leaf = node is None
         if leaf:
@@ -93,6 +102,7 @@ class Gradient:
         handle = node.register_prehook(hook)
         if leaf:
             self._handle = handle
+        return True
 
     def _leave(self) -> None:
         """A leaf outlives its graphs, and the next backward is none of this record's business."""
@@ -109,18 +119,6 @@ def _leaf_node(tensor: Any) -> Any:
     torch = sys.modules["torch"]
     with torch.enable_grad():
         return tensor.view_as(tensor).grad_fn.next_functions[0][0]
-
-
-def watched(tensor: Any, how: Conversion, room: Room = lambda size: True) -> Gradient | None:
-    """Wait for the gradient of a tensor; None where none can come.
-
-    None comes for tensors without a graph, and inside ``torch.func`` transforms, whose graphs are their own.
-    """
-    if not tensor.requires_grad or is_wrapped(tensor):
-        return None
-    gradient = Gradient(how, room)
-    gradient.watch(tensor)
-    return gradient
 
 
 def _size(tensor: Any) -> int:

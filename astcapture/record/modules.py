@@ -14,6 +14,8 @@ from types import CodeType, FrameType
 from typing import Any
 from weakref import ref
 
+from astcapture.record import checkpoint
+
 # `nn.Module`, and the code of its `_call_impl`, once torch is imported.
 _base: type | None = None
 _call: CodeType | None = None
@@ -47,6 +49,7 @@ def find_torch() -> bool:
     global _base, _call
     _base = getattr(sys.modules.get("torch.nn.modules.module"), "Module", None)
     _call = getattr(getattr(_base, "_call_impl", None), "__code__", None)
+    checkpoint.find()
     return _call is not None
 
 
@@ -92,6 +95,8 @@ def _first(module: Any, name: str, part: Any) -> None:
 def seldom(owner: Any) -> str | None:
     """What `layer` says, for one value in 32, the first among them, while no module is known of."""
     global _asked
+    if checkpoint.backward_pass() != -1 and checkpoint.is_second_run(sys._getframe(2)):
+        raise checkpoint.Recomputed
     _asked += 1
     if _asked & 31:
         return None
@@ -106,7 +111,12 @@ def layer(owner: Any) -> str | None:
     """The path of `owner`, or if that is no module of the nearest that is running, in the outermost one that is.
 
     None where no module is running. Called from `record`, two frames above the function that is captured.
+
+    Raises:
+        Recomputed: the function runs for the second time, because its forward was checkpointed.
     """
+    if checkpoint.backward_pass() != -1 and checkpoint.is_second_run(sys._getframe(2)):
+        raise checkpoint.Recomputed
     nearest: FrameType | None = None
     outermost: FrameType | None = None
     frame: FrameType | None = sys._getframe(2)

@@ -16,12 +16,14 @@ import sys
 import threading
 from _thread import get_ident
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from itertools import starmap
 from types import FunctionType
 from typing import Any
 
-from astcapture.record import attention, budget, compiled, modules
+from astcapture.record import attention, budget, checkpoint, compiled, modules
+from astcapture.record.checkpoint import Recomputed, is_second_run, join
 from astcapture.record.options import PLAIN
 from astcapture.record.policy import conversion_of, plain
 from astcapture.record.snapshot import BY_REFERENCE
@@ -75,7 +77,7 @@ def _converted(event: Event) -> Event:
     if not _converting or isinstance(value, (Missed, Failed, Started)):
         return event
     try:
-        return site, taken(value, conversion_of(site), compiled=True), thread, layer
+        return site, taken(value, conversion_of(site), site, compiled=True), thread, layer
     except Exception as error:
         return site, Failed(error), thread, layer
 
@@ -114,12 +116,12 @@ def record(result: Any, site: Site, value: Any, owner: Any = None) -> Any:
     """
     global _room
     kind = type(value)
-    if kind in _kept:
-        _append((site, value, get_ident(), None if _layer is None else _layer(owner)))
-    elif _on:
-        if _expected:
-            _look_for_torch()
-        try:
+    try:
+        if kind in _kept:
+            _append((site, value, get_ident(), None if _layer is None else _layer(owner)))
+        elif _on:
+            if _expected:
+                _look_for_torch()
             if kind in _tensors and (_room := _room - value.nbytes) >= 0:
                 # `copy_tensor` written out, detaching by the cheaper `.data`: the call alone would cost a
                 # tenth of what copying a small tensor does.
@@ -127,28 +129,36 @@ def record(result: Any, site: Site, value: Any, owner: Any = None) -> Any:
                 _append((site, kept, get_ident(), None if _layer is None else _layer(owner)))
             else:
                 _record_slowly(site, value, owner)
-        except Exception:
-            # Inside ``torch.func`` transforms ``.data`` is refused; sparse tensors have no ``.nbytes``.
-            _record_slowly(site, value, owner)
+    except Recomputed:
+        pass
+    except Exception:
+        # Inside ``torch.func`` transforms ``.data`` is refused; sparse tensors have no ``.nbytes``.
+        _record_slowly(site, value, owner)
     return result
 
 
 def _record_slowly(site: Site, value: Any, owner: Any) -> None:
     """Record what takes more than a copy, or what the room may not suffice for."""
+    how = conversion_of(site) if _converting else PLAIN
+    try:
+        layer = None if _layer is None else _layer(owner)
+    except Recomputed:
+        if how.grad:
+            join(site, value)
+        return
     if _stopped:
         budget.leave_out(site)
         return
     try:
-        how = conversion_of(site) if _converting else PLAIN
         # Of what a function makes of it, the size is known afterwards; a copy is not made in vain.
         room = how.reduce is not None or _has_room(expected_size(value, how))
-        kept = taken(value, how, _has_room) if room else None
+        kept = taken(value, how, site, _has_room) if room else None
         if room and (how.reduce is None or _has_room(rough_size(kept))):
-            _append((site, kept, get_ident(), None if _layer is None else _layer(owner)))
+            _append((site, kept, get_ident(), layer))
         else:
             budget.leave_out(site)
     except Exception as error:
-        _append((site, Failed(error), get_ident(), None))
+        _append((site, Failed(error), get_ident(), layer))
 
 
 def _has_room(size: int) -> bool:
@@ -166,7 +176,8 @@ def _has_room(size: int) -> bool:
 def missed(site: Site, owner: Any = None) -> None:
     """Count a return at which the name was not bound."""
     if _on:
-        _append((site, MISSED, get_ident(), None if _layer is None else _layer(owner)))
+        with suppress(Recomputed):
+            _append((site, MISSED, get_ident(), None if _layer is None else _layer(owner)))
 
 
 def enter(site: Site) -> None:
@@ -203,7 +214,7 @@ def failed(site: Site, owner: Any = None) -> None:
         raise  # KeyboardInterrupt and the like go on their way
     if isinstance(error, UnboundLocalError) and error.__traceback__ is not None and not error.__traceback__.tb_next:
         missed(site, owner)  # a local that the expression reads is not bound here
-    elif _on:
+    elif _on and not (checkpoint.backward_pass() != -1 and is_second_run(sys._getframe(1))):
         _append((site, Failed(error), get_ident(), None))
 
 

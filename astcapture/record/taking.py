@@ -6,8 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from astcapture.record import checkpoint
 from astcapture.record.conversion import convert, dtype_of
-from astcapture.record.gradient import Gradient, watched
+from astcapture.record.gradient import Gradient
 from astcapture.record.options import PLAIN, Conversion
 from astcapture.record.snapshot import snapshot
 from astcapture.record.tensors import is_tensor
@@ -23,12 +24,19 @@ class WithGradient:
     gradient: Gradient
 
 
-def taken(value: Any, how: Conversion, room: Callable[[int], bool] = lambda size: True, compiled: bool = False) -> Any:
+def taken(
+    value: Any,
+    how: Conversion,
+    site: Any = None,
+    room: Callable[[int], bool] = lambda size: True,
+    compiled: bool = False,
+) -> Any:
     """What is recorded of a value.
 
     Args:
         value: the program's own; of compiled code a copy already.
         how: what the options ask for.
+        site: where it is recorded.
         room: asked whether there is room when a gradient arrives.
         compiled: whether compiled code has recorded it: no gradient can be waited for.
     """
@@ -36,8 +44,8 @@ def taken(value: Any, how: Conversion, room: Callable[[int], bool] = lambda size
         return settled(value) if compiled else settled(snapshot(value))
     kept = convert(value, how, own=compiled)
     if how.grad and not compiled and is_tensor(value):
-        gradient = watched(value, how, room)
-        if gradient is not None:
+        gradient = Gradient(how, room)
+        if gradient.watch(value) or checkpoint.wait(site, gradient):
             return WithGradient(kept, gradient)
     return kept
 
