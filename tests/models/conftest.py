@@ -21,7 +21,10 @@ import astcapture
 from astcapture.values.cache import Cache
 
 declare_torchvision.declare()
-RECIPES = ["@hf-attention", "@hf-attention-eager", "@timm-attention", "@torchvision-attention", "@torch-mha"]
+RECIPES = [
+    "@hf-attention", "@hf-attention-eager", "@timm-attention", "@torchvision-attention", "@torch-mha",
+    "@open-clip-attention", "@diffusers-attention",
+]  # fmt: skip
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -9,6 +9,7 @@ from architectures import ARCHITECTURES, UNCAPTURED, UNDER_SDPA, Architecture, a
 from test_timm import MIXED, MODELS
 
 PAGE = Path(__file__).parents[2] / "docs" / "models.md"
+LIBRARIES = ("torch", "transformers", "timm", "torchvision", "open_clip_torch", "diffusers")
 LAYOUTS = {
     unflattened: "batch and heads in one axis",
     sliding: "encoder: tokens before heads, padded to whole windows",
@@ -61,8 +62,21 @@ fused path. For ViT and DeiT the map times the values is checked to give what th
 Every row of every map sums to one for `SwinTransformer`, with blocks of version 1 and 2, and `MaxVit`.
 `VisionTransformer` (`vit_b_16`) calls `nn.MultiheadAttention` with `need_weights=False`: its weights are computed, and
 within 1e-5 of what the module returns when it is asked. In eval mode without gradients it takes a path in C++ that
-no Python sees: call `torch.backends.mha.set_fastpath_enabled(False)`. Video Swin and
-MViT are in the recipe, and checked to bind the name, but not run.
+no Python sees: call `torch.backends.mha.set_fastpath_enabled(False)`. Every row of
+the maps of Video Swin (`SwinTransformer3d`) and `MViT` sums to one too.
+
+## open_clip, `@open-clip-attention`
+
+open_clip {open_clip_torch}: the weights of both towers of a small CLIP are there under their layers, every row sums to
+one, and those of the text look at no later token. The weights of its own `Attention` times the values are what it
+returns. Its branch without fused attention stops in `torch.bmm` in this version, and scaled cosine attention with it.
+
+## diffusers, `@diffusers-attention`
+
+diffusers {diffusers}: a small `UNet2DConditionModel` is run with the processors `AttnProcessor` and `AttnProcessor2_0`;
+the weights computed for the second are within 1e-5 of the maps of the first, in each of its eight attentions by name.
+A small `FluxTransformer2DModel` is captured where it dispatches its attention. Of the other processors it is checked
+that they bind the name.
 """
 
 
@@ -72,7 +86,7 @@ def page() -> str:
     for one in captured():
         kinds.setdefault(one.kind, []).append(one.model_type)
     return TEXT.format(
-        **{name: version(name).partition("+")[0] for name in ("torch", "transformers", "timm", "torchvision")},
+        **{name: version(name).partition("+")[0] for name in LIBRARIES},
         count=len(captured()),
         kinds="\n".join(f"| {kind} | {', '.join(sorted(names))} |" for kind, names in kinds.items()),
         notes="\n".join(f"| {one.model_type} | {about(one)} |" for one in captured() if about(one)),

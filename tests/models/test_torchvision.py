@@ -43,6 +43,36 @@ def test_rows_of_the_maps_of_windows_sum_to_one(name, key, rec):
         torch.testing.assert_close(value.sum(-1), torch.ones(value.shape[:-1]))
 
 
+def test_the_maps_of_video_swin_sum_to_one(rec):
+    from torchvision.models.video.swin_transformer import SwinTransformer3d
+
+    torch.manual_seed(0)
+    model = SwinTransformer3d([2, 4, 4], 16, [2, 2], [2, 4], [2, 4, 4], num_classes=4)
+    with torch.no_grad():
+        model.eval()(torch.randn(1, 3, 4, 32, 32))
+    maps = rec["torchvision.models.video.swin_transformer:shifted_window_attention_3d"]["attn"]
+    assert [record.layer for record in maps.records] == [
+        f"features.{stage}.{n}.attn" for stage in (0, 2) for n in (0, 1)
+    ]
+    for value in maps:
+        assert value.shape[-2:] == (32, 32)
+        torch.testing.assert_close(value.sum(-1), torch.ones(value.shape[:-1]))
+
+
+def test_the_maps_of_mvit_sum_to_one(rec):
+    from torchvision.models.video.mvit import MSBlockConfig, MViT
+
+    torch.manual_seed(0)
+    blocks = [MSBlockConfig(2, 16, 16, [3, 3, 3], [3, 3, 3], [1, stride, stride], [1, 2, 2]) for stride in (1, 2)]
+    model = MViT((32, 32), 4, blocks, True, True, rel_pos_embed=True, proj_after_attn=True, num_classes=4)
+    with torch.no_grad():
+        model.eval()(torch.randn(1, 3, 4, 32, 32))
+    maps = rec["torchvision.models.video.mvit:MultiscaleAttention.forward"]["attn"]
+    assert [record.layer for record in maps.records] == ["blocks.0.attn", "blocks.1.attn"]
+    for value in maps:
+        torch.testing.assert_close(value.sum(-1), torch.ones(value.shape[:-1]))
+
+
 def vision_transformer() -> torch.nn.Module:
     from torchvision.models import VisionTransformer
 
