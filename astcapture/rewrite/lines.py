@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import itertools
+import re
 import sys
 
 
@@ -22,6 +23,8 @@ def first_line_of(statement: ast.stmt) -> int:
     else:
         for part in ("test", "iter", "subject", "exc", "value"):
             first = first or getattr(statement, part, None)
+        if isinstance(statement, (ast.For, ast.AsyncFor)) and _is_looped_over_as_one(statement.iter):
+            return statement.iter.lineno
     return statement.lineno if first is None else first_line(first)
 
 
@@ -49,7 +52,9 @@ def _evaluated_first(node: ast.expr) -> ast.expr | None:
     if isinstance(node, (ast.BoolOp, ast.JoinedStr)):
         long = isinstance(node, ast.JoinedStr) and len(node.values) > _LONG
         return node.values[0] if node.values and not long else None
-    if isinstance(node, (ast.BinOp, ast.Compare)):
+    if isinstance(node, ast.BinOp):
+        return _formatted(node) or node.left
+    if isinstance(node, ast.Compare):
         return node.left
     if isinstance(node, ast.UnaryOp):
         return node.operand
@@ -60,7 +65,7 @@ def _evaluated_first(node: ast.expr) -> ast.expr | None:
     ):
         return node.value
     if isinstance(node, (ast.Tuple, ast.List, ast.Set)):
-        constant = len(node.elts) > 2 and all(isinstance(one, ast.Constant) for one in node.elts)
+        constant = len(node.elts) > 2 and all(_is_constant(one) for one in node.elts)
         if not node.elts or len(node.elts) > _LONG or constant or isinstance(node.elts[0], ast.Starred):
             return None
         return node.elts[0]
@@ -79,6 +84,27 @@ def _first_of_dict(node: ast.Dict) -> ast.expr | None:
     if len(keys) > 1 and all(isinstance(key, ast.Constant) for key in keys) and sys.version_info < (3, 14):
         return node.values[0]
     return keys[0]
+
+
+def _is_looped_over_as_one(node: ast.expr) -> bool:
+    """Whether the compiler makes one constant of a display that is looped over."""
+    return isinstance(node, (ast.List, ast.Set)) and all(_is_constant(one) for one in node.elts)
+
+
+# What the compiler turns into an f-string, whose parts of the text have no line.
+_SIMPLE_FORMAT = re.compile(r"(?:[^%]|%%|%[-+ #0]*\d{0,2}(?:\.\d{0,2})?[sra])*", re.DOTALL)
+
+
+def _formatted(node: ast.BinOp) -> ast.expr | None:
+    """The first value that ``"… %s" % (value, …)`` formats, where the compiler makes an f-string of it."""
+    text, values = node.left, node.right
+    if not (isinstance(node.op, ast.Mod) and isinstance(text, ast.Constant) and isinstance(values, ast.Tuple)):
+        return None
+    if sys.version_info < (3, 11) or not isinstance(text.value, str) or not values.elts:
+        return None
+    if any(isinstance(one, ast.Starred) for one in values.elts):
+        return None
+    return values.elts[0] if _SIMPLE_FORMAT.fullmatch(text.value) and not _is_constant(values) else None
 
 
 def _is_constant(node: ast.expr) -> bool:

@@ -327,6 +327,82 @@ SHAPES = {
         """,
         ("f(0)", "f(1)"),
     ),
+    "a body that starts with a display": (
+        """
+        def f(c):
+            for x in [
+                (1, 2),
+                (3, c),
+            ]:
+                c = x
+            return c
+        def g(c):
+            for x in [
+                (1, 2),
+                (3, 4),
+            ]:
+                c = x
+        def h(c):
+            x = [
+                (1, 2),
+                (3, 4),
+                (-5, c and 6),
+            ]
+        def i(c):
+            x = [
+                (1, 2),
+                (3, 4),
+                (-5, 6),
+            ]
+        def j(c):
+            x = {
+                (1, 2), -3,
+                4}
+        def k(c):
+            for x in {
+                (1, 2), -3}: c = 1
+        """,
+        ("f(0)", "g(0)", "h(0)", "i(0)", "j(0)", "k(0)"),
+    ),
+    "a text that is formatted": (
+        """
+        def f(c):
+            x = 1
+            return "%s" % (
+                c,
+            )
+        def g(c):
+            if c: x = 1
+            return "a %s and %-5r%%" % (
+                str(
+                    c),
+                c,
+            )
+        def h(c):
+            x = 1
+            return "a %d" % (
+                c,
+            )
+        def i(c):
+            x = 1
+            return "a %s" % (
+                3,
+            )
+        def j(c):
+            x = 1
+            return "a %s" % (
+                *(c,),
+            )
+        def k(c):
+            x = 1
+            return "%(a)s" % (
+                c
+            ) + (
+                "%s" % (
+                    c,))
+        """,
+        ("f(0)", "g(0)", "g(1)", "h(0)", "i(0)", "j(0)", "k({'a': 1})"),
+    ),
     "an empty body": ('def f(x):\n    """Doc."""\ndef g(x): pass\ndef h(x): ...\n', ("f(0)", "g(0)", "h(0)")),
     "generators": (
         """
@@ -397,13 +473,14 @@ SWALLOWED = {
         ("f(0)", "f(1)"),
     ),
 }
-TARGETS = ("m:*=x", "m:*=x,c", "m:f=c", "m:f=all:=[c for _ in 'a']", "m:f=x,c:=c,both:=(c, 1)")
+TARGETS = ("m:*=x", "m:*=x,c", "m:*=x@assign", "m:f=c", "m:f=all:=[c for _ in 'a']", "m:f=x,c:=c,both:=(c, 1)")
 CASES = [
     pytest.param(source, call, target, id=f"{name}-{call}-{target}")
     for name, (source, calls) in SHAPES.items()
     for call in calls
     for target in TARGETS
     if name != "an empty body" or target == "m:*=x"
+    if name != "a function on one line" or "@assign" not in target  # its x is a parameter
 ]
 
 
