@@ -91,7 +91,8 @@ def _is_looped_over_as_one(node: ast.expr) -> bool:
     return isinstance(node, (ast.List, ast.Set)) and all(_is_constant(one) for one in node.elts)
 
 
-# What the compiler turns into an f-string, whose parts of the text have no line.
+_FORMATS_AT_ONCE = sys.version_info >= (3, 11)
+# What the compiler turns into an f-string then, whose parts of the text have no line.
 _SIMPLE_FORMAT = re.compile(r"(?:[^%]|%%|%[-+ #0]*\d{0,2}(?:\.\d{0,2})?[sra])*", re.DOTALL)
 
 
@@ -100,7 +101,7 @@ def _formatted(node: ast.BinOp) -> ast.expr | None:
     text, values = node.left, node.right
     if not (isinstance(node.op, ast.Mod) and isinstance(text, ast.Constant) and isinstance(values, ast.Tuple)):
         return None
-    if sys.version_info < (3, 11) or not isinstance(text.value, str) or not values.elts:
+    if not _FORMATS_AT_ONCE or not isinstance(text.value, str) or not values.elts:
         return None
     if any(isinstance(one, ast.Starred) for one in values.elts):
         return None
