@@ -461,3 +461,40 @@ def test_large_sizes_and_many_shapes_are_put_shortly():
         take(numpy.zeros(size))
     assert "(10,) … (400000,) (3 kinds)" in cache.summary()
     assert "3.21 MB" in cache.summary()
+
+
+def test_who_asks_for_a_value_that_is_not_there_is_told_why() -> None:
+    declare("m:f", labels=("a", "b", "c"))
+    with pytest.raises(IndexError, match="there is no value here: no return of it has run while recording was on"):
+        cache["f"][0]
+    recorder.missed(("m", "f", "a", 3))
+    with pytest.raises(IndexError, match="there is no value here: 'a' is empty because it was not bound at the one"):
+        cache["f"][0]
+    take(1, "b")
+    with pytest.raises(
+        KeyError, match="no value labelled 'a'; 'a' is empty because it was not bound at the one return"
+    ):
+        cache["f"]["a"]
+    with pytest.raises(KeyError, match="no value labelled 'c'; no line of m:f that gives it a value has run"):
+        cache["f"]["c"]
+    with pytest.raises(KeyError, match="no value labelled 'z'; the labels here are 'b'|labels here"):
+        cache["f"]["z"]
+
+
+def test_lines_are_told_apart_where_one_execution_takes_several_values(tmp_path, monkeypatch) -> None:
+    source = "def f(x):\n    y = x\n    y = y + 1\n    for y in (7, 8):\n        pass\n    return y\n"
+    (tmp_path / "rebinding.py").write_text(source)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with astcapture.install("rebinding:f=y@assign,x"), recording() as rec:
+        import rebinding
+
+        rebinding.f(1), rebinding.f(2)
+        rows = [line.split("  ") for line in rec.summary().splitlines()[2:]]
+    cells = [[cell.strip() for cell in row if cell.strip()] for row in rows]
+    assert [row[1:4] for row in cells[:3]] == [
+        ["y", "2: y = x", "2"],
+        ["y", "3: y = y + 1", "2"],
+        ["y", "4: for y in (7, 8):", "4"],
+    ]
+    assert cells[3][1:3] == ["x", "2"]
+    assert list(rec["f"].select(lineno=3)) == [2, 3]

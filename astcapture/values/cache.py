@@ -317,13 +317,27 @@ def declared_functions() -> list[tuple[str, str]]:
     return [(key.partition(":")[0], key.partition(":")[2]) for key in _process.declared]
 
 
-def always_missed() -> list[str]:
-    """One line for each label that was never bound where a value would have been taken, and why."""
+def declared_labels() -> list[tuple[str, str, str]]:
+    """Module, qualname and label of everything that is captured."""
     drain()
+    return [
+        (*function, label)
+        for function, one in zip(declared_functions(), _process.declared.values(), strict=True)
+        for label in one.labels
+    ]
+
+
+def always_missed() -> list[str]:
+    """One line for each label that was never bound where a value would have been taken, and why.
+
+    Not of a function whose calls of attention, or bindings, left something: of ``attn,weights@sdpa`` one is asked for.
+    """
+    drain()
+    told = {key for key, _ in _process.recorded if key in _process.entering}
     return [
         f"{key}: {why_missed(label, missed, key in _process.declared and _process.declared[key].fused)}"
         for (key, label), missed in _process.missed.items()
-        if (key, label) not in _process.recorded
+        if key not in told and (key, label) not in _process.recorded
     ]
 
 

@@ -6,10 +6,12 @@ import difflib
 import os
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from astcapture.values.notes import Notes
 from astcapture.values.records import Record, Records, Unknown
+from astcapture.values.why_empty import why_missed, why_not_run
 
 #: How many keys a message lists.
 _LISTED = 5
@@ -33,7 +35,25 @@ class Captured(Mapping[str, Records]):
         """The records of a key, or all of them, in call order."""
 
     def __getitem__(self, key: str) -> Records:
-        return Records(self._found(self._full_key(key)))
+        full = self._full_key(key)
+        return Records(self._found(full), partial(self._why_empty, full))
+
+    def _why_empty(self, key: str, label: str | None) -> str | None:
+        """Why a function left no value, or none of that label; None where nothing is known of it."""
+        notes = self._notes()
+        labels = notes.declared.get(key, ())
+        reasons = []
+        for one in labels if label is None else (label,):
+            missed, failed, error = notes.counts.get((key, one), (0, 0, None))
+            if missed:
+                reasons.append(why_missed(one, missed, key in notes.fused))
+            if failed:
+                reasons.append(f"{one!r} failed with {error}")
+        if reasons or label not in (None, *labels):
+            return "; ".join(reasons) or None
+        if label is not None and len(self._found(key)):
+            return f"no line of {key} that gives it a value has run"
+        return why_not_run(key)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._keys())

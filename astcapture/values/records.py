@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import fnmatch
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, overload
 
@@ -82,8 +82,12 @@ class Records(Sequence[Any]):
     (1, [2], [2])
     """
 
-    def __init__(self, records: Sequence[Record] = ()) -> None:
+    def __init__(
+        self, records: Sequence[Record] = (), why_empty: Callable[[str | None], str | None] = lambda label: None
+    ) -> None:
         self._records = tuple(records)
+        # Why there is no value, or none of a label, for those who ask for one.
+        self._why_empty = why_empty
 
     @property
     def records(self) -> tuple[Record, ...]:
@@ -109,10 +113,14 @@ class Records(Sequence[Any]):
         if isinstance(index, str):
             found = [record for record in self._records if record.label == index]
             if not found:
-                raise Unknown(f"no value labelled {index!r}; " + _listed("labels here", self.labels))
+                reason = self._why_empty(index) or _listed("labels here", self.labels)
+                raise Unknown(f"no value labelled {index!r}; {reason}")
             return Records(found)
         if isinstance(index, slice):
             return Records(self._records[index])
+        if not self._records:
+            reason = self._why_empty(None)
+            raise IndexError("there is no value here" + (f": {reason}" if reason else ""))
         return self._records[index].value
 
     def select(self, **filters: Any) -> Records:

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from types import MappingProxyType
 
+from astcapture.values.lines import shown_line
 from astcapture.values.records import Record
 from astcapture.values.why_empty import why_missed, why_not_run
 
-_HEADER = ("function", "label", "layer", "count", "shape", "dtype", "bytes", "missed")
+_HEADER = ("function", "label", "line", "layer", "count", "shape", "dtype", "bytes", "missed")
 _RIGHT = {"count", "bytes", "missed"}
 
-Group = tuple[str, str, str | None]
+#: A function, a label, the line where one execution takes several values of it, and the layer.
+Group = tuple[str, str, "int | None", "str | None"]
 
 
 def summarise(
@@ -33,14 +35,17 @@ def summarise(
         skipped: for each module, the functions that a wildcard matched but that bind no such name.
         refused: for each function and label: how many values could not be stored, and why the first could not.
     """
+    records = list(records)
+    apart = _taken_apart(records)
     groups: dict[Group, list[Record]] = {}
     for record in records:
-        groups.setdefault((record.key, record.label, record.layer), []).append(record)
+        line = record.lineno if (record.key, record.label) in apart else None
+        groups.setdefault((record.key, record.label, line, record.layer), []).append(record)
     rows: list[tuple[str, ...]] = []
     for key, label in _every_label(groups, declared, counts):
         missed = counts.get((key, label), (0, 0, None))[0]
         found = [(group, group_records) for group, group_records in groups.items() if group[:2] == (key, label)]
-        for index, (group, group_records) in enumerate(found or [((key, label, None), [])]):
+        for index, (group, group_records) in enumerate(found or [((key, label, None, None), [])]):
             rows.append(_row(group, group_records, missed if index == 0 else 0))
     if not rows:
         nothing = "astcapture: no function was rewritten, so nothing could be captured. " + (
@@ -59,8 +64,19 @@ def _every_label(
     return list(dict.fromkeys([*listed, *(group[:2] for group in groups), *counts]))
 
 
+def _taken_apart(records: Iterable[Record]) -> set[tuple[str, str]]:
+    """The labels, with their functions, of which one execution left several values: those of each line are apart."""
+    seen, apart = set(), set()
+    for record in records:
+        where = (record.key, record.label, record.layer, record.call, record.thread, record.rank)
+        if where in seen:
+            apart.add((record.key, record.label))
+        seen.add(where)
+    return apart
+
+
 def _row(group: Group, records: Sequence[Record], missed: int) -> tuple[str, ...]:
-    key, label, layer = group
+    key, label, line, layer = group
     forms = [record._form() for record in records]
     shapes = list(dict.fromkeys(str(form.shape) for form in forms if form.shape is not None))
     dtypes = list(dict.fromkeys(form.dtype for form in forms))
@@ -68,6 +84,7 @@ def _row(group: Group, records: Sequence[Record], missed: int) -> tuple[str, ...
     return (
         key,
         label,
+        shown_line(key.partition(":")[0], line) if line is not None else "",
         layer or "",
         str(len(records)),
         _some(shapes),
