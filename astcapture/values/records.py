@@ -119,8 +119,8 @@ class Records(Sequence[Any]):
         if isinstance(index, slice):
             return Records(self._records[index])
         if not self._records:
-            reason = self._why_empty(None)
-            raise IndexError("there is no value here" + (f": {reason}" if reason else ""))
+            known = self._why_empty(None)
+            raise IndexError(f"there is no value here: {known}" if known else "there is no value here")
         return self._records[index].value
 
     def select(self, **filters: Any) -> Records:
