@@ -103,7 +103,8 @@ def _of_records(records: Records) -> list[Layer]:
                 "instance; or pass list(records) to draw each value as a layer"
             )
     return [
-        Layer(str(number) if record.layer is None else record.layer, as_array(value))
+        # The outermost module's own path is empty.
+        Layer(str(number) if record.layer is None else record.layer or record.function, as_array(value))
         for number, (record, value) in enumerate(zip(records.records, records, strict=True))
     ]
 

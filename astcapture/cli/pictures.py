@@ -1,0 +1,143 @@
+"""Which pictures a stored run is drawn as: for each kind what it needs, and which values go into one picture.
+
+Neither NumPy nor matplotlib is imported before something is drawn.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from astcapture import plot
+from astcapture.errors import CaptureError
+from astcapture.values.records import Record, Records
+
+if TYPE_CHECKING:
+    from matplotlib.animation import FuncAnimation
+    from matplotlib.figure import Figure
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of picture.
+
+    Attributes:
+        draw: draws the values of one picture with the options that were given.
+        takes: the options that it can be given.
+        needs: those among them that it cannot do without.
+        of: what goes into one picture: "value", all the "layers" of one execution of the model, or the "frames" of
+            an animation, which are the steps of one layer or the layers of one step.
+    """
+
+    draw: Callable[..., Any]
+    takes: frozenset[str]
+    needs: frozenset[str] = frozenset()
+    of: str = "value"
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One picture that has been drawn and not been written."""
+
+    #: Of its file, without the ending.
+    name: str
+    drawn: Figure | FuncAnimation
+
+
+def _kind(draw: str | Callable[..., Any], takes: str, needs: str = "", of: str = "value") -> Kind:
+    """A kind drawn by a function, or by that of `astcapture.plot` of this name, which is looked up when it draws."""
+    function = partial(_draw, draw) if isinstance(draw, str) else draw
+    return Kind(function, frozenset([*takes.split(), *needs.split()]), frozenset(needs.split()), of)
+
+
+def _draw(name: str, values: Records, **options: Any) -> Any:
+    return getattr(plot, name)(values, **options)
+
+
+def _patch_to_patch(values: Records, *, image: Any, patch: Any, **options: Any) -> Any:
+    return plot.patch_to_patch(values, image, patch, **options)
+
+
+def _tokens(values: Records, *, tokens: list[str], **options: Any) -> Any:
+    return plot.tokens(values, tokens, **options)
+
+
+KINDS: Mapping[str, Kind] = {
+    "head": _kind("head", "batch head tokens"),
+    "heads": _kind("heads", "batch"),
+    "tokens": _kind(_tokens, "batch head query", "tokens"),
+    "patch": _kind(_patch_to_patch, "batch head grid cls", "image patch"),
+    "cls": _kind("cls_attention", "batch grid cls image"),
+    "overlay": _kind("overlay", "", "image"),
+    "layers": _kind("layers", "batch", of="layers"),
+    "rollout": _kind("rollout", "batch grid cls image patch tokens", of="layers"),
+    "distance": _kind("distance", "batch grid cls", of="layers"),
+    "entropy": _kind("entropy", "batch", of="layers"),
+    "animate": _kind("animate", "batch head grid cls image patch tokens", of="frames"),
+}
+
+
+def draw_pictures(name: str, records: Records, options: Mapping[str, Any], title: str | None) -> Iterator[Picture]:
+    """Draw `records` as pictures of one kind, one after the other.
+
+    Raises:
+        CaptureError: values that cannot be drawn so, with where they are from.
+    """
+    kind = KINDS[name]
+    taken: set[str] = set()
+    for values in _groups(records, kind.of):
+        where = _where(values, kind.of)
+        try:
+            drawn = kind.draw(values, title=where if title is None else title, **options)
+        except (ValueError, TypeError) as error:
+            raise CaptureError(f"{where}: {_as_options(str(error))}") from error
+        stem = _file_name(name, values, kind.of)
+        if stem in taken and values.records[0].rank:
+            stem += f"-rank{values.records[0].rank}"
+        unique, count = stem, 1
+        while unique in taken:
+            count += 1
+            unique = f"{stem}-{count}"
+        taken.add(unique)
+        yield Picture(unique, drawn if kind.of == "frames" else drawn.get_figure(root=True))
+
+
+def _groups(records: Records, of: str) -> list[Records]:
+    """The values of each picture, in the order of their first."""
+
+    def same_picture(number: int, record: Record) -> Any:
+        process = record.key, record.rank
+        if of == "value":
+            return number
+        # Outside any module nothing tells layers from steps: all that one function recorded is a sequence.
+        if record.layer is None:
+            return process
+        if of == "frames" and several_steps:
+            return *process, record.layer
+        return *process, record.call
+
+    several_steps = len({record.call for record in records.records}) > 1
+    groups: dict[Any, list[Record]] = {}
+    for number, record in enumerate(records.records):
+        groups.setdefault(same_picture(number, record), []).append(record)
+    return [Records(group) for group in groups.values()]
+
+
+def _where(values: Records, of: str) -> str:
+    first = values.records[0]
+    layers = {record.layer for record in values.records}
+    place = first.function if not first.layer or len(layers) > 1 else first.layer
+    calls = {record.call for record in values.records}
+    return place if len(calls) > 1 or first.call is None else f"{place}, call {first.call}"
+
+
+def _file_name(kind: str, values: Records, of: str) -> str:
+    return re.sub(r"[^\w.-]+", "-", f"{kind}-{_where(values, of).replace('call ', 'call')}")
+
+
+def _as_options(message: str) -> str:
+    """Write ``batch=0`` as the command line does, ``--batch 0``."""
+    return re.sub(r"\b(batch|head|grid|cls|patch|query|image|tokens)=", r"--\1 ", message)

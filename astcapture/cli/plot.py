@@ -1,0 +1,212 @@
+"""``astcapture plot``: pictures of a stored run."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from astcapture.cli.pictures import KINDS, draw_pictures
+from astcapture.errors import CaptureError
+
+STILLS = ("png", "svg", "pdf")
+MOVIES = ("gif", "mp4")
+
+
+def _grid(context: click.Context, option: click.Parameter, text: str | None) -> tuple[int, int] | None:
+    if text is None:
+        return None
+    rows, cross, columns = text.partition("x")
+    if not (cross and rows.isdecimal() and columns.isdecimal()):
+        raise click.BadParameter(f"{text!r} is not ROWSxCOLUMNS, 14x14 for instance")
+    return int(rows), int(columns)
+
+
+def _patch(context: click.Context, option: click.Parameter, text: str | None) -> Any:
+    if text is None or text == "cls":
+        return text
+    numbers = text.split(",")
+    if len(numbers) > 2 or not all(number.strip().isdecimal() for number in numbers):
+        raise click.BadParameter(f"{text!r} is not ROW,COLUMN, nor a patch's number, nor cls")
+    return int(text) if len(numbers) == 1 else (int(numbers[0]), int(numbers[1]))
+
+
+@click.command(short_help="Draw what a stored run holds.", options_metavar="[OPTIONS] -o OUT")
+@click.argument("folder", metavar="DIR")
+@click.option(
+    "--kind", type=click.Choice(list(KINDS)), default="heads", show_default=True, help="What to draw, see above."
+)
+@click.option("--layer", metavar="PATTERN", help="Layers, with wildcards: 'blocks.*'.")
+@click.option("--label", help="The values captured under this name.")
+@click.option("--function", metavar="KEY", help="The values of this function: [MODULE:]QUALNAME.")
+@click.option("--call", type=int, metavar="N", help="The values of this execution, from 0: a step of a loop.")
+@click.option("--batch", type=int, metavar="N", help="The example, where there are several.")
+@click.option("--head", type=int, metavar="N", help="The head; of all kinds but head, the mean if left out.")
+@click.option("--image", metavar="FILE", help="The image that the model saw.")
+@click.option("--patch", callback=_patch, metavar="ROW,COLUMN", help="The patch that looks; or its number, or cls.")
+@click.option("--grid", callback=_grid, metavar="ROWSxCOLUMNS", help="How many patches, where they are no square.")
+@click.option("--cls", type=int, metavar="N", help="How many tokens stand before the patches.")
+@click.option("--tokens", metavar="TEXT", help="The tokens, with spaces between; or a file of one a line.")
+@click.option("--query", metavar="TOKEN", help="The token whose attention shades the text: its number or its text.")
+@click.option("--title", help="Above each picture; the layer and the call if left out.")
+@click.option("--format", "ending", type=click.Choice(STILLS + MOVIES), help="png, or gif for animate, if left out.")
+@click.option("--dpi", type=click.FloatRange(min=1), default=100, show_default=True, help="Dots per inch.")
+@click.option("-o", "out", metavar="OUT", required=True, help="The folder for the pictures; made where there is none.")
+def plot(
+    folder: str,
+    kind: str,
+    layer: str | None,
+    label: str | None,
+    function: str | None,
+    call: int | None,
+    title: str | None,
+    ending: str | None,
+    dpi: float,
+    out: str,
+    **options: Any,
+) -> None:
+    """Draw the maps of a stored run, DIR, into files named by kind, layer and call.
+
+    \b
+    One picture for each value:
+      head, heads     a map, or those of all heads
+      tokens          which token attends to which; with --query a shaded text
+      patch, cls      what a patch, or the CLS token, attends to, over the image
+      overlay         any captured map of (rows, columns) over the image
+    One picture for each execution of the model:
+      layers          a small map for each layer and head
+      rollout         attention through all layers
+      distance        how far each head looks
+      entropy         how widely each head looks
+    One film for each layer, or over the layers where there is one execution:
+      animate
+
+    What cannot be drawn ends with exit status 1 and the reason in one line.
+    """
+    given = {name: value for name, value in options.items() if value is not None}
+    _check_options(kind, given)
+    endings = MOVIES if kind == "animate" else STILLS
+    ending = ending or endings[0]
+    if ending not in endings:
+        raise click.UsageError(f"--format {ending} does not go with --kind {kind}: it is {' or '.join(endings)}")
+    records = _select(folder, function, layer=layer, label=label, call=call)
+    try:
+        given = _read_inputs(given)
+        _draw_off_screen()
+        if ending in MOVIES:
+            _check_writer(Path(out, f"{kind}.{ending}"))  # before the work of drawing
+        Path(out).mkdir(parents=True, exist_ok=True)
+        for picture in draw_pictures(kind, records, given, title):
+            path = Path(out, f"{picture.name}.{ending}")
+            _write(picture.drawn, path, dpi)
+            click.echo(f"wrote {path}")
+    except (ModuleNotFoundError, OSError, RuntimeError) as error:
+        raise CaptureError(_one_line(error)) from error
+
+
+def _check_options(kind: str, given: dict[str, Any]) -> None:
+    needs, takes = KINDS[kind].needs, KINDS[kind].takes
+    for name in sorted(needs - given.keys()):
+        raise click.UsageError(f"--kind {kind} needs --{name}")
+    for name in sorted(given.keys() - takes):
+        accepted = ", ".join(f"--{one}" for one in sorted(takes)) or "no such option"
+        raise click.UsageError(f"--{name} does not go with --kind {kind}, which takes {accepted}")
+
+
+def _select(folder: str, function: str | None, **filters: Any) -> Any:
+    """The Records to draw, all under one label.
+
+    Raises:
+        CaptureError: nothing matches, or several labels do.
+    """
+    import astcapture
+
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always", astcapture.CaptureWarning)
+        stored = astcapture.load(folder)
+    for warning in said:
+        click.echo(f"astcapture: {warning.message}", err=True)
+    try:
+        records = stored.select() if function is None else stored[function]
+    except KeyError as error:
+        raise CaptureError(f"{folder}: {error}") from error
+    wanted = {name: value for name, value in filters.items() if value is not None}
+    found = records.select(**wanted)
+    if not found:
+        asked = " ".join(f"--{name} {value}" for name, value in wanted.items())
+        there = _listed("layers", [record.layer for record in records.records])
+        labels = _listed("labels", [record.label for record in records.records])
+        raise CaptureError(
+            f"{folder}: nothing matches {asked}; {there}; {labels}" if records else f"{folder}: holds no value"
+        )
+    if len(found.labels) > 1:
+        raise CaptureError(f"{folder}: {_listed('labels', found.labels)}: pick one with --label")
+    return found
+
+
+def _listed(what: str, values: Sequence[Any]) -> str:
+    names = list(dict.fromkeys("(the model)" if value == "" else str(value) for value in values))
+    return f"{what} there: {', '.join(names[:12])}" + (", ..." if len(names) > 12 else "")
+
+
+def _read_inputs(given: dict[str, Any]) -> dict[str, Any]:
+    """Open the image, split the tokens, and tell a query's number from its text."""
+    read = dict(given)
+    if "image" in given:
+        try:
+            from PIL import Image
+        except ModuleNotFoundError as error:
+            raise ModuleNotFoundError("--image needs pillow: pip install 'astcapture[plot]'") from error
+
+        with Image.open(given["image"]) as image:
+            read["image"] = image.convert("RGBA")
+    if "tokens" in given:
+        read["tokens"] = _tokens(given["tokens"])
+    query = given.get("query", "")
+    if query not in read.get("tokens", []) and query.lstrip("-").isdecimal():
+        read["query"] = int(query)
+    return read
+
+
+def _tokens(text: str) -> list[str]:
+    path = Path(text)
+    try:
+        is_file = path.is_file()
+    except OSError:  # too long for the name of a file
+        is_file = False
+    return path.read_text(encoding="utf-8").splitlines() if is_file else text.split()
+
+
+def _draw_off_screen() -> None:
+    try:
+        import matplotlib
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError("plot needs matplotlib: pip install 'astcapture[plot]'") from error
+    matplotlib.use("Agg")
+
+
+def _check_writer(path: Path) -> None:
+    from astcapture.plot.writers import check_writer
+
+    check_writer(path)
+
+
+def _write(drawn: Any, path: Path, dpi: float) -> None:
+    import matplotlib.pyplot as plt
+
+    if path.suffix[1:] in MOVIES:
+        from astcapture.plot.writers import save_animation
+
+        save_animation(drawn, path, fps=2.0, dpi=dpi)
+    else:
+        drawn.savefig(path, dpi=dpi)
+    plt.close("all")
+
+
+def _one_line(error: Exception) -> str:
+    if isinstance(error, OSError) and error.filename and error.strerror:
+        return f"{error.filename}: {error.strerror}"
+    return " ".join(str(error).split())

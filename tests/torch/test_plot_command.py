@@ -1,0 +1,258 @@
+"""``astcapture plot``: pictures of a stored run, and one line for what cannot be drawn."""
+
+from __future__ import annotations
+
+import importlib
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import matplotlib.image
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import astcapture
+from astcapture.cli.main import main
+from astcapture.cli.pictures import KINDS
+from astcapture.values.records import Record, Records
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+TARGETS = ["vit:Attention.forward=attn", "vit:VisionTransformer.forward=tokens"]
+LAYERS = [f"blocks.{number}.attn" for number in range(3)]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """A stored run: two executions of a ViT of 3 layers with 2 heads on two images; maps and tokens."""
+    folder = tmp_path_factory.mktemp("stored")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(EXAMPLES)
+        patch.delitem(sys.modules, "vit", raising=False)
+        with (
+            astcapture.install(TARGETS),
+            astcapture.recording() as rec,
+        ):
+            vit = importlib.import_module("vit")
+            torch.manual_seed(0)
+            model = vit.VisionTransformer(depth=3, heads=2).eval()
+            with torch.no_grad():
+                for _ in range(2):
+                    model(torch.rand(2, 1, 8, 8))
+            rec.save(folder / "run")
+        del sys.modules["vit"]
+    Image.fromarray(np.linspace(0, 255, 16 * 24).astype(np.uint8).reshape(16, 24)).save(folder / "image.png")
+    astcapture.cache.clear()
+    return folder
+
+
+@pytest.fixture
+def plot(folder, tmp_path, monkeypatch, capsys):
+    """Run the command in the folder of the run; gives its status, what it said and the files it made."""
+    monkeypatch.chdir(folder)
+
+    def run(*arguments: str) -> tuple[int, str, str, list[str]]:
+        status = main(["plot", "run", "-o", str(tmp_path / "out"), *arguments])
+        said = capsys.readouterr()
+        made = sorted(path.name for path in (tmp_path / "out").glob("*"))
+        return status, said.out, said.err, made
+
+    return run
+
+
+def test_heads_are_drawn_for_each_layer_and_call(plot, tmp_path):
+    status, out, err, made = plot("--label", "attn", "--batch", "1")
+    expected = [f"heads-{layer}-call{call}.png" for call in range(2) for layer in LAYERS]
+    assert (status, err, made) == (0, "", sorted(expected))
+    assert out.splitlines() == [f"wrote {tmp_path / 'out' / name}" for name in expected]
+    for name in made:
+        pixels = matplotlib.image.imread(tmp_path / "out" / name)[..., :3]
+        assert len(np.unique(pixels.reshape(-1, 3), axis=0)) > 100
+
+
+def test_layers_and_a_call_are_picked_and_the_format_is_chosen(plot, tmp_path):
+    status, _, _, made = plot("--layer", "blocks.[12].*", "--call", "1", "--batch", "0", "--format", "svg")
+    assert (status, made) == (0, [f"heads-{layer}-call1.svg" for layer in LAYERS[1:]])
+    text = (tmp_path / "out" / made[0]).read_text(encoding="utf-8")
+    assert text.startswith("<?xml") and "<svg" in text
+
+
+MAPS = ["--label", "attn", "--batch", "0"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "expected"),
+    [
+        ("head", [*MAPS, "--head", "1", "--call", "0"], [f"head-{layer}-call0.png" for layer in LAYERS]),
+        ("tokens", [*MAPS, "--layer", "blocks.2.*", "--call", "0", "--tokens", "CLS " + "a " * 16, "--query", "CLS"],
+         ["tokens-blocks.2.attn-call0.png"]),
+        ("patch", [*MAPS, "--layer", "blocks.2.*", "--call", "0", "--image", "image.png", "--patch", "1,2"],
+         ["patch-blocks.2.attn-call0.png"]),
+        ("cls", [*MAPS, "--layer", "blocks.2.*", "--call", "0", "--image", "image.png", "--grid", "4x4", "--cls", "1"],
+         ["cls-blocks.2.attn-call0.png"]),
+        ("layers", MAPS, [f"layers-Attention.forward-call{call}.png" for call in range(2)]),
+        ("rollout", [*MAPS, "--image", "image.png"],
+         ["rollout-Attention.forward-call0.png", "rollout-Attention.forward-call1.png"]),
+        ("distance", ["--label", "attn"], [f"distance-Attention.forward-call{call}.png" for call in range(2)]),
+        ("entropy", [*MAPS, "--call", "1"], ["entropy-Attention.forward-call1.png"]),
+        ("animate", MAPS, [f"animate-{layer}.gif" for layer in LAYERS]),
+        ("animate", [*MAPS, "--call", "0"], ["animate-Attention.forward-call0.gif"]),
+    ],
+)  # fmt: skip
+def test_every_kind_is_drawn_and_named_by_layer_and_call(plot, kind, options, expected):
+    status, out, err, made = plot("--kind", kind, *options)
+    assert (status, err) == (0, "")
+    assert made == expected
+    assert len(out.splitlines()) == len(expected)
+
+
+def test_no_kind_is_left_untested():
+    tested = test_every_kind_is_drawn_and_named_by_layer_and_call.pytestmark[0].args[1]
+    assert {kind for kind, *_ in tested} == set(KINDS) - {"heads", "overlay"}
+
+
+def test_a_captured_map_is_laid_over_the_image(plot, monkeypatch):
+    stored = Records([Record(np.eye(3), "heat", "m", "Model.forward", 1, "head", 0)])
+    monkeypatch.setattr(astcapture, "load", lambda path: stored)
+    assert plot("--kind", "overlay", "--image", "image.png")[3] == ["overlay-head-call0.png"]
+
+
+def test_pictures_of_several_processes_do_not_overwrite_each_other(plot, monkeypatch):
+    stored = Records([Record(np.eye(3), "attn", "m", "A.forward", 1, "h.0", 0, rank) for rank in (0, 1, 1)])
+    monkeypatch.setattr(astcapture, "load", lambda path: stored)
+    names = ["head-h.0-call0", "head-h.0-call0-rank1", "head-h.0-call0-rank1-2"]
+    assert sorted(plot("--kind", "head")[3]) == sorted(f"{name}.png" for name in names)
+
+
+def test_layers_of_other_functions_and_processes_are_other_pictures(plot, monkeypatch):
+    stored = Records(
+        [
+            Record(np.eye(4), "attn", "m", function, 1, f"h.{layer}", 0, rank)
+            for rank in (0, 1)
+            for function in ("A.forward", "B.forward")
+            for layer in (0, 1)
+        ]
+    )
+    monkeypatch.setattr(astcapture, "load", lambda path: stored)
+    names = [f"layers-{function}.forward-call0{rank}.png" for function in "AB" for rank in ("", "-rank1")]
+    assert plot("--kind", "layers")[3] == sorted(names)
+
+
+def test_a_damaged_shard_is_told_and_the_others_are_drawn(folder, tmp_path, monkeypatch, capsys):
+    damaged = tmp_path / "run" / "host-0-1"
+    damaged.mkdir(parents=True)
+    (damaged / "000000.safetensors").write_bytes(b"torn")
+    for process in (folder / "run").iterdir():
+        shutil.copytree(process, tmp_path / "run" / process.name)
+    monkeypatch.chdir(tmp_path)
+    assert main(["plot", "run", "-o", "out", *MAPS, "--layer", "blocks.0.*"]) == 0
+    said = capsys.readouterr()
+    assert (
+        said.err.startswith("astcapture: run/host-0-1/000000.safetensors is left out: ") and said.err.count("\n") == 1
+    )
+    assert len(list((tmp_path / "out").iterdir())) == said.out.count("wrote ") == 2
+
+
+def test_tokens_come_from_a_file_too_and_may_hold_spaces(plot, folder):
+    (folder / "tokens.txt").write_text("\n".join(["[CLS]", "New York", *map(str, range(15))]), encoding="utf-8")
+    only = [*MAPS, "--layer", "blocks.0.*", "--call", "0"]
+    assert plot("--kind", "tokens", *only, "--tokens", "tokens.txt", "--query", "New York")[0] == 0
+
+
+def test_a_query_is_a_number_unless_it_is_a_token():
+    from astcapture.cli.plot import _read_inputs
+
+    assert _read_inputs({"tokens": "a b c", "query": "2"})["query"] == 2
+    assert _read_inputs({"tokens": "a 2 c", "query": "2"})["query"] == "2"
+
+
+def test_a_value_of_the_model_itself_is_named_by_its_function(plot):
+    status, _, _, made = plot("--label", "tokens", "--call", "0")
+    assert (status, made) == (0, ["heads-VisionTransformer.forward-call0.png"])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ([], "run: labels there: attn, tokens: pick one with --label"),
+        (["--label", "atn"], "run: nothing matches --label atn; layers there: blocks.0.attn, "),
+        (["--label", "attn"], "blocks.0.attn, call 0: attention of shape (2, 2, 17, 17) has 2 along its batch"),
+        (["--label", "attn", "--batch", "2"], "blocks.0.attn, call 0: --batch 2 is outside attention of shape"),
+        (["--function", "Attenton.forward"], "run: 'Attenton.forward' is not captured; did you mean 'Attention"),
+        ([*MAPS, "--kind", "patch", "--image", "none.png", "--patch", "0"], "none.png: No such file or directory"),
+        ([*MAPS, "--kind", "patch", "--image", "run", "--patch", "0"], "run: Is a directory"),
+        ([*MAPS, "--kind", "cls", "--grid", "5x5"], "blocks.0.attn, call 0: 17 tokens are not --grid (5, 5)"),
+        ([*MAPS, "--kind", "tokens", "--tokens", "a b"], "blocks.0.attn, call 0: 2 tokens do not label attention of"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_drawn_is_told_in_one_line(plot, options, message):
+    status, out, err, made = plot(*options)
+    assert (status, out, made) == (1, "", [])
+    assert err.startswith(f"astcapture: {message}")
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--kind", "patch"], "--kind patch needs --image"),
+        (["--kind", "tokens"], "--kind tokens needs --tokens"),
+        (["--kind", "entropy", "--image", "image.png"], "--image does not go with --kind entropy, which takes --batch"),
+        (["--kind", "pie"], "'pie' is not one of"),
+        (["--grid", "14"], "'14' is not ROWSxCOLUMNS"),
+        (["--patch", "1,2,3"], "'1,2,3' is not ROW,COLUMN"),
+        (["--format", "gif"], "--format gif does not go with --kind heads: it is png or svg or pdf"),
+        (["--kind", "animate", "--format", "png"], "--format png does not go with --kind animate: it is gif or mp4"),
+    ],
+)
+def test_wrong_usage_has_exit_status_2(plot, options, message):
+    status, _, err, made = plot(*options)
+    assert (status, made) == (2, [])
+    assert message in err
+
+
+def test_a_folder_that_holds_no_run_is_told_in_one_line(tmp_path, capsys):
+    assert main(["plot", str(tmp_path / "none"), "-o", str(tmp_path / "out")]) == 1
+    said = capsys.readouterr().err
+    assert said.startswith("astcapture: ") and str(tmp_path / "none") in said and said.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_no_place_for_the_pictures_is_told_in_one_line(plot, folder, tmp_path):
+    (tmp_path / "out").write_text("a file")
+    status, _, err, _ = plot(*MAPS)
+    assert status == 1
+    assert err == f"astcapture: {tmp_path / 'out'}: File exists\n"
+
+
+def test_mp4_without_ffmpeg_is_told_before_anything_is_drawn(plot, monkeypatch):
+    monkeypatch.setitem(matplotlib.rcParams, "animation.ffmpeg_path", "no-such-ffmpeg")
+    monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)
+    status, _, err, made = plot("--kind", "animate", *MAPS, "--format", "mp4")
+    assert (status, made) == (1, [])
+    assert "MP4 is written by the program ffmpeg, and there is none" in err
+
+
+def test_without_matplotlib_it_says_what_to_install(folder, tmp_path):
+    code = "import sys; sys.modules['matplotlib'] = None; from astcapture.cli import main; sys.exit(main())"
+    done = subprocess.run(
+        [sys.executable, "-c", code, "plot", "run", *MAPS, "-o", str(tmp_path / "out")],
+        cwd=folder, env={"PYTHONPATH": str(EXAMPLES.parent)}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert done.stderr == "astcapture: plot needs matplotlib: pip install 'astcapture[plot]'\n"
+
+
+def test_a_run_stored_by_the_launcher_is_drawn(folder, tmp_path):
+    script = "import torch, vit; torch.manual_seed(0); vit.VisionTransformer(depth=1).eval()(torch.rand(1, 1, 8, 8))"
+    (tmp_path / "eval.py").write_text(script)
+    environ = {"PYTHONPATH": f"{EXAMPLES.parent}:{EXAMPLES}", "OMP_NUM_THREADS": "1", "PATH": "/usr/bin"}
+    for command in (["run", "-c", "vit", "-o", "runs/eval", "eval.py"], ["plot", "runs/eval", "-o", "pictures"]):
+        done = subprocess.run(
+            [sys.executable, "-m", "astcapture", *command], cwd=tmp_path, env=environ, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr
+    assert done.stdout == "wrote pictures/heads-blocks.0.attn-call0.png\n"
+    assert [path.name for path in (tmp_path / "pictures").iterdir()] == ["heads-blocks.0.attn-call0.png"]
