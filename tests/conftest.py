@@ -13,7 +13,7 @@ import pytest
 
 from astcapture.imports import hook as hooks
 from astcapture.imports import report
-from astcapture.record import switch
+from astcapture.record import budget, policy, recorder, switch
 from astcapture.targets import marker
 from astcapture.values import cache as caches
 
@@ -90,6 +90,11 @@ def fresh_imports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[C
                 del sys.modules[name]
 
     yield forget
+    for hook in set(finder.by_hook) - set(by_hook):
+        policy.remove(hook)
+        budget.release(hook)
+    policy._ever.clear()
+    recorder.convert()
     sys.meta_path = meta_path
     sys.meta_path[:], sys.path_hooks[:] = finders, path_hooks
     finder.by_hook = by_hook

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING
 from astcapture.errors import CaptureWarning
 from astcapture.imports.loader import loader_of
 from astcapture.imports.patch import bring_up_to_date
-from astcapture.record import recorder
+from astcapture.record import policy, recorder
 from astcapture.rewrite.plan import did_you_mean
 from astcapture.rewrite.transform import CALLED, PREFIX
 from astcapture.targets.recipes import recipe
 from astcapture.values import streaming
-from astcapture.values.cache import always_missed, declared_functions
+from astcapture.values.cache import always_missed, declared_functions, declared_labels
 
 if TYPE_CHECKING:
     from astcapture.imports.finder import CaptureFinder
@@ -127,6 +127,9 @@ def _at_exit() -> None:
         lines = unfulfilled(_asked, _watched)
         if not summary_follows:
             lines += always_missed()
+        patterns = policy.unmatched(declared_labels())
+        if patterns:
+            warnings.warn_explicit("\n  ".join(patterns), CaptureWarning, "astcapture", 0)
         if lines:
             # No line of the program is to blame, and none of ours.
             warnings.warn_explicit("nothing was captured for\n  " + "\n  ".join(lines), CaptureWarning, "astcapture", 0)

@@ -15,6 +15,8 @@ _Site = tuple[str, str, str, int]
 
 # What each hook asks for, the oldest first.
 _asked: dict[object, tuple[Sequence[Target], Conversions]] = {}
+# What every hook asked for that was ever installed, for the report at exit.
+_ever: list[Conversions] = []
 # What holds at the sites met so far.
 _known: dict[_Site, Conversion] = {}
 
@@ -22,6 +24,8 @@ _known: dict[_Site, Conversion] = {}
 def add(hook: object, targets: Sequence[Target], conversions: Conversions) -> None:
     """Let a hook's options hold for what its targets name, until it is removed."""
     _asked[hook] = targets, conversions
+    if conversions.patterns:
+        _ever.append(conversions)
     _known.clear()
 
 
@@ -66,11 +70,12 @@ def _closeness(target: Target, module: str, qualname: str, label: str) -> int:
     return 3 if label in labels else 2 if "*" in labels else 0
 
 
-def unmatched(conversions: Conversions, captured: Iterable[tuple[str, str, str]]) -> list[str]:
-    """The patterns, each with its option, that mean none of what was captured: module, qualname and label."""
+def unmatched(captured: Iterable[tuple[str, str, str]]) -> list[str]:
+    """One line for each pattern of a hook that means none of what was captured: module, qualname and label."""
     known = list(captured)
     return [
-        f"{option}={{{pattern!r}: ...}}"
-        for option, pattern in conversions.patterns
-        if not any(matches(pattern, *one) for one in known)
+        f"{option}={{{pattern!r}: ...}} matches nothing that was captured: "
+        'a pattern is "MODULE:QUALNAME=LABEL", "MODULE:QUALNAME" or "LABEL"'
+        for option, pattern in dict.fromkeys(pair for conversions in _ever for pair in conversions.patterns)
+        if known and not any(matches(pattern, *one) for one in known)
     ]
