@@ -22,13 +22,9 @@ def modules():
             if parts[-1] == "__init__":
                 parts.pop()
             # The import system itself is compiled into the interpreter.
-            if (
-                file.endswith(".py")
-                and parts[-1] != "__main__"
-                and parts[1:2] not in (["_bootstrap"], ["_bootstrap_external"])
-            ):
-                if holds_functions(path):
-                    yield ".".join(parts)
+            compiled_in = parts[1:2] in (["_bootstrap"], ["_bootstrap_external"])
+            if file.endswith(".py") and parts[-1] != "__main__" and not compiled_in and holds_functions(path):
+                yield ".".join(parts)
 
 
 def holds_functions(path):

@@ -17,6 +17,7 @@ time or chance is told apart from one that capturing breaks.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import shutil
@@ -35,9 +36,10 @@ LIMIT = 90
 SLOWER = 5
 #: What they test is the machine, the compiler or an extension module, or it takes minutes to do so.
 LEFT_OUT = {
-    "test_peg_generator", "test_tools", "test_gdb", "test_idle", "test_tkinter", "test_ttk", "test_turtle", "test_asyncio.test_subprocess", "test_socket", "test_ssl",
-    "test_multiprocessing_fork", "test_multiprocessing_spawn", "test_multiprocessing_forkserver",
-    "test_concurrent_futures", "test_regrtest", "test_embed", "test_freeze",
+    "test_peg_generator", "test_tools", "test_gdb", "test_idle", "test_tkinter", "test_ttk", "test_turtle",
+    "test_asyncio.test_subprocess", "test_socket", "test_ssl", "test_multiprocessing_fork",
+    "test_multiprocessing_spawn", "test_multiprocessing_forkserver", "test_concurrent_futures", "test_regrtest",
+    "test_embed", "test_freeze",
 }  # fmt: skip
 
 
@@ -166,10 +168,8 @@ def _run(python: Path, name: str, targets: str, keep: int, limit: float) -> dict
             status = "timed out"
             output = ""
         # What the tests left behind is in the session that was made for them.
-        try:
+        with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
         process.wait()
         process.stdout.close()
         written = [line.split(" ", 1) for line in report.read_text(encoding="utf-8").splitlines()]
@@ -316,7 +316,7 @@ TESTED_ELSEWHERE = frozenset(
     threading_local unicode_file univnewlines unpack urllib2 urllib2_localnet urllib_response urllibnet
     urlparse userdict userlist userstring weakset with xml_dom_minicompat xml_dom_xmlbuilder xml_etree
     xmlrpc yield_from zipfile64 zipimport_support zipfile__path importlib re decimal
-    """.split()
+    """.split()  # noqa: SIM905
 )
 
 

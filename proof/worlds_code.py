@@ -1,4 +1,4 @@
-"""Other people's code, rewritten with every local captured: it compiles, and its code objects are those of a plain compile.
+"""Other people's code, rewritten with every local captured: it compiles, and to the code objects of a plain compile.
 
     python proof/worlds_code.py run RESULTS.jsonl FOLDER...          # goes on where it stopped
     python proof/worlds_code.py run --at assign RESULTS.jsonl FOLDER...
@@ -304,7 +304,7 @@ def _calls_declare(listed: list[Instruction]) -> bool:
 
 
 #: What stands between the parts of a ``def`` or ``class``: from its code object on, which comes last.
-_MAKING = frozenset({"MAKE_FUNCTION", "SET_FUNCTION_ATTRIBUTE", "LOAD_BUILD_CLASS", "LOAD_CLOSURE"})
+_MAKING = frozenset({"MAKE_FUNCTION", "SET_FUNCTION_ATTRIBUTE", "LOAD_BUILD_CLASS"})
 
 
 def _definitions(code: CodeType) -> list[Instruction]:
@@ -312,10 +312,10 @@ def _definitions(code: CodeType) -> list[Instruction]:
     found: list[Instruction] = []
     listed = _instructions(code)
     for index, (name, argument, line) in enumerate(listed):
-        if name in _MAKING and not (name == "LOAD_CLOSURE"):
+        if name in _MAKING:
             found.append((name, argument, line))
             if name == "MAKE_FUNCTION" and index:
-                found.append(listed[index - 1][:2] + (line,))
+                found.append((*listed[index - 1][:2], line))
     return found
 
 
