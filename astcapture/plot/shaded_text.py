@@ -8,12 +8,14 @@ from typing import Any, NamedTuple
 
 from matplotlib.axes import Axes
 from matplotlib.font_manager import FontProperties
-from matplotlib.textpath import TextPath
+from matplotlib.textpath import text_to_path
 
 _POINTS = 11.0
 _PAD = 2.5  # points around a word
 _GAP = 4.0  # points between words, their grounds included
 INCHES_PER_LINE = 0.34
+#: Seen on pale and on dark grounds.
+_FRAME = "tab:blue"
 
 
 class Word(NamedTuple):
@@ -71,17 +73,17 @@ def _places(words: Sequence[str], wide: float) -> list[tuple[float, int]]:
 
 @cache
 def _width(word: str) -> float:
-    """Return the width of a word in points; that of a space where it has no ink."""
-    path = TextPath((0, 0), word.replace("$", r"\$") or " ", size=_POINTS, prop=FontProperties())
-    return max(float(path.get_extents().width) if len(path.vertices) else 0.0, 3.0)
+    """Return the width of a word in points; of one without any ink, enough to be seen."""
+    width, _, _ = text_to_path.get_text_width_height_descent(word, FontProperties(size=_POINTS), ismath=False)
+    return max(float(width), 3.0)
 
 
 def _ground(word: Word) -> dict[str, Any]:
     return {
         "boxstyle": f"square,pad={_PAD / _POINTS}",
         "facecolor": word.colour,
-        "edgecolor": "black" if word.framed else "none",
-        "linewidth": 1.5,
+        "edgecolor": _FRAME if word.framed else "none",
+        "linewidth": 2,
     }
 
 
