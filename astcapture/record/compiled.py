@@ -71,7 +71,15 @@ _local = _Local()
 
 def put(site: Any, value: Any, owner: Any) -> None:
     """Add to this thread's chain; traced by the compiler, and run only as what it made of it."""
-    _local.chain.last = Link(site, value, _reference(owner), _local.chain.last)
+    if not _exporting():
+        _local.chain.last = Link(site, value, _reference(owner), _local.chain.last)
+
+
+def _exporting() -> bool:
+    """Whether the trace becomes a program of its own, in which nothing of ours has a place."""
+    from torch import compiler
+
+    return hasattr(compiler, "is_exporting") and compiler.is_exporting()
 
 
 def _reference(owner: Any) -> Any:
@@ -98,7 +106,7 @@ def snapshot(value: Any) -> Any:
     if isinstance(value, (bool, int, float, str)):
         # A number may be a symbol here, which cannot be asked for attributes.
         return value
-    if hasattr(value, "detach") and hasattr(value, "clone"):
+    if hasattr(value, "detach") and hasattr(value, "clone") and not _exporting():
         return value.detach().clone()
     return value
 

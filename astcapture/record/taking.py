@@ -12,6 +12,7 @@ from astcapture.record.gradient import Gradient
 from astcapture.record.options import PLAIN, Conversion
 from astcapture.record.snapshot import snapshot
 from astcapture.record.tensors import is_tensor
+from astcapture.record.tracing import check_run
 from astcapture.record.transforms import is_wrapped, outside, unwrap
 from astcapture.record.weight import rough_size
 
@@ -39,7 +40,11 @@ def taken(
         site: where it is recorded.
         room: asked whether there is room when a gradient arrives.
         compiled: whether compiled code has recorded it: no gradient can be waited for.
+
+    Raises:
+        Exception: why there is nothing to be recorded.
     """
+    check_run(value)
     if how == PLAIN:
         return settled(value) if compiled else settled(snapshot(value))
     kept = convert(value, how, own=compiled)
