@@ -113,7 +113,7 @@ def check(seed: int, program: WiderProgram, totals: Totals) -> None:
             warnings.simplefilter("ignore")
             plain = plain_code(source, path)
     except SyntaxError:
-        return  # ``del`` of a name that is global, a starred target twice: not every draw is a program
+        return  # not every draw is a program: a starred target twice, an alternative that binds other names
     target = TARGETS[seed % len(TARGETS)]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -14,12 +14,9 @@ WIDER_HEADER = (
     + """
 class Both(Suppress):
     def __init__(self, t): self.t = t
-    def __enter__(self): self.t()
- return
-    async def __aenter__(self): await Later(1); self.t()
- return
-    async def __aexit__(self, *rest): await Later(2); self.__exit__(*rest)
- return
+    def __enter__(self): return self.t()
+    async def __aenter__(self): await Later(1); return self.t()
+    async def __aexit__(self, *rest): await Later(2); return self.__exit__(*rest)
 class Later:
     def __init__(self, value): self.value = value
     def __await__(self):
@@ -281,9 +278,8 @@ class WiderProgram(Program):
         self.emit(depth + 1, f"{self.name()} = 5")
 
     def make_pattern(self, depth, in_loop, nested):
-        self.emit(
-            depth, self.random.choice(["match (t(), 'text', [1, 2]):", "match {'k': t(), 'm': 2}:", "match Box(t):"])
-        )
+        subjects = ["(t(), 'text', [1, 2])", "{'k': t(), 'm': 2}", "Box(t)"]
+        self.emit(depth, f"match {self.random.choice(subjects)}:")
         one, two, three = self.random.sample(NAMES, 3)
         patterns = [
             f"(0, {one}, [_, *{two}])",
