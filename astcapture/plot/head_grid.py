@@ -17,8 +17,8 @@ from astcapture.plot.panels import arrange
 from astcapture.plot.reduce import block_means, block_size
 
 _PANEL_INCHES = 1.9
-#: More than a panel has pixels.
-_MOST_CELLS = 512
+#: As many as a panel shows on the screen.
+_MOST_CELLS = 256
 _BAR_INCHES = 0.9
 _OWN_BAR_INCHES = 0.6
 
@@ -37,7 +37,7 @@ def heads(
 ) -> Figure | SubFigure:
     """Draw the attention maps of all heads of a layer, and their mean after the last.
 
-    Maps of more than 512 tokens are averaged over blocks of tokens, and the colour range is that of the averages.
+    Maps of more than 256 tokens are averaged over blocks of tokens, and the colour range is that of the averages.
 
     Args:
         attention: (heads, queries, keys) or (batch, heads, queries, keys), or (queries, keys) for

@@ -24,10 +24,16 @@ def block_means(maps: FloatArray, block: int) -> FloatArray:
     """
     if block == 1:
         return maps
-    for axis in (-1, -2):
-        size = maps.shape[axis]
-        starts = np.arange(0, size, block)
-        counts = np.diff([*starts, size]).astype(maps.dtype)
-        sums = np.add.reduceat(maps, starts, axis=axis)
-        maps = sums / (counts if axis == -1 else counts[:, None])
-    return maps
+    # Rows first: whole rows are added at once, and little is left for the columns.
+    means: FloatArray = _of_rows(_of_rows(maps, block).swapaxes(-1, -2), block).swapaxes(-1, -2)
+    return means
+
+
+def _of_rows(maps: FloatArray, block: int) -> FloatArray:
+    *before, rows, columns = maps.shape
+    whole = rows // block * block
+    means: FloatArray = maps[..., :whole, :].reshape(*before, whole // block, block, columns).mean(axis=-2)
+    if whole == rows:
+        return means
+    # Fewer rows than a block, as of a generation step, are one.
+    return np.concatenate([means, maps[..., whole:, :].mean(axis=-2, keepdims=True)], axis=-2)

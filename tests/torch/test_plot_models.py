@@ -156,12 +156,16 @@ def test_maps_of_many_tokens_are_averaged_over_blocks_and_the_bar_says_so():
 def test_blocks_at_the_ends_are_averages_of_what_is_there():
     means = block_means(np.arange(15.0).reshape(3, 5), 2)
     assert means.tolist() == [[3.0, 5.0, 6.5], [10.5, 12.5, 14.0]]
+    assert block_means(np.arange(5.0)[None], 2).tolist() == [[0.5, 2.5, 4.0]]
+    weights = attention(2, 7, 11).numpy()
+    slow = [[one[y : y + 3, x : x + 3].mean() for x in range(0, 11, 3)] for one in weights for y in range(0, 7, 3)]
+    assert np.allclose(block_means(weights, 3).reshape(-1, 4), slow)
 
 
 def test_heads_of_many_tokens_are_averaged_over_blocks_with_ticks_that_count_tokens():
-    figure = plot.heads(attention(2, 600, 600))
-    assert figure.axes[0].images[0].get_extent() == [-0.5, 599.5, 599.5, -0.5]
-    assert np.shape(drawn(figure.axes[0])) == (300, 300)
+    figure = plot.heads(attention(2, 500, 500))
+    assert figure.axes[0].images[0].get_extent() == [-0.5, 499.5, 499.5, -0.5]
+    assert np.shape(drawn(figure.axes[0])) == (250, 250)
     assert bars(figure)[0].get_ylabel() == "mean weight of 2 × 2"
 
 
