@@ -13,13 +13,14 @@ import click
 
 from astcapture.cli.doctor import doctor
 from astcapture.cli.locals import locals_
+from astcapture.cli.ls import ls
 from astcapture.cli.plot import plot
 from astcapture.cli.recipes import recipes
 from astcapture.cli.run import run
 from astcapture.cli.show import show
 from astcapture.errors import CaptureError
 
-COMMANDS = (run, show, locals_, plot, recipes, doctor)
+COMMANDS = (run, show, locals_, ls, plot, recipes, doctor)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})

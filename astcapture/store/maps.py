@@ -1,4 +1,4 @@
-"""The shards that are mapped into memory now, with the table of where their arrays lie."""
+"""The shards that are mapped into memory now, and where their arrays lie in them."""
 
 from __future__ import annotations
 
@@ -21,15 +21,61 @@ _MOST = 64
 #: them. With so many maps alive, values are copied out.
 _MOST_ALIVE = 256
 
-Table = dict[str, Any]
+#: So many arrays of a shard are looked for in its header; for more, the header is parsed.
+_SOUGHT = 16
 
-_opened: OrderedDict[Shard, tuple[mmap.mmap, Table]] = OrderedDict()
-_alive: weakref.WeakSet[mmap.mmap] = weakref.WeakSet()
 _lock = threading.Lock()
 
 
-def opened(shard: Shard) -> tuple[mmap.mmap, Table]:
-    """The bytes of a shard, and the entries of its arrays by their names.
+class Opened:
+    """A mapped shard.
+
+    Attributes:
+        data: all its bytes.
+    """
+
+    def __init__(self, shard: Shard) -> None:
+        with open(shard.path, "rb") as file:
+            if os.fstat(file.fileno()).st_size != shard.size:
+                raise Damaged("the file has changed its size")
+            # Private: a value may be written to, and the file stays as it is.
+            self.data = mmap.mmap(file.fileno(), shard.size, access=mmap.ACCESS_COPY)
+        self._header = self.data[8 : shard.start]
+        self._table: dict[str, Any] | None = None
+        self._sought = 0
+        _alive.add(self.data)
+
+    def offsets(self, name: str) -> tuple[int, int]:
+        """Where the array of this name begins and ends, from the start of the data.
+
+        Raises:
+            Damaged: it is not there.
+        """
+        if self._table is None and self._sought < _SOUGHT:
+            self._sought += 1
+            # A name in quotes and a colon can stand nowhere else: inside a string the quotes would be escaped.
+            wanted = json.dumps(name, ensure_ascii=False).encode() + b":"
+            at = self._header.find(wanted)
+            if at < 0:
+                raise Damaged("it has no entry in the header")
+            at += len(wanted)
+            entry = json.loads(self._header[at : self._header.index(b"}", at) + 1])
+        else:
+            if self._table is None:
+                self._table = entries(self._header)
+            entry = self._table.get(name)
+            if entry is None:
+                raise Damaged("it has no entry in the header")
+        begin, end = entry["data_offsets"]
+        return begin, end
+
+
+_opened: OrderedDict[Shard, Opened] = OrderedDict()
+_alive: weakref.WeakSet[mmap.mmap] = weakref.WeakSet()
+
+
+def opened(shard: Shard) -> Opened:
+    """A shard mapped into memory.
 
     Raises:
         Damaged: it is not the file whose header was read.
@@ -37,38 +83,37 @@ def opened(shard: Shard) -> tuple[mmap.mmap, Table]:
     """
     with _lock:
         found = _opened.get(shard)
-        if found is not None:
-            _opened.move_to_end(shard)
-            return found
-        with open(shard.path, "rb") as file:
-            if os.fstat(file.fileno()).st_size != shard.size:
-                raise Damaged("the file has changed its size")
-            # Private: a value may be written to, and the file stays as it is.
-            mapped = mmap.mmap(file.fileno(), shard.size, access=mmap.ACCESS_COPY)
-        found = _opened[shard] = mapped, split(mapped[8 : shard.start])[1]()
-        _alive.add(mapped)
-        while len(_opened) > _MOST:
-            _opened.popitem(last=False)
+        if found is None:
+            found = _opened[shard] = Opened(shard)
+            while len(_opened) > _MOST:
+                _opened.popitem(last=False)
+        _opened.move_to_end(shard)
         return found
 
 
-def may_keep(mapped: mmap.mmap) -> bool:
+def may_keep() -> bool:
     """Whether a value may lie in the map itself, and so keep it open."""
     return len(_alive) <= _MOST_ALIVE
 
 
-def split(header: bytes) -> tuple[Any, Any]:
-    """The `__metadata__` of a header, and a function for the entries of its arrays.
+_FRONT = '{"__metadata__":'
 
-    The library writes the first in front, and parsing it alone is most of why a run opens fast.
+
+def metadata(header: bytes) -> Any:
+    """The `__metadata__` of a header.
+
+    The library writes it in front, and parsing nothing else is most of why a run opens fast.
     """
     text = header.decode("utf-8")
-    front = '{"__metadata__":'
-    if not text.startswith(front):
-        plain = json.loads(text)
-        return plain.get("__metadata__"), lambda: plain
-    found, end = json.JSONDecoder().raw_decode(text, len(front))
-    return found, lambda: json.loads("{" + text[end:].lstrip(" ,"))
+    if text.startswith(_FRONT):
+        return json.JSONDecoder().raw_decode(text, len(_FRONT))[0]
+    return json.loads(text).get("__metadata__")
+
+
+def entries(header: bytes) -> dict[str, Any]:
+    """The entries of a header, by the names of the arrays."""
+    found: dict[str, Any] = json.loads(header)
+    return found
 
 
 def _after_fork() -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from astcapture.errors import CaptureError
 from astcapture.store.checksum import checksum
 from astcapture.store.encode import array_forms, decode, decode_array, nbytes
 from astcapture.store.header import Gradient, Group, Header, parse
-from astcapture.store.maps import may_keep, opened, split
+from astcapture.store.maps import may_keep, metadata, opened
 from astcapture.store.raw import Damaged, Form
 from astcapture.store.shard import gradient_name, tensor_name
 
@@ -40,7 +41,7 @@ class Shard:
         self.size = size
         self.start = start
         self._verified: set[str] = set()
-        self._first_sum: list[int] | None = None
+        self._first_sum: Sequence[int] | None = None
 
     def __len__(self) -> int:
         return len(self.header)
@@ -97,32 +98,31 @@ class Shard:
         """Where the checksums of a record begin."""
         if self._first_sum is None:
             header = self.header
-            if all(group.form[0] != "json" for group in header.groups):
-                counts = [1] * len(header)
-            else:
+            several = [group.form[0] == "json" for group in header.groups]
+            if any(several):
                 counts = [
-                    1 if (form := header.groups[group].form)[0] != "json" else form[1] + (number not in header.values)
+                    header.groups[group].form[1] + (number not in header.values) if several[group] else 1
                     for number, group in enumerate(header.group)
                 ]
-            self._first_sum = [0, *accumulate(counts)]
+                self._first_sum = [0, *accumulate(counts)]
+            else:
+                self._first_sum = range(len(header))
         return self._first_sum[index]
 
     def _array(self, name: str, form: Form, expected: int) -> Any:
         return decode_array(form, self._bytes(name, nbytes(form), expected))
 
     def _bytes(self, name: str, length: int | None, expected: int) -> memoryview:
-        mapped, table = opened(self)
-        if name not in table:
-            raise Damaged("it has no entry in the header")
-        begin, end = table[name]["data_offsets"]
+        mapped = opened(self)
+        begin, end = mapped.offsets(name)
         if not 0 <= begin <= end <= self.size - self.start or (length is not None and end - begin != length):
             raise Damaged("its place in the file is impossible")
-        data = memoryview(mapped)[self.start + begin : self.start + end]
+        data = memoryview(mapped.data)[self.start + begin : self.start + end]
         if name not in self._verified:
             if checksum(data) != expected:
                 raise Damaged("its checksum does not match")
             self._verified.add(name)
-        return data if may_keep(mapped) else memoryview(bytearray(data))
+        return data if may_keep() else memoryview(bytearray(data))
 
 
 class _told:
@@ -163,7 +163,7 @@ def open_shard(path: Path) -> Shard:
             raise Damaged(f"its header claims {length:,} bytes, and the file has {size:,}")
         text = file.read(length)
     try:
-        header = parse(split(text)[0])
+        header = parse(metadata(text))
     except Damaged:
         raise
     except Exception as error:  # JSON that is none, or has another shape than ours

@@ -157,19 +157,41 @@ class Records(Sequence[Any]):
         Raises:
             CaptureError: there is nothing to stack, or the shapes differ.
         """
-        if not self._records:
-            raise CaptureError("there is nothing to stack: these Records are empty")
+        from astcapture.values.arrays import one_shape
+
+        one_shape(self._records, "to stack")
         values = list(self)
-        shapes = {shape_of(value) or () for value in values}
-        if len(shapes) > 1:
-            listed = ", ".join(str(shape) for shape in sorted(shapes)[:4])
-            raise CaptureError(f"values of different shapes do not stack ({listed}): select some, by label or layer")
         torch = sys.modules.get("torch")
         if torch is not None and all(isinstance(value, torch.Tensor) for value in values):
             return torch.stack(values)
         import numpy
 
         return numpy.stack(values)
+
+    def to_numpy(self) -> Any:
+        """All values as one NumPy array with a new leading axis, tensors too.
+
+        What NumPy has no dtype for becomes the next that it has: bfloat16 and float8 float32.
+
+        Raises:
+            CaptureError: there is nothing to stack, or the shapes differ.
+        """
+        from astcapture.values.arrays import to_numpy
+
+        return to_numpy(self._records)
+
+    def to_dask(self) -> Any:
+        """All values as one dask array with a new leading axis, of stored ones a chunk for each shard.
+
+        A chunk is read where it is worked on, so that a run may be larger than memory, and the workers of a
+        cluster need nothing but the folder under the same path. Dtypes are those of `to_numpy`.
+
+        Raises:
+            CaptureError: dask is not installed, there is nothing to stack, or the shapes differ.
+        """
+        from astcapture.values.arrays import to_dask
+
+        return to_dask(self._records)
 
     def __repr__(self) -> str:
         if not self._records:

@@ -87,20 +87,20 @@ def _row(group: Group, records: Sequence[Record], missed: int) -> tuple[str, ...
         shown_line(key.partition(":")[0], line) if line is not None else "",
         layer or "",
         str(len(records)),
-        _some(shapes),
-        _some(dtypes),
-        _bytes(size) if size else "",
+        some(shapes),
+        some(dtypes),
+        in_bytes(size) if size else "",
         str(missed) if missed else "",
     )
 
 
-def _some(names: Sequence[str]) -> str:
+def some(names: Sequence[str]) -> str:
     if len(names) <= 2:
         return ", ".join(names)
     return f"{names[0]} … {names[-1]} ({len(names)} kinds)"
 
 
-def _bytes(size: float) -> str:
+def in_bytes(size: float) -> str:
     for unit in ("B", "kB", "MB", "GB"):
         if size < 1000:
             return f"{size:.0f} {unit}" if unit == "B" else f"{size:.3g} {unit}"
@@ -109,18 +109,23 @@ def _bytes(size: float) -> str:
 
 
 def _layout(rows: Sequence[tuple[str, ...]]) -> list[str]:
-    """Columns wide enough for their widest cell; columns that would be empty are left out."""
+    """Columns that would be empty are left out."""
     shown = [index for index, name in enumerate(_HEADER) if name == "count" or any(row[index] for row in rows)]
-    widths = {index: max(len(_HEADER[index]), *(len(row[index]) for row in rows)) for index in shown}
+    return columns([tuple(row[index] for index in shown) for row in (_HEADER, *rows)], right=_RIGHT)
+
+
+def columns(rows: Sequence[tuple[str, ...]], right: Collection[str]) -> list[str]:
+    """Lines with columns as wide as their widest cell; the first row is a header, `right` the names for numbers."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
 
     def line(cells: Sequence[str]) -> str:
         padded = [
-            cells[index].rjust(widths[index]) if _HEADER[index] in _RIGHT else cells[index].ljust(widths[index])
-            for index in shown
+            cell.rjust(width) if name in right else cell.ljust(width)
+            for cell, width, name in zip(cells, widths, rows[0], strict=True)
         ]
         return "  ".join(padded).rstrip()
 
-    return [line(_HEADER), "  ".join("-" * widths[index] for index in shown), *(line(row) for row in rows)]
+    return [line(rows[0]), "  ".join("-" * width for width in widths), *map(line, rows[1:])]
 
 
 def _notes(

@@ -1,0 +1,180 @@
+"""``astcapture ls``: what a folder holds that a run was streamed to."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from astcapture.values.inventory import Line
+    from astcapture.values.run import Run
+
+_RIGHT = {"count", "bytes", "processes", "rank", "values", "shards"}
+
+
+@click.command(short_help="List what a stored run holds.")
+@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object, for programs.")
+@click.option("--verify", is_flag=True, help="Read every value and compare checksums.")
+def ls(folder: Path, as_json: bool, verify: bool) -> int:
+    """List the values in DIR by function, label and layer, the processes that stored them, and damaged shards.
+
+    Layers whose paths differ in numbers alone share a line. The exit status is 1 where DIR holds no run, and
+    with --verify where a shard is damaged.
+    """
+    from astcapture.values.inventory import inventory
+    from astcapture.values.run import open_run
+
+    with _Bar() as bar:
+        run = open_run(folder, verify=verify, progress=bar.show)
+    lines = inventory(run)
+    click.echo(json.dumps(_plain(run, lines), indent=2) if as_json else _table(run, lines))
+    return 1 if verify and run.damaged else 0
+
+
+class _Bar:
+    """A progress bar on standard error, once it takes longer than a second, if somebody sees it there."""
+
+    def __init__(self) -> None:
+        self._start = time.monotonic()
+        self._bar: Any = None
+        self._done = 0
+
+    def __enter__(self) -> _Bar:
+        return self
+
+    def show(self, done: int, of: int) -> None:
+        if self._bar is None and time.monotonic() - self._start > 1 and sys.stderr.isatty():
+            self._bar = click.progressbar(length=of, label="reading shards", file=sys.stderr)
+            self._bar.__enter__()
+        if self._bar is not None:
+            self._bar.update(done - self._done)
+            self._done = done
+
+    def __exit__(self, *error: object) -> None:
+        if self._bar is not None:
+            self._bar.__exit__(None, None, None)
+
+
+def _plain(run: Run, lines: list[Line]) -> dict[str, Any]:
+    notes = run._notes()
+    return {
+        "path": str(run.path),
+        "values": sum(line.count for line in lines),
+        "bytes": sum(line.nbytes for line in lines),
+        "functions": list(run),
+        "captured": [
+            {
+                "function": line.key,
+                "label": line.label,
+                "layer": line.layer,
+                "count": line.count,
+                "shapes": [list(shape) for shape in line.shapes],
+                "dtypes": list(line.dtypes),
+                "bytes": line.nbytes,
+                "processes": list(line.processes),
+            }
+            for line in lines
+        ],
+        "missed": [
+            {"function": key, "label": label, "missed": missed, "failed": failed, "error": error}
+            for (key, label), (missed, failed, error) in notes.counts.items()
+        ],
+        "refused": [
+            {"function": key, "label": label, "count": count, "why": why}
+            for (key, label), (count, why) in notes.refused.items()
+        ],
+        "processes": [
+            {
+                "folder": one.name,
+                **one.about,
+                "shards": len(one.shards),
+                "values": sum(map(len, one.shards)),
+                "bytes": sum(shard.header.nbytes for shard in one.shards),
+            }
+            for one in run.processes
+        ],
+        "damaged": [{"file": str(path), "why": why} for path, why in run.damaged.items()],
+    }
+
+
+def _table(run: Run, lines: list[Line]) -> str:
+    from astcapture.values.summary import columns
+
+    out = []
+    for key in run:
+        rows = _rows([line for line in lines if line.key == key])
+        listed = columns([("label", "layer", "count", "shape", "dtype", "bytes", "processes"), *rows], _RIGHT)
+        out += [key, *(f"  {line}" for line in (listed if rows else ["nothing"])), ""]
+    header = ("process", "rank", "values", "bytes", "shards", "started")
+    return "\n".join([*out, *columns([header, *_process_rows(run)], _RIGHT), *_notes(run)])
+
+
+def _rows(lines: list[Line]) -> list[tuple[str, ...]]:
+    from astcapture.values.summary import in_bytes, some
+
+    rows: list[tuple[str, ...]] = []
+    for label, layer, merged in _merged(lines):
+        size = sum(line.nbytes for line in merged)
+        cells = (
+            label,
+            layer,
+            f"{sum(line.count for line in merged):,}",
+            some([str(shape) for shape in dict.fromkeys(shape for line in merged for shape in line.shapes)]),
+            some(list(dict.fromkeys(dtype for line in merged for dtype in line.dtypes))),
+            in_bytes(size) if size else "",
+            str(len({name for line in merged for name in line.processes})),
+        )
+        rows.append(cells)
+    return rows
+
+
+def _process_rows(run: Run) -> list[tuple[str, ...]]:
+    from astcapture.values.summary import in_bytes
+
+    return [
+        (
+            one.name,
+            str(one.about.get("rank", "")),
+            f"{sum(map(len, one.shards)):,}",
+            in_bytes(sum(shard.header.nbytes for shard in one.shards)),
+            str(len(one.shards)),
+            str(one.about.get("started", ""))[:19].replace("T", " "),
+        )
+        for one in run.processes
+    ]
+
+
+def _notes(run: Run) -> list[str]:
+    notes, told = run._notes(), []
+    for (key, label), (missed, failed, error) in notes.counts.items():
+        if missed:
+            told.append(f"{key}: {label!r} was missed {_times(missed)}")
+        if failed:
+            told.append(f"{key}: {label!r} failed {_times(failed)}; the first time with {error}")
+    for (key, label), (count, why) in notes.refused.items():
+        told.append(f"{key}: {label!r} was not stored {_times(count)}: {why}")
+    told += [f"damaged: {path}: {why}" for path, why in run.damaged.items()]
+    return ["", *told] if told else []
+
+
+def _times(count: int) -> str:
+    return "once" if count == 1 else f"{count:,} times"
+
+
+def _merged(lines: list[Line]) -> list[tuple[str, str, list[Line]]]:
+    """Lines of one label whose layers differ in numbers alone: the label, a pattern of the layers, the lines."""
+    groups: dict[tuple[str, str | None], list[Line]] = {}
+    for line in lines:
+        pattern = re.sub(r"\d+", "*", line.layer) if line.layer is not None else None
+        groups.setdefault((line.label, pattern), []).append(line)
+    return [
+        (label, merged[0].layer or "" if len(merged) == 1 else f"{pattern} ({len(merged)})", merged)
+        for (label, pattern), merged in groups.items()
+    ]

@@ -1,0 +1,57 @@
+"""What a stored run holds, counted by function, label and layer from the headers alone."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from astcapture.values.run import Run
+from astcapture.values.stored import stored_form
+
+
+@dataclass
+class Line:
+    """The values of one label in one function on one layer.
+
+    Attributes:
+        count, nbytes: how many, and the bytes of their arrays; of values that are no arrays, 0.
+        shapes, dtypes: those that occur, in order of first appearance.
+        processes: the names of the processes that stored some.
+    """
+
+    key: str
+    label: str
+    layer: str | None
+    count: int = 0
+    nbytes: int = 0
+    shapes: dict[tuple[int, ...], None] = field(default_factory=dict)
+    dtypes: dict[str, None] = field(default_factory=dict)
+    processes: dict[str, None] = field(default_factory=dict)
+
+
+def inventory(run: Run) -> list[Line]:
+    """A line for each function, label and layer, in order of first appearance."""
+    lines: dict[tuple[str, str, str | None], Line] = {}
+    for process in run.processes:
+        for shard in process.shards:
+            first = _first_of_each(shard.header.group)
+            for number, count in Counter(shard.header.group).items():
+                group = shard.header.groups[number]
+                where = (group.key, group.site[2], group.layer)
+                line = lines.setdefault(where, Line(*where))
+                form = stored_form(shard, first[number])
+                line.count += count
+                line.nbytes += form.nbytes * count
+                line.dtypes[form.dtype] = None
+                line.processes[process.name] = None
+                if form.shape is not None:
+                    line.shapes[form.shape] = None
+    return list(lines.values())
+
+
+def _first_of_each(column: Iterable[int]) -> dict[int, int]:
+    first: dict[int, int] = {}
+    for index, number in enumerate(column):
+        first.setdefault(number, index)
+    return first
