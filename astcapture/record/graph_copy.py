@@ -1,0 +1,31 @@
+"""A copy that outlives a CUDA graph: what a graph leaves in its own memory, its next replay overwrites.
+
+``torch.compile(mode="reduce-overhead")`` replays graphs. Inductor runs an operator that is tagged
+``cudagraph_unsafe`` between two graphs (or, in versions that cannot part them, uses none), so that its
+output lies in ordinary memory. The operator is torch's clone under a name of ours.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+#: The kinds of devices whose graphs are replayed.
+REPLAYED = frozenset({"cuda"})
+
+_NAMESPACE = "astcapture"
+_library: Any = None
+
+
+def define(context: Any = None) -> None:
+    """Make the operator known, once; as the compiler traces a call of it, torch is sure to be there."""
+    global _library
+    if _library is not None:
+        return
+    torch = sys.modules["torch"]
+    tag = getattr(torch.Tag, "cudagraph_unsafe", None)
+    library = torch.library.Library(_NAMESPACE, "FRAGMENT")
+    library.define("copy_of(Tensor value) -> Tensor", tags=() if tag is None else (tag,))
+    library.impl("copy_of", torch.clone, "CompositeExplicitAutograd")
+    torch.library.register_fake(f"{_NAMESPACE}::copy_of", torch.empty_like, lib=library)
+    _library = library
