@@ -31,4 +31,4 @@ def checksum(data: Any) -> int:
     rest = view[whole:]
     if rest.nbytes:
         total += numpy.frombuffer(bytes(rest) + bytes(row - rest.nbytes), "<u8")
-    return zlib.crc32(total)
+    return zlib.crc32(total, view.nbytes & 0xFFFFFFFF)

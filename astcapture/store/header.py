@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from astcapture.store.encode import Encoded
+from astcapture.store.encode import Encoded, nbytes
 from astcapture.store.raw import Damaged, Form
 
 VERSION = 1
@@ -165,10 +165,7 @@ def _plain(value: Any) -> Any:
             return value
     except Exception:
         pass  # a tag is anything, with whatever its methods do
-    try:
-        return reprlib.repr(value)
-    except Exception as error:
-        return f"<{type(value).__name__}: its repr failed with {type(error).__name__}>"
+    return reprlib.repr(value)
 
 
 def metadata(text: str) -> dict[str, str]:
@@ -190,14 +187,21 @@ def parse(found: Any) -> Header:
     plain = json.loads(text)
     if plain["version"] != VERSION:
         raise Damaged(f"its format has version {plain['version']}, and this astcapture reads {VERSION}")
-    sites = [tuple(site) for site in plain["sites"]]
-    layers, tags, forms = plain["layers"], plain["tags"], plain["forms"]
+    run, notes = plain["run"], plain["notes"]
+    sites, layers, tags = [tuple(site) for site in plain["sites"]], plain["layers"], plain["tags"]
+    forms = [_form(form) for form in plain["forms"]]
+    _expect(isinstance(run, dict) and isinstance(notes, dict))
+    _expect(all(tuple(map(type, site)) == (str, str, str, int) for site in sites))
+    _expect(all(layer is None or type(layer) is str for layer in layers))
+    _expect(all(type(tag) is dict for tag in tags))
+    _expect(all(type(number) is int and number >= 0 for group in plain["groups"] for number in group))
+    _expect(all(type(number) is int and number >= 0 for number in (plain["first"], plain["bytes"])))
     groups = [
         Group(sites[site], layers[layer], rank, thread, tags[tag], forms[form])
         for site, layer, rank, thread, tag, form in plain["groups"]
     ]
     header = Header(
-        plain["run"],
+        run,
         plain["first"],
         plain["bytes"],
         groups,
@@ -205,9 +209,27 @@ def parse(found: Any) -> Header:
         array("q", plain["call"]),
         array("Q", plain["sums"]),
         dict(plain["values"]),
-        [Gradient(*one) for one in plain["gradients"]],
-        plain["notes"],
+        [Gradient(number, _form(form), total) for number, form, total in plain["gradients"]],
+        notes,
     )
-    if len(header.group) != len(header.call) or (header.group and not 0 <= max(header.group) < len(groups)):
-        raise Damaged("the columns of its header do not fit each other")
+    _expect(len(header.group) == len(header.call))
+    _expect(not header.group or 0 <= min(header.group) <= max(header.group) < len(groups))
     return header
+
+
+def _expect(holds: bool) -> None:
+    if not holds:
+        raise Damaged("its header says something that cannot be")
+
+
+def _form(plain: Any) -> Form:
+    """A form as it was written."""
+    form = tuple(plain)
+    if form[0] == "json":
+        _expect(len(form) == 2 and type(form[1]) is int and form[1] >= 0)
+        return form
+    library, dtype, shape = form[:3]
+    _expect(library in ("torch", "numpy") and type(dtype) is str and type(shape) is list)
+    _expect(all(type(size) is int and size >= 0 for size in shape))
+    nbytes(form)  # raises for a dtype that there is not
+    return (library, dtype, tuple(shape), *form[3:])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import mmap
 import os
+import re
 import threading
 import weakref
 from collections import OrderedDict
@@ -57,7 +58,8 @@ class Opened:
             wanted = json.dumps(name, ensure_ascii=False).encode() + b":"
             at = self._header.find(wanted)
             if at < 0:
-                raise Damaged("it has no entry in the header")
+                self._sought = _SOUGHT  # written in another way than the library's
+                return self.offsets(name)
             at += len(wanted)
             entry = json.loads(self._header[at : self._header.index(b"}", at) + 1])
         else:
@@ -67,6 +69,8 @@ class Opened:
             if entry is None:
                 raise Damaged("it has no entry in the header")
         begin, end = entry["data_offsets"]
+        if type(begin) is not int or type(end) is not int:
+            raise Damaged("its place in the file is impossible")
         return begin, end
 
 
@@ -87,6 +91,9 @@ def opened(shard: Shard) -> Opened:
             found = _opened[shard] = Opened(shard)
             while len(_opened) > _MOST:
                 _opened.popitem(last=False)
+        elif found.data.size() != shard.size:
+            # Touching pages that are gone would end the process.
+            raise Damaged("the file has changed its size")
         _opened.move_to_end(shard)
         return found
 
@@ -96,7 +103,7 @@ def may_keep() -> bool:
     return len(_alive) <= _MOST_ALIVE
 
 
-_FRONT = '{"__metadata__":'
+_FRONT = re.compile(r'\s*\{\s*"__metadata__"\s*:\s*')
 
 
 def metadata(header: bytes) -> Any:
@@ -105,8 +112,9 @@ def metadata(header: bytes) -> Any:
     The library writes it in front, and parsing nothing else is most of why a run opens fast.
     """
     text = header.decode("utf-8")
-    if text.startswith(_FRONT):
-        return json.JSONDecoder().raw_decode(text, len(_FRONT))[0]
+    front = _FRONT.match(text)
+    if front is not None:
+        return json.JSONDecoder().raw_decode(text, front.end())[0]
     return json.loads(text).get("__metadata__")
 
 

@@ -167,7 +167,7 @@ def open_shard(path: Path) -> Shard:
     except Damaged:
         raise
     except Exception as error:  # JSON that is none, or has another shape than ours
-        raise Damaged(f"its header cannot be read ({type(error).__name__}: {error:.80})") from None
+        raise Damaged(f"its header cannot be read ({type(error).__name__}: {error!s:.80})") from None
     if header.nbytes != size - 8 - length:
         raise Damaged(f"it should have {header.nbytes:,} bytes of data, and has {size - 8 - length:,}")
     return Shard(path, header, size, 8 + length)

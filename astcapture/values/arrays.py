@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -71,17 +72,16 @@ def to_numpy(records: Sequence[Record]) -> Any:
 def to_dask(records: Sequence[Record]) -> Any:
     """See `Records.to_dask`."""
     try:
-        import dask.array
-        from dask import delayed
+        dask, array = import_module("dask"), import_module("dask.array")
     except ImportError:
         raise CaptureError('to_dask() needs dask: pip install "astcapture[dask]"') from None
     shape = one_shape(records, "to make an array of")
     dtype = as_array(records[0].value).dtype
     chunks = []
     for path, indices, part in _runs(records):
-        read = delayed(_read)(path, indices, dtype) if path is not None else delayed(_gather)(part, dtype)
-        chunks.append(dask.array.from_delayed(read, (len(indices), *shape), dtype))
-    return dask.array.concatenate(chunks)
+        read = dask.delayed(_read)(path, indices, dtype) if path is not None else dask.delayed(_gather)(part, dtype)
+        chunks.append(array.from_delayed(read, (len(indices), *shape), dtype))
+    return array.concatenate(chunks)
 
 
 def _runs(records: Sequence[Record]) -> list[tuple[Path | None, list[int], list[Any]]]:

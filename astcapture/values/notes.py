@@ -37,14 +37,23 @@ class Notes:
 
 
 def read(plain: Mapping[str, Any]) -> Notes:
-    """The notes that `Notes.plain` made this of."""
-    return Notes(
-        {key: tuple(labels) for key, labels in plain.get("declared", {}).items()},
-        set(plain.get("fused", ())),
-        {module: [(pair[0], pair[1]) for pair in pairs] for module, pairs in plain.get("skipped", {}).items()},
-        {(key, label): (missed, failed, error) for key, label, missed, failed, error in plain.get("counts", ())},
-        {(key, label): (count, why) for key, label, count, why in plain.get("refused", ())},
-    )
+    """The notes that `Notes.plain` made this of; none where it is of another shape."""
+    try:
+        return Notes(
+            {key: tuple(map(str, labels)) for key, labels in plain.get("declared", {}).items()},
+            set(map(str, plain.get("fused", ()))),
+            {
+                module: [(str(name), str(missing)) for name, missing in pairs]
+                for module, pairs in plain.get("skipped", {}).items()
+            },
+            {
+                (str(key), str(label)): (int(missed), int(failed), None if error is None else str(error))
+                for key, label, missed, failed, error in plain.get("counts", ())
+            },
+            {(str(key), str(label)): (int(count), str(why)) for key, label, count, why in plain.get("refused", ())},
+        )
+    except (TypeError, ValueError, AttributeError):
+        return Notes()
 
 
 def merge(all_notes: Iterable[Notes]) -> Notes:
