@@ -17,6 +17,7 @@ from astcapture.values.records import Record, Records
 
 if TYPE_CHECKING:
     from matplotlib.animation import FuncAnimation
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 
@@ -44,7 +45,7 @@ class Picture:
 
     #: Of its file, without the ending.
     name: str
-    drawn: Figure | FuncAnimation
+    drawn: Axes | Figure | FuncAnimation
 
 
 def _kind(draw: str | Callable[..., Any], takes: str, needs: str = "", of: str = "value") -> Kind:
@@ -102,7 +103,7 @@ def draw_pictures(name: str, records: Records, options: Mapping[str, Any], title
             count += 1
             unique = f"{stem}-{count}"
         taken.add(unique)
-        yield Picture(unique, drawn if kind.of == "frames" else drawn.get_figure(root=True))
+        yield Picture(unique, drawn)
 
 
 def _groups(records: Records, of: str) -> list[Records]:

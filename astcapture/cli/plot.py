@@ -202,7 +202,9 @@ def _write(drawn: Any, path: Path, dpi: float) -> None:
 
         save_animation(drawn, path, fps=2.0, dpi=dpi)
     else:
-        drawn.savefig(path, dpi=dpi)
+        from astcapture.plot.page import page_of
+
+        page_of(drawn).savefig(path, dpi=dpi)
     plt.close("all")
 
 

@@ -14,6 +14,7 @@ from matplotlib.ticker import Formatter, Locator
 
 from astcapture.plot.arrays import FloatArray
 from astcapture.plot.colours import Colours
+from astcapture.plot.page import page_of
 
 #: The numbers of ticks that divide a bar evenly, and the points of height that each asks for.
 _TICKS = ((5, 75.0), (3, 45.0), (2, 28.0), (1, 0.0))
@@ -55,9 +56,7 @@ class _EvenTicks(Locator):
         self.ends = high, low
 
     def __call__(self) -> list[float]:
-        figure = self.ax.get_figure(root=True)
-        assert figure is not None  # it is being drawn in
-        points = self.ax.get_window_extent().height * 72 / figure.dpi
+        points = self.ax.get_window_extent().height * 72 / page_of(self.ax).dpi
         count = next(count for count, needed in _TICKS if points >= needed)
         return [float(tick) for tick in np.linspace(*self.ends, count)[::-1]]
 

@@ -28,7 +28,9 @@ def draw_heat_map(
     # Square cells, unless a map so narrow (a generation step has one query) would be a thread.
     aspect: Literal["equal", "auto"] = "auto" if panel_ratio((queries, keys)) is None else "equal"
     extent = (-0.5, keys - 0.5, queries - 0.5, -0.5)
-    return ax.imshow(weights, cmap=colours.cmap, norm=colours.norm, aspect=aspect, interpolation="auto", extent=extent)
+    return ax.imshow(
+        weights, cmap=colours.cmap, norm=colours.norm, aspect=aspect, interpolation="antialiased", extent=extent
+    )
 
 
 def panel_ratio(shape: tuple[int, ...]) -> float | None:

@@ -96,8 +96,8 @@ def _thumbnails(layer: Layer) -> tuple[str, FloatArray, int]:
 def _draw_thumbnail(ax: Axes, weights: FloatArray, colours: Colours, row: int, column: float) -> None:
     half = (1 - _GAP) / 2
     extent = (column - half, column + half, row + half, row - half)
-    # Each in a space of its own; interpolation "auto" averages where cells are smaller than pixels.
-    ax.imshow(weights, cmap=colours.cmap, norm=colours.norm, extent=extent, interpolation="auto")
+    # Each in a space of its own; "antialiased" averages where cells are smaller than pixels.
+    ax.imshow(weights, cmap=colours.cmap, norm=colours.norm, extent=extent, interpolation="antialiased")
 
 
 def _label(ax: Axes, names: list[str], heads: int, mean: bool) -> None:

@@ -23,6 +23,7 @@ from astcapture.plot.heat_map import draw_heat_map, label_token_axes
 from astcapture.plot.images import as_image
 from astcapture.plot.layer_sequence import Layers
 from astcapture.plot.over_image import Laid, draw_over_image, panel_width
+from astcapture.plot.page import page_of
 from astcapture.plot.patches import Grid, layout, patch_position, split_patches
 from astcapture.plot.writers import check_writer, save_animation
 
@@ -108,9 +109,7 @@ def animate(
 
     limits = ax.get_xlim(), ax.get_ylim()
     draw(0)
-    figure = ax.get_figure(root=True)
-    assert figure is not None  # it is being drawn in
-    animation = FuncAnimation(figure, draw, frames=len(maps), interval=1000 / fps)
+    animation = FuncAnimation(page_of(ax), draw, frames=len(maps), interval=1000 / fps)
     if path is not None:
         save_animation(animation, Path(path), fps=fps, dpi=dpi)
     return animation

@@ -10,6 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.font_manager import FontProperties
 from matplotlib.textpath import text_to_path
 
+from astcapture.plot.page import page_of
+
 _POINTS = 11.0
 _PAD = 2.5  # points around a word
 _GAP = 4.0  # points between words, their grounds included
@@ -29,10 +31,8 @@ def draw_words(ax: Axes, words: Sequence[Word]) -> None:
     """Write `words` from the top left of `ax` on, in as many lines as its width asks for."""
     ax.set(xlim=(0, 1), ylim=(0, 1))
     ax.set_axis_off()
-    figure = ax.get_figure(root=True)
-    assert figure is not None  # it is being drawn in
     # The layout is not known before drawing; what the words ask for is, and a little is left for the colour bar.
-    wide = ax.get_position().width * figure.get_figwidth() * 72
+    wide = ax.get_position().width * page_of(ax).get_figwidth() * 72
     for word, (left, line) in zip(words, _places([word.text for word in words], wide), strict=True):
         ax.annotate(
             word.text,

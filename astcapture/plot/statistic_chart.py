@@ -73,7 +73,9 @@ def _dots(ax: Axes, values: Sequence[FloatArray], *, vmin: float | None, vmax: f
     means = [np.mean(one) for one in values]
     ax.plot(range(len(values)), means, color="black", linewidth=1, marker="_", markersize=9, label="mean of heads")
     ax.set_xlim(-0.5, len(values) - 0.5)
-    ax.set_ylim(0 if vmin is None else vmin, vmax)
+    finite = np.concatenate(list(values))[np.isfinite(np.concatenate(list(values)))]
+    # From zero, with room for whole dots above.
+    ax.set_ylim(0 if vmin is None else vmin, 1.08 * finite.max(initial=0) or 1 if vmax is None else vmax)
     ax.grid(axis="y", color="0.9")
     ax.set_axisbelow(True)
     undefined = sum(int((~np.isfinite(one)).sum()) for one in values)
