@@ -105,7 +105,9 @@ def weigh() -> dict[str, int]:
 def _weighed() -> tuple[Counter[str], int]:
     """The bytes that are held, by device, and by how many values."""
     scale, number = Scale(), 0
-    for values in [*_sources, *(holder.held_values for one in list(_holders.values()) if (holder := one()))]:
+    # Not asked whether they are true: a cache would count its keys, and take in what waits.
+    holders = [holder for one in list(_holders.values()) if (holder := one()) is not None]
+    for values in [*_sources, *(holder.held_values for holder in holders)]:
         for value in values():
             scale.put(value)
             number += 1

@@ -11,12 +11,13 @@ method recorded, and `record.holders` names that afterwards.
 
 from __future__ import annotations
 
+import sys
 import threading
 import weakref
 from _thread import get_ident
 from typing import Any
 
-from astcapture.record import holders
+from astcapture.record import graph_copy, holders
 
 
 class Link:
@@ -29,11 +30,47 @@ class Link:
         self.before = before
 
 
+def on_run(chain: Chain) -> None:
+    """Called after each run of compiled code that has recorded; the recorder puts a function of its own here."""
+
+
+def on_left_out(site: Any) -> None:
+    """Called where a value has no place in what the compiler makes; the recorder puts a function of its own here."""
+
+
+def _run_uncompiled(function: Any, *arguments: Any) -> None:
+    """Keep the compiler, to which everything that compiled code calls is more code to compile, out of a call."""
+    sys.modules["torch._dynamo"].disable(function)(*arguments)
+
+
+def _keep_out() -> None:
+    """Have the compiler not look at what follows compiled code, as far as this torch can be told so."""
+    skip_code = getattr(sys.modules.get("torch._dynamo.eval_frame"), "skip_code", None)
+    if skip_code is not None:
+        skip_code(Tick.__del__.__code__)
+        skip_code(_run_uncompiled.__code__)
+
+
+class Tick:
+    """Tells that compiled code has run: the code makes a new one each time, and lets go of the one before."""
+
+    def __del__(self) -> None:
+        # By a plain `try`: as the interpreter leaves, what stood in this module is gone.
+        try:  # noqa: SIM105
+            _run_uncompiled(on_run, _local.chain)
+        except Exception:
+            pass
+
+
 class Chain:
     """The links of one thread, the last first."""
 
     def __init__(self) -> None:
         self.last = Link(None, None, None, None)
+        # The last link that has been handed out by `settled`, and the last one when that was last asked.
+        self._done = self.last
+        self._next = self.last
+        self.tick: Tick | None = None
         self.thread = get_ident()
         chains.append(self)
 
@@ -47,6 +84,21 @@ class Chain:
             link.site = link.value = link.owner = None
             link.before, link = None, link.before
         return events[::-1]
+
+    def settled(self, all_of_them: bool) -> list[Link]:
+        """The links that are new since this was last asked, oldest first.
+
+        Compiled code fills in its links one attribute after the other, and says that it has run somewhere in
+        between: unless `all_of_them` are there for sure, those of the last run are left for the next time.
+        """
+        new = []
+        link: Link | None = self.last if all_of_them else self._next
+        end, self._done = self._done, link or self._done
+        self._next = self.last
+        while link is not None and link is not end and link.site is not None:
+            new.append(link)
+            link = link.before
+        return new[::-1]
 
     def values(self) -> list[Any]:
         """The values of the links, which stay."""
@@ -71,8 +123,31 @@ _local = _Local()
 
 def put(site: Any, value: Any, owner: Any) -> None:
     """Add to this thread's chain; traced by the compiler, and run only as what it made of it."""
-    if not _exporting():
+    if not _exporting() and _has_place(site):
         _local.chain.last = Link(site, value, _reference(owner), _local.chain.last)
+        _local.chain.tick = Tick()
+
+
+def _has_place(site: Any) -> bool:
+    """Whether the compiler admits side effects where it is: inside a checkpoint or `torch.cond` it does not.
+
+    Run by the compiler as it traces; the answer is a constant to it.
+    """
+    _keep_out()
+    try:
+        from torch._dynamo.symbolic_convert import InstructionTranslator
+
+        tracer = InstructionTranslator.current_tx().output.current_tracer
+        names = ("allow_side_effects_in_hop", "unsafe_allow_externally_visible_side_effects")
+        place = tracer.parent is None or any(getattr(tracer, name, False) for name in names)
+    except (ImportError, AttributeError):
+        place = True  # another torch: it will say itself what it does not admit
+    if not place:
+        on_left_out(site)
+    return place
+
+
+_has_place._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 def _exporting() -> bool:
@@ -107,8 +182,18 @@ def snapshot(value: Any) -> Any:
         # A number may be a symbol here, which cannot be asked for attributes.
         return value
     if hasattr(value, "detach") and hasattr(value, "clone") and not _exporting():
-        return value.detach().clone()
+        return _copy(value.detach())
     return value
+
+
+def _copy(value: Any) -> Any:
+    if value.device.type not in graph_copy.REPLAYED:
+        return value.clone()
+    import torch
+    from torch._dynamo.comptime import comptime
+
+    comptime(graph_copy.define)
+    return torch.ops.astcapture.copy_of(value)
 
 
 def take() -> list[tuple[Any, Any, int, str | None]]:

@@ -17,7 +17,7 @@ from typing import Any
 from astcapture.errors import CaptureError
 from astcapture.record.conversion import convert
 from astcapture.record.deferred import held, read
-from astcapture.record.options import Conversion
+from astcapture.record.options import PLAIN, Conversion
 from astcapture.record.transforms import is_wrapped
 
 #: Called with the bytes of a gradient before it is kept; False says that there is no room.
@@ -28,7 +28,7 @@ class Gradient:
     """What came back for one captured tensor; nothing until backward has reached it.
 
     Attributes:
-        error: why there is none although one came.
+        error: why there is none although one came, or may have come.
     """
 
     __slots__ = ("__weakref__", "_handle", "_hook", "_how", "_leaf", "_room", "_value", "error")
@@ -42,12 +42,19 @@ class Gradient:
         self._leaf: Any = None
         self.error: str | None = None
 
+    @classmethod
+    def out_of_reach(cls, why: str) -> Gradient:
+        """One that cannot come, for a reason that is told to who asks for it."""
+        gradient = cls(PLAIN)
+        gradient.error = why
+        return gradient
+
     @property
     def value(self) -> Any:
         """The gradient, of several backward passes their sum; None as long as none has come.
 
         Raises:
-            CaptureError: one came and could not be kept.
+            CaptureError: it could not be kept.
         """
         if self.error is not None:
             raise CaptureError(f"the gradient could not be kept: {self.error}")

@@ -54,7 +54,13 @@ class Failed:
         self.error = f"{type(error).__name__}: {error}"
 
 
+class NotRecorded(RuntimeError):
+    """There was a value, and no way to record it."""
+
+
 MISSED = Missed()
+#: Stands in a link of compiled code for a value that there was no room for.
+LEFT_OUT = Missed()
 STARTED = Started()
 
 events: list[Event] = []
@@ -68,18 +74,39 @@ def take() -> list[Event]:
     del events[: len(front)]
     _room -= (len(front) - _weighed) * EVENT
     _weighed = 0
-    return front + [_converted(event) for event in compiled.take()]
+    # What no run of compiled code has been seen to follow is not converted yet.
+    for chain in compiled.chains[:]:
+        _after_run(chain, True)
+    return front + [event for event in compiled.take() if event[1] is not LEFT_OUT]
 
 
-def _converted(event: Event) -> Event:
-    """An event of compiled code, which records copies: what the options ask for is done when they are taken out."""
-    site, value, thread, layer = event
-    if not _converting or isinstance(value, (Missed, Failed, Started)):
-        return event
-    try:
-        return site, taken(value, conversion_of(site), site, compiled=True), thread, layer
-    except Exception as error:
-        return site, Failed(error), thread, layer
+def _after_run(chain: compiled.Chain, all_of_them: bool = False) -> None:
+    """Do with what compiled code has recorded, which is copies, what the options ask for, and make it count."""
+    for link in chain.settled(all_of_them):
+        site, value = link.site, link.value
+        if site is None or isinstance(value, (Missed, Failed, Started)):
+            continue  # another thread has taken it out, or there is nothing to be done
+        if _converting:
+            try:
+                link.value = taken(value, conversion_of(site), site, compiled=True)
+            except Exception as error:
+                link.value = Failed(error)
+        if _stopped or not _has_room(rough_size(link.value)):
+            link.value = LEFT_OUT
+            budget.leave_out(site)
+
+
+def _no_place(site: Site) -> None:
+    """Tell of a value that is not recorded because the compiler admits no side effect there."""
+    why = (
+        "inside torch.compile, a checkpoint or torch.cond admits no side effect, and so no record: run it without "
+        "torch.compile, or set torch._dynamo.config.skip_fwd_side_effects_in_bwd_under_checkpoint = True first"
+    )
+    _append((site, Failed(NotRecorded(why)), get_ident(), None))
+
+
+compiled.on_run = _after_run
+compiled.on_left_out = _no_place
 
 
 #: The functions of a module with their lines and labels.

@@ -17,6 +17,12 @@ from astcapture.record.transforms import is_wrapped, outside, unwrap
 from astcapture.record.weight import rough_size
 
 
+_COMPILED = (
+    "compiled code hands captured values out beside its result, where no gradient reaches them: "
+    "run the model without torch.compile"
+)
+
+
 @dataclass(frozen=True, slots=True)
 class WithGradient:
     """Stands in an event for a value whose gradient is waited for."""
@@ -48,6 +54,8 @@ def taken(
     if how == PLAIN:
         return settled(value) if compiled else settled(snapshot(value))
     kept = convert(value, how, own=compiled)
+    if how.grad and compiled and is_tensor(value) and value.is_floating_point():
+        return WithGradient(kept, Gradient.out_of_reach(_COMPILED))
     if how.grad and not compiled and is_tensor(value):
         gradient = Gradient(how, room)
         if gradient.watch(value) or checkpoint.wait(site, gradient):
