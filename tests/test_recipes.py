@@ -181,3 +181,8 @@ def test_the_command_prints_the_targets_of_one_recipe_and_its_note(name):
 def test_the_command_fails_in_one_line_for_a_recipe_that_there_is_not(capsys):
     assert main(["recipes", "torch-mah"]) == 1
     assert capsys.readouterr().err == "astcapture: there is no recipe @torch-mah: did you mean @torch-mha\n"
+
+
+def test_a_hook_names_its_recipe_and_not_all_of_its_targets():
+    with astcapture.install(["@torchvision-attention", "mymodel"]) as hook:
+        assert repr(hook) == "<Hook: @torchvision-attention; mymodel>"

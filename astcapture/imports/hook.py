@@ -129,7 +129,9 @@ class Hook:
 
     def __repr__(self) -> str:
         state = "" if self._installed else ", uninstalled"
-        return f"<Hook: {'; '.join(map(str, self.targets))}{state}>"
+        # Of a recipe its name, not each of its targets.
+        named = dict.fromkeys(target.recipe or str(target) for target in self.targets)
+        return f"<Hook: {'; '.join(named)}{state}>"
 
 
 def install(

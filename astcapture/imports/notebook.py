@@ -27,7 +27,7 @@ from astcapture.errors import CaptureError, CaptureWarning
 from astcapture.imports import report
 from astcapture.imports.compile import matching, with_room
 from astcapture.imports.hook import _finder, install
-from astcapture.imports.patch import Exchange, _paired, _swap
+from astcapture.imports.patch import Exchange, _paired, _swap, of_cells
 from astcapture.record import recorder
 from astcapture.rewrite.find import find_functions
 from astcapture.rewrite.plan import Plan, plan_module
@@ -77,6 +77,7 @@ class CellTransformer:
     def __init__(self, shell: Any) -> None:
         self.shell = shell
         self.module: str = shell.user_module.__name__
+        of_cells.add(self.module)
         self.hook = install([self.module])
         # A notebook that marks nothing has nothing to be told of as it ends. Every hook that is
         # installed meanwhile has all targets watched anew, so they are forgotten then.
@@ -86,6 +87,7 @@ class CellTransformer:
     def unload(self) -> None:
         self._exchange(captured=False)
         self.hook.uninstall()
+        of_cells.discard(self.module)
         report.forget(self.hook.targets)
         atexit.unregister(report.forget)
 

@@ -69,6 +69,10 @@ def bring_up_to_date(targets: Sequence[Target], *, strict: bool = False) -> list
     return exchanges
 
 
+#: Modules that have no file because they are typed, and whose functions are rewritten as they are.
+of_cells: set[str] = set()
+
+
 def _prepared(
     module: ModuleType, name: str, before: Sequence[Target], after: Sequence[Target], strict: bool
 ) -> Exchange:
@@ -76,7 +80,9 @@ def _prepared(
     done = Exchange(name)
     path = _source_path(module)
     if path is None:
-        done.problems.append(f"{name} has no source file")
+        if name not in of_cells:
+            typed = "; run %load_ext astcapture to capture what is typed in cells" if "IPython" in sys.modules else ""
+            done.problems.append(f"{name} has no source file{typed}")
         return done
     try:
         with open(path, "rb") as file:

@@ -326,3 +326,14 @@ def test_a_notebook_that_marks_nothing_is_told_nothing_at_its_end(run_python, pr
         shell.run_cell("import json")
     """
     assert "__main__" not in run_python(program, env=private_ipython).stderr
+
+
+def test_a_target_in_the_cells_is_captured_by_the_extension_and_who_has_not_loaded_it_is_told(run_cells):
+    install = "import astcapture\nhook = astcapture.install(['__main__:f=y'])"
+    function = "def f(x):\n    y = x + 1\n    return y * 2"
+    look = "f(1), list(astcapture.cache.select(label='y'))"
+    first, *_, last = run_cells(install, function, look)
+    assert (first.err, last.value) == ("", "(4, [2])")
+    first, *_, last = run_cells(install, function, look, extension=False)
+    assert "__main__ has no source file; run %load_ext astcapture to capture what is typed in cells" in first.err
+    assert last.value == "(4, [])"
