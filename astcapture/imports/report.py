@@ -134,7 +134,22 @@ def _at_exit() -> None:
             # No line of the program is to blame, and none of ours.
             warnings.warn_explicit("nothing was captured for\n  " + "\n  ".join(lines), CaptureWarning, "astcapture", 0)
     _outlive_modules()
-    streaming.finish()
+    try:
+        streaming.finish()
+    finally:
+        stay_interrupted()
+
+
+def stay_interrupted() -> None:
+    """Let an interpreter that ends by Ctrl-C end by the signal, as it would have.
+
+    It remembers that nobody caught the KeyboardInterrupt until text is next run as code, which many
+    modules do as they are imported; text that ends with the same error makes it remember again.
+    """
+    interactive = hasattr(sys, "ps1") or "IPython" in sys.modules
+    if getattr(sys, "last_type", None) is KeyboardInterrupt and not interactive:
+        with contextlib.suppress(KeyboardInterrupt):
+            exec("raise KeyboardInterrupt")
 
 
 def _make_reachable() -> None:

@@ -103,6 +103,7 @@ def _print_summary() -> None:
     if os.getpid() != _process:
         return
     from astcapture import cache
+    from astcapture.imports.report import stay_interrupted
     from astcapture.values.streaming import in_a_line
 
     first = os.environ.get(FIRST_PROCESS) == str(_process)
@@ -114,6 +115,7 @@ def _print_summary() -> None:
         _tell(str(cache.summary()))
     elif any(len(records) for records in cache.values()):
         _tell(f"astcapture: process {_process}\n{cache.summary()}")
+    stay_interrupted()
 
 
 def _strict() -> bool:

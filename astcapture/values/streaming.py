@@ -50,6 +50,7 @@ class Stream:
     def __init__(self, root: Path, targets: Sequence[str], strict: bool) -> None:
         self.root = root
         self.strict = strict
+        self._forked = False
         self.users = 0
         self._begin(targets)
         self.background = Background(self._work, self._enough)
@@ -150,10 +151,9 @@ class Stream:
         """Whether a shard without records is to tell that there are none, and why."""
         if not any(notes.values()) or notes == self._notes:
             return False
-        util = sys.modules.get("multiprocessing.process")
-        return bool(self._paths or notes["counts"] or notes["refused"]) or not (
-            util is not None and util.parent_process() is not None
-        )
+        processes = sys.modules.get("multiprocessing.process")
+        helps = self._forked or (processes is not None and processes.parent_process() is not None)
+        return bool(self._paths or notes["counts"] or notes["refused"]) or not helps
 
     def _settle(self, batch: Sequence[Record], all_written: Sequence[Written], first: int) -> None:
         """Take out of memory what is on disk."""
@@ -253,14 +253,14 @@ class Stream:
             self.background.start()
 
     def after_fork_in_child(self) -> None:
-        """What has been recorded and is not on disk is the parent's, which stores it."""
+        """What has been recorded is the parent's, which stores it: the child's cache begins empty."""
         recorder.take()
         with caches._process.lock:
-            caches.cache._settle()
-            caches.cache._calls.clear()
-            caches.cache.counts.clear()
-            caches.cache.refused.clear()
+            caches._process.streaming = False
+            caches.cache.clear()
+            caches._process.streaming = True
         self._begin(self.folder.targets)
+        self._forked = True
         self.background.forget()
         if self._was_running:
             self.background.start()
