@@ -113,4 +113,6 @@ def _forget_captures() -> None:
     caches._process.sinks[:] = [caches.cache]
     caches._process.declared.clear()
     caches._process.skipped.clear()
+    caches._process.recorded.clear()
+    caches._process.missed.clear()
     caches.cache.clear()

@@ -178,9 +178,9 @@ def _record_slowly(site: Site, value: Any, owner: Any) -> None:
         return
     try:
         # Of what a function makes of it, the size is known afterwards; a copy is not made in vain.
-        room = how.reduce is not None or _has_room(expected_size(value, how))
+        room = how.reduce is not None or _has_room(expected_size(value, how) + EVENT)
         kept = taken(value, how, site, _has_room) if room else None
-        if room and (how.reduce is None or _has_room(rough_size(kept))):
+        if room and (how.reduce is None or _has_room(rough_size(kept) + EVENT)):
             _append((site, kept, get_ident(), layer))
         else:
             budget.leave_out(site)
@@ -404,7 +404,7 @@ def _watch_events(phase: str, info: dict[str, int]) -> None:
 
 budget.on_room = _look_again
 budget.source(lambda: (one for event in events[:] for one in parts(event[1])))
-budget.source(lambda: (value for chain in compiled.chains[:] for value in chain.values()))
+budget.source(lambda: (one for chain in compiled.chains[:] for value in chain.values() for one in parts(value)))
 
 
 def expect_torch() -> None:

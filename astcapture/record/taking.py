@@ -16,7 +16,6 @@ from astcapture.record.tracing import check_run
 from astcapture.record.transforms import is_wrapped, outside, unwrap
 from astcapture.record.weight import rough_size
 
-
 _COMPILED = (
     "compiled code hands captured values out beside its result, where no gradient reaches them: "
     "run the model without torch.compile"
