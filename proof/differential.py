@@ -25,7 +25,7 @@ import time
 import traceback
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import CodeType, FrameType
 from typing import Any
@@ -86,7 +86,8 @@ def main() -> None:
     print(
         f"Python {sys.version.split()[0]}: {totals.programs} programs, {totals.runs} runs, {totals.returns} returns "
         f"compared with a trace function, {totals.values} values captured, {len(totals.differences)} differences, "
-        f"{time.monotonic() - began:.0f} s"
+        + (f"{totals.wrong_lines} lines that a plain run of Python 3.11 tells wrong, " if totals.wrong_lines else "")
+        + f"{time.monotonic() - began:.0f} s"
     )
 
 
@@ -96,6 +97,8 @@ class Totals:
     runs: int = 0
     returns: int = 0
     values: int = 0
+    #: How often Python 3.11 blames the line before for a local that is read unbound, where captured it does not.
+    wrong_lines: int = 0
     differences: list[int] = field(default_factory=list)
 
 
@@ -131,7 +134,9 @@ def check(seed: int, program: WiderProgram, totals: Totals) -> None:
         expected = run(plain, steps, number)
         with recorded() as cache:
             seen = run(rewritten, steps, number)
-        if seen != expected:
+        if seen != expected and _names_the_line_before(expected, seen):
+            totals.wrong_lines += 1
+        elif seen != expected:
             raise Difference(seed, f"input {number}, {target}: {_first_unequal(expected, seen)}", source)
         totals.runs += 1
         records = [one for one in cache.select().records if one.function == "f"]
@@ -195,7 +200,7 @@ def run(code: CodeType, steps: list[int], number: int) -> Seen:
         exec(code, names)
         flaky = names["Flaky"](list(steps))
         try:
-            seen.result = show(_driven(names["f"](flaky, number)))
+            seen.result = show(drive(names["f"](flaky, number)))
         except Exception as error:
             below = error.__traceback__.tb_next if error.__traceback__ else None
             while below is not None and below.tb_frame.f_code.co_filename != code.co_filename:
@@ -208,13 +213,13 @@ def run(code: CodeType, steps: list[int], number: int) -> Seen:
     return seen
 
 
-def _driven(result: Any) -> Any:
+def drive(result: Any) -> Any:
     """What a call gives: run to its end if it is a coroutine or any generator, with all that comes out on the way."""
     if hasattr(result, "__anext__"):
         given: list[Any] = []
         while True:
             try:
-                given.append(_driven(result.asend(None)))
+                given.append(drive(result.asend(None)))
             except StopAsyncIteration:
                 return [*given, "exhausted"]
     if not hasattr(result, "send"):
@@ -231,7 +236,19 @@ def _driven(result: Any) -> Any:
 
 def show(value: Any) -> str:
     """A value as text that is the same in two runs."""
+    if isinstance(value, set):
+        return f"{{{', '.join(sorted(map(show, value)))}}}"  # those of objects are in the order of their addresses
     return re.sub(r"0x[0-9a-f]+", "0x", repr(value))
+
+
+def _names_the_line_before(plain: Seen, captured: Seen) -> bool:
+    """Whether Python 3.11 joined an assignment and the reading of an unbound local after it into one instruction.
+
+    The traceback of the plain run then shows the assignment; with a record in between it shows the reading.
+    """
+    frame = re.compile(r"  File .*\n(?:    .*\n)*(?=UnboundLocalError)")
+    without = [replace(one, traceback=frame.sub("", one.traceback)) for one in (plain, captured)]
+    return sys.version_info[:2] == (3, 11) and without[0] == without[1]
 
 
 def _first_unequal(expected: Seen, seen: Seen) -> str:

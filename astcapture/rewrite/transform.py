@@ -17,17 +17,19 @@ function with captures there starts with ``_@enter(site)``, since one execution 
 - a bare ``return``, or one of a value that takes no evaluation, has the statements before it.
 - at the end of the body stand the same statements without a line of their own. The compiler copies a
   last block without a line to each path that leads to it, and gives each copy the line where its path
-  ends; it does so for one block alone, so here every expression is handed over as text.
+  ends; it does so for one block alone, so here every expression is handed over as text. What `ends` finds is
+  given such an end too.
 
 Where lines and events are not those of a plain run: a capture's expression that fails is an exception
 in the function for a debugger, and visits the line of its ``return`` again. And up to Python 3.12 a
 frame has one dict of locals, which a function that asks for it (``locals()``, ``vars``, ``eval``,
 ``exec``, its frame) would see change; there a name that may be unbound is read in a ``try`` too. At
 the end of such a function's body, where several paths meet, a trace function is told no line or that
-of another path. On Python 3.12 alone, where an ``except`` block that ran, or a ``with`` that swallowed
-an exception, is the last thing before the end of the body, its line is visited twice and the return has
+of another path. On Python 3.12 alone, where a ``with`` that swallowed an exception is the last thing
+before the end of the body, its line is visited twice and the return has
 none. Up to Python 3.11, where a body ends with an ``if`` that ends with a loop left in several ways, and
-its ``else`` raises, the end after the loop is on the last line of the ``else``. Results, exceptions and
+its ``else`` raises, the end after the loop is on the last line of the ``else``. On Python 3.11 the end after
+an ``except*`` that no exception came to is on the line of that path. Results, exceptions and
 tracebacks are the plain ones there as everywhere.
 
 Names such as ``_@record`` are legal in a tree and impossible in source, so they cannot collide, and
@@ -45,6 +47,7 @@ from typing import Any, cast
 from astcapture.rewrite import nodes
 from astcapture.rewrite.bindings import record_bindings
 from astcapture.rewrite.calls import record_calls
+from astcapture.rewrite.ends import blocks_that_end
 from astcapture.rewrite.find import EXPRESSION_SCOPES, FunctionNode, own_blocks, own_statements
 from astcapture.rewrite.flow import bound_at_exits
 from astcapture.rewrite.lines import first_line, first_line_of
@@ -111,7 +114,10 @@ def rewrite_function(planned: FunctionPlan, module: str) -> None:
         bound = exits.at_return.get(node, frozenset())
         block[index : index + 1] = _Exit(planned, module, bound, node, quiet, node in outlived).statements()
     if exits.at_end is not None:
-        function.body += _Exit(planned, module, exits.at_end, None, quiet).recording()
+        at_end = _Exit(planned, module, exits.at_end, None, quiet)
+        for block, unbound in blocks_that_end(function.body):
+            block += at_end.leaving(unbound)
+        function.body += at_end.recording()
 
 
 def _tell_that_it_starts(planned: FunctionPlan, module: str) -> None:
@@ -189,6 +195,15 @@ class _Exit:
         recording = self.recording()
         node.value = self.forgotten(self.call("release", []))
         return [held, *recording, node]
+
+    def leaving(self, unbound: str | None) -> list[ast.stmt]:
+        """Statements that record and return; before, the name that a handler binds is unbound, as its end does."""
+        statements = [*self.recording(), self.statement(ast.Return(None))]
+        if unbound is None:
+            return statements
+        store, delete = (self.expression(ast.Name(unbound, context)) for context in (ast.Store(), ast.Del()))
+        assigned = self.statement(ast.Assign([store], self.constant(None)))
+        return [assigned, self.statement(ast.Delete([delete])), *statements]
 
     def forgotten(self, result: ast.expr, before: ast.expr | None = None) -> ast.expr:
         """`result`, and after it the frame rid of the dict of its locals, where it was asked for and lives on."""

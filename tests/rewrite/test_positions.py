@@ -304,6 +304,50 @@ SHAPES = {
         """,
         ("f(0)", "f(1)"),
     ),
+    "the end after a try of several paths": (
+        """
+        import contextlib
+        def f(c):
+            try:
+                if c: x = 1 / (c - 1)
+            except ZeroDivisionError:
+                if c: x = 2
+            except TypeError:
+                pass
+        def g(c):
+            try:
+                for x in range(c):
+                    if x == 1: break
+            except TypeError:
+                while not c: c = 1
+            else:
+                if c: x = 2
+        def h(c):
+            try:
+                try:
+                    with contextlib.nullcontext() as x:
+                        c / c
+                except TypeError:
+                    pass
+            except ZeroDivisionError:
+                match c:
+                    case 0: x = 2
+        def i(c):
+            if c:
+                try:
+                    match c:
+                        case 1: x = 1
+                        case 2: c.none
+                except AttributeError as error:
+                    x = 3
+            else:
+                x = 2
+        """,
+        (
+            *("f(0)", "f(1)", "f(2)", "f('')", "f('a')", "g(0)", "g(1)", "g(5)", "g('')", "h(0)", "h(1)", "h('')"),
+            *("i(0)", "i(1)", "i(2)", "i(3)"),
+        ),
+    ),
     "the end after match": (
         """
         def f(c):
