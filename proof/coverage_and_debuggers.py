@@ -36,7 +36,18 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "rewrite"))
 
-MODULES = ("json", "argparse", "configparser", "textwrap", "difflib", "fractions", "email", "html", "shlex", "statistics")
+MODULES = (
+    "json",
+    "argparse",
+    "configparser",
+    "textwrap",
+    "difflib",
+    "fractions",
+    "email",
+    "html",
+    "shlex",
+    "statistics",
+)
 
 
 def main() -> None:
@@ -64,7 +75,9 @@ def main() -> None:
 def compare_coverage(python: Path, modules: list[str], capture: str) -> None:
     """Measure the tests of each module twice and print what differs."""
     for module in modules:
-        plain, captured = (_measured(python, module, one) for one in ("", f"{module}:*={capture};{module}.*:*={capture}"))
+        plain, captured = (
+            _measured(python, module, one) for one in ("", f"{module}:*={capture};{module}.*:*={capture}")
+        )
         differences = [
             f"  {path}: {kind}: only plainly {sorted(plain[path][kind] - captured[path][kind])}, "
             f"only captured {sorted(captured[path][kind] - plain[path][kind])}"
@@ -183,12 +196,11 @@ def compare_steps(first: int, last: int) -> int:
                     total += len(expected)
                     if expected != seen:
                         differing += 1
-                        at = next((i for i, (a, b) in enumerate(zip(expected, seen)) if a != b), -1)  # noqa: B905
+                        at = len(os.path.commonprefix([expected, seen]))
                         print(f"program {seed}, input {number}, {TARGETS[seed % 2]}, step {by_step}: stop {at}")
                         print("  plain   ", expected[at : at + 2], "\n  captured", seen[at : at + 2])
-    print(
-        f"Python {sys.version.split()[0]}: {programs} programs, {sessions} sessions, {total} stops, {differing} sessions differ"
-    )
+    python = sys.version.split()[0]
+    print(f"Python {python}: {programs} programs, {sessions} sessions, {total} stops, {differing} sessions differ")
     return differing
 
 
@@ -248,14 +260,13 @@ except TypeError as error:
     debugger.reset()
     debugger.interaction(None, error.__traceback__)
 """
-COMMANDS = [
-    *["step", "step", "args", "where", *["next"] * 3, "p sorted(locals())", *["next"] * 20, "continue"],
-    *["step", "step", *["next"] * 4, "where", "step", "where", "step", "return", "next", "up", "list", "down", "next", "next", "continue"],
-    *["step", "step", *["step"] * 12, "continue"],
-    *["break target:24", "continue", "p y", "until 28", "retval", "where", "whatis self", "longlist", "continue", "continue"],
-    *["where", "p value, text", "up", "args", "source target.Model", "quit"],
-    *["continue"] * 20,
-]  # fmt: skip
+COMMANDS = """
+step; step; args; where; next; next; next; p sorted(locals()); next; next; next; next; next; next; next; next; continue
+step; step; next; next; next; next; where; step; where; step; return; next; up; list; down; next; next; continue
+step; step; step; step; step; step; step; step; step; step; step; continue
+break target:24; continue; p y; until 28; retval; where; whatis self; longlist; continue; continue; continue
+where; p value, text; up; args; source target.Model; quit
+""".replace(";", "\n").split("\n")
 
 
 def compare_pdb(python: Path) -> str:
