@@ -196,12 +196,17 @@ def compare_steps(first: int, last: int) -> int:
                     total += len(expected)
                     if expected != seen:
                         differing += 1
-                        at = len(os.path.commonprefix([expected, seen]))
+                        at = _equal_stops(expected, seen)
                         print(f"program {seed}, input {number}, {TARGETS[seed % 2]}, step {by_step}: stop {at}")
                         print("  plain   ", expected[at : at + 2], "\n  captured", seen[at : at + 2])
     python = sys.version.split()[0]
     print(f"Python {python}: {programs} programs, {sessions} sessions, {total} stops, {differing} sessions differ")
     return differing
+
+
+def _equal_stops(one: list[Any], other: list[Any]) -> int:
+    """How many stops two sessions share from the start on."""
+    return next((i for i, (a, b) in enumerate(zip(one, other)) if a != b), min(len(one), len(other)))  # noqa: B905
 
 
 PROGRAM = '''
