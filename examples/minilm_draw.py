@@ -5,7 +5,8 @@
 `minilm_words.py` and transformers stay as they are. The one cannot draw, since it keeps no attention and
 holds no word of astcapture; so capturing is switched on here, before it is imported, its `read` is called
 as it calls it itself, and what came by is drawn into `out/`: for each sentence one panel for each layer,
-the mean over its heads, without the marks `[CLS]` and `[SEP]`, which draw most of it.
+the mean over its heads, without the marks `[CLS]` and `[SEP]`, which draw most of it. With `--overview` also
+all heads of all layers, and with `--word cat` the sentence shaded by what the word attends to.
 
 From outside, with no line of Python at all, it is switched on by the environment:
 
@@ -24,10 +25,12 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 import astcapture
+from astcapture import plot
 
 sys.path.insert(0, str(Path(__file__).parent))
 
 LAYERS_IN_A_ROW = 3
+MARKS = ("[CLS]", "[SEP]")
 
 
 def draw_layer(ax: Axes, weights: Tensor, words: list[str], title: str) -> None:
@@ -57,9 +60,26 @@ def draw(maps: list[Tensor], words: list[str], sentence: str) -> Figure:
     return figure
 
 
+def draw_word(maps: list[Tensor], words: list[str], word: str) -> Figure:
+    """Draw the sentence once for each layer, shaded by what the first `word` in it attends to."""
+    query = words.index(word)
+    figure, axes = plt.subplots(len(maps), 1, figsize=(8, 0.9 * len(maps)), layout="constrained")
+    for layer, (ax, weights) in enumerate(zip(axes, maps, strict=True)):
+        plot.tokens(weights, words, query=query, without=MARKS, ax=ax, title=f"layer {layer}: {word!r} attends to")
+    return figure
+
+
+def save(figure: Figure, path: Path) -> None:
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+    print(f"wrote {path}")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="Draw which word attends to which in all-MiniLM-L6-v2.")
     parser.add_argument("sentences", nargs="+", metavar="SENTENCE")
+    parser.add_argument("--overview", action="store_true", help="also draw all heads of all layers")
+    parser.add_argument("--word", help="also draw what this word attends to, in the sentences that it is in")
     parser.add_argument("--out", type=Path, default=Path("out"), help="folder of the pictures (out)")
     options = parser.parse_args()
     astcapture.install("@hf-attention-eager")  # before transformers is imported
@@ -70,9 +90,13 @@ def main() -> None:
     layers = len(maps) // len(words)
     options.out.mkdir(parents=True, exist_ok=True)
     for index, (sentence, split) in enumerate(zip(options.sentences, words, strict=True)):
-        path = options.out / f"minilm_words_{index}.png"
-        draw(maps[index * layers : (index + 1) * layers], split, sentence).savefig(path, dpi=110)
-        print(f"wrote {path}")
+        of_sentence = maps[index * layers : (index + 1) * layers]
+        save(draw(of_sentence, split, sentence), options.out / f"minilm_words_{index}.png")
+        if options.overview:
+            overview = plot.layers(of_sentence, title=sentence).figure
+            save(overview, options.out / f"minilm_layers_{index}.png")
+        if options.word in split:
+            save(draw_word(of_sentence, split, options.word), options.out / f"minilm_word_{index}.png")
 
 
 if __name__ == "__main__":

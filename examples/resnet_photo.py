@@ -1,0 +1,173 @@
+"""Find digits in a photograph with a small ResNet, and see where it looked: attention map, overlay and Grad-CAM.
+
+    python examples/resnet_photo.py
+
+A residual network learns, in less than a minute, to name the handwritten digit that was put into a piece of a
+photograph of a temple or a flower. Then it reads a photograph that it has never seen, with digits that it has
+never seen in it, and what its last block computed is taken from the local variables of `Excite.forward` in
+`resnet.py`:
+
+- the feature map times the channel attention, averaged over the channels, cut off below zero and divided by the
+  maximum: where anything is that it attends to;
+- Grad-CAM, from the feature map and its gradient: what speaks for one digit, and not for another.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+from matplotlib.cbook import get_sample_data
+from matplotlib.figure import Figure
+from PIL import Image
+from sklearn.datasets import load_digits, load_sample_images
+from torch import Tensor
+from torch.nn.functional import cross_entropy, interpolate
+from tqdm import tqdm
+
+import astcapture
+from astcapture import plot
+
+NOTHING = 10  # the class of pieces without a digit
+SIDE, BATCH = 40, 64
+HELD_OUT = 400  # digits that are not trained on
+REQUIRED_ACCURACY = 0.75
+#: In the photograph: which digit, and the (top, left) pixel and the side of the square that it fills.
+PLACES = {3: (18, 12, 30), 8: (150, 95, 30), 6: (20, 128, 28)}
+#: Shares of the weights of Grad-CAM that lie in the square of its digit; by chance it is the square's area, 3 %.
+REQUIRED_SHARE = 0.15
+
+
+def digits() -> tuple[Tensor, Tensor]:
+    """Return scikit-learn's 1797 scans, (n, 8, 8) from 0 to 1, and labels."""
+    images, labels = load_digits(return_X_y=True)
+    return torch.tensor(images, dtype=torch.float32).reshape(-1, 8, 8) / 16, torch.tensor(labels)
+
+
+def put(image: Tensor, digit: Tensor, top: int, left: int, side: int) -> None:
+    """Write a digit in white into an image, (3, height, width)."""
+    strokes = interpolate(digit[None, None], size=(side, side), mode="bilinear")[0]
+    place = image[:, top : top + side, left : left + side]
+    place += strokes * (1 - place)
+
+
+def pieces(photographs: list[Tensor], scans: Tensor, labels: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """Return pieces of photographs, (count, 3, SIDE, SIDE), most with a digit somewhere in them, and their classes."""
+    images, classes = [], []
+    for _ in range(count):
+        photograph = photographs[int(torch.randint(len(photographs), ()))]
+        top, left = (int(torch.randint(size - SIDE, ())) for size in photograph.shape[1:])
+        image = photograph[:, top : top + SIDE, left : left + SIDE].clone()
+        number, side = int(torch.randint(len(scans), ())), int(torch.randint(22, 34, ()))
+        has_digit = bool(torch.rand(()) < 0.85)
+        if has_digit:
+            put(image, scans[number], int(torch.randint(SIDE - side, ())), int(torch.randint(SIDE - side, ())), side)
+        images.append(image)
+        classes.append(int(labels[number]) if has_digit else NOTHING)
+    return torch.stack(images), torch.tensor(classes)
+
+
+def train(model: torch.nn.Module, steps: int) -> float:
+    """Train, and return the accuracy on held-out digits."""
+    photographs = [torch.tensor(one).permute(2, 0, 1) / 255 for one in load_sample_images().images]
+    scans, labels = digits()
+    optimizer = torch.optim.AdamW(model.parameters(), weight_decay=1e-3)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=5e-3, total_steps=steps)
+    for _ in tqdm(range(steps), desc="training", unit="step"):
+        images, classes = pieces(photographs, scans[:-HELD_OUT], labels[:-HELD_OUT], BATCH)
+        loss = cross_entropy(model(images), classes)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+    model.eval()
+    with torch.no_grad():
+        images, classes = pieces(photographs, scans[-HELD_OUT:], labels[-HELD_OUT:], 500)
+        return (model(images).argmax(dim=1) == classes).float().mean().item()
+
+
+def photograph() -> Tensor:
+    """Return matplotlib's photograph of Grace Hopper, (3, 200, 171), with held-out digits in it."""
+    with Image.open(get_sample_data("grace_hopper.jpg", asfileobj=False)) as image:
+        small = np.asarray(image.convert("RGB").resize((171, 200)))
+    pixels = torch.tensor(small).permute(2, 0, 1) / 255
+    scans, labels = digits()
+    for digit, (top, left, side) in PLACES.items():
+        place = pixels[:, top : top + side, left : left + side]
+        place *= 0.35  # so that white strokes are seen on a pale ground
+        put(pixels, scans[-HELD_OUT:][labels[-HELD_OUT:] == digit][0], top, left, side)
+    return pixels
+
+
+def look(model: torch.nn.Module, image: Tensor, out: Path) -> dict[int, float]:
+    """Draw where the network looked; return the share of Grad-CAM that lies on its digit, for each."""
+    block = "Excite.forward"
+    with astcapture.recording() as rec:
+        scores = model(image[None])
+        scores[0, next(iter(PLACES))].backward()
+    features, attention = rec[block]["features"], rec[block]["attention"]
+    ax = plot.attention_map(features, attention, title="attention map of the last block")
+    save(ax.figure, out / "resnet_attention_map.png")
+    ax = plot.attention_map(features, attention, image, title="attention map over the photograph")
+    save(ax.figure, out / "resnet_overlay.png")
+
+    figure, axes = plt.subplots(2, 2, figsize=(9, 9.4), layout="constrained")
+    axes[0, 0].imshow(image.permute(1, 2, 0))
+    axes[0, 0].set_axis_off()
+    axes[0, 0].set_title("the photograph")
+    plot.attention_map(features, attention, image, ax=axes[0, 1], title="what it attends to", opacity=0.5)
+    shares = {}
+    for ax, digit in zip(axes[1], PLACES, strict=False):
+        with astcapture.recording() as rec:
+            model(image[None])[0, digit].backward()
+        plot.grad_cam(rec[block]["features"], image=image, ax=ax, title=f'Grad-CAM of "{digit}"', opacity=0.5)
+        shares[digit] = share_on(rec[block]["features"], digit, image)
+    save(figure, out / "resnet_photo.png")
+    return shares
+
+
+def share_on(features: astcapture.Records, digit: int, image: Tensor) -> float:
+    """How much of the weight of Grad-CAM lies in the square of its digit."""
+    cam = plot.formulas.grad_cam(features, features.records[0].grad)[0]
+    top, left, side = PLACES[digit]
+    inside = np.zeros(image.shape[1:])
+    inside[top : top + side, left : left + side] = 1
+    enlarged = interpolate(torch.tensor(cam)[None, None], size=image.shape[1:], mode="bilinear")[0, 0].numpy()
+    return float((enlarged * inside).sum() / enlarged.sum()) if enlarged.any() else 0.0
+
+
+def save(figure: Figure, path: Path) -> None:
+    figure.savefig(path, dpi=80)
+    plt.close(figure)
+    print(f"wrote {path}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Find digits in a photograph, and see where the network looked.")
+    parser.add_argument("--out", type=Path, default=Path("out"), help="folder for pictures (default: out)")
+    parser.add_argument("--steps", type=int, default=450, help="steps of training (default: 450)")
+    parser.add_argument("--quick", action="store_true", help="five steps, whatever accuracy they reach")
+    options = parser.parse_args()
+    options.out.mkdir(parents=True, exist_ok=True)
+    torch.manual_seed(0)
+    torch.set_num_threads(1)  # a model so small gains little by more, and loses much on a busy machine
+    astcapture.install(["resnet"], grad=True)  # before the import
+    from resnet import ResNet
+
+    model = ResNet(classes=11)
+    with astcapture.pause():  # nothing is captured while it is trained
+        accuracy = train(model, 5 if options.quick else options.steps)
+    quick = " (quick: barely trained)" if options.quick else ""
+    print(f"accuracy: {accuracy:.1%} of pieces with held-out digits{quick}")
+    shares = look(model, photograph(), options.out)
+    print("Grad-CAM on its digit: " + ", ".join(f'{share:.0%} of "{digit}"' for digit, share in shares.items()))
+    if not options.quick and (accuracy < REQUIRED_ACCURACY or min(shares.values()) < REQUIRED_SHARE):
+        sys.exit(f"less than the {REQUIRED_ACCURACY:.0%} and {REQUIRED_SHARE:.0%} that this example is meant to reach")
+
+
+if __name__ == "__main__":
+    main()
