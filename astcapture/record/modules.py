@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import gc
 import sys
+from _thread import get_ident
 from collections.abc import Callable
-from types import CodeType, FrameType
+from dataclasses import dataclass
+from types import CodeType, FrameType, MethodType
 from typing import Any
 from weakref import ref
 
@@ -117,22 +119,72 @@ def layer(owner: Any) -> str | None:
     """
     if checkpoint.backward_pass() != -1 and checkpoint.is_second_run(sys._getframe(2)):
         raise checkpoint.Recomputed
+    thread = get_ident()
+    run = _runs.get(thread)
+    if run is not None and run.goes_on() is not None:
+        known = run.known.get(id(owner))
+        if known is not None and _is_at(known[1], run.frame):
+            return known[0]
     nearest: FrameType | None = None
     outermost: FrameType | None = None
-    frame: FrameType | None = sys._getframe(2)
+    depth = away = 2
+    frame: FrameType | None = sys._getframe(depth)
     while frame is not None:
         if frame.f_code is _call:
-            outermost = frame
+            outermost, away = frame, depth
             if nearest is None:
                 nearest = frame
         frame = frame.f_back
+        depth += 1
     if nearest is None or outermost is None:
         return None
     model = outermost.f_locals["self"]
     # A method can be called without its module being called; a function has only those that were.
     module = owner if is_module(owner) else model if nearest is outermost else nearest.f_locals["self"]
     paths = _paths_of(model, module)
-    return paths[0] if len(paths) == 1 else _path_run(paths, model, nearest)
+    if len(paths) > 1:
+        return _path_run(paths, model, nearest)
+    if module is owner and not paths[0].startswith("<"):
+        _remember(thread, outermost, model, owner, paths[0], away)
+    return paths[0]
+
+
+@dataclass
+class _Run:
+    """One call of a model, and the layers that have been found in it.
+
+    What is on the stack below a frame stays there as long as the frame runs. The outermost module is
+    therefore the same while its frame is there, and each of its modules needs to be looked for once.
+    """
+
+    #: The bound ``forward`` that `nn.Module._call_impl` makes for itself: it lives as long as the call.
+    goes_on: ref[Any]
+    #: The identity of the frame, which is its own while it runs.
+    frame: int
+    #: By the identity of a module: its path, and how far up the stack the frame was.
+    known: dict[int, tuple[str, int]]
+
+
+# The latest run of each thread.
+_runs: dict[int, _Run] = {}
+
+
+def _is_at(depth: int, frame: int) -> bool:
+    """Whether that frame is on the stack, `depth` above the caller. An exception's traceback may keep one alive."""
+    try:
+        return id(sys._getframe(depth + 1)) == frame
+    except ValueError:  # the stack is not as deep as that
+        return False
+
+
+def _remember(thread: int, outermost: FrameType, model: Any, owner: Any, path: str, depth: int) -> None:
+    run = _runs.get(thread)
+    if run is None or run.frame != id(outermost) or run.goes_on() is None:
+        forward = outermost.f_locals.get("forward_call")
+        if type(forward) is not MethodType or forward.__self__ is not model or "forward" in vars(model):
+            return  # it may outlive the call
+        run = _runs[thread] = _Run(ref(forward), id(outermost), {})
+    run.known[id(owner)] = path, depth
 
 
 def _paths_of(model: Any, module: Any) -> list[str]:

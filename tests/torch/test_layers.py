@@ -8,6 +8,7 @@ import importlib
 import subprocess
 import sys
 import threading
+import types
 import weakref
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +19,7 @@ import torch
 from torch import nn
 
 import astcapture
+from astcapture.record import modules
 
 SOURCE = """\
 import torch
@@ -377,3 +379,48 @@ def test_uninstalling_leaves_no_hook_that_waits_for_a_module(tmp_path: Path) -> 
     )
     done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert done.stdout == "1\n0\n1\n0\n"
+
+
+def test_a_failed_run_whose_traceback_is_kept_does_not_name_the_next(layered: Any) -> None:
+    model = layered.Model()
+    model.blocks.append(nn.Linear(99, 99))  # the input does not fit it
+    kept = []
+    for _ in range(2):
+        try:
+            model(X)
+        except RuntimeError as error:
+            kept.append(error)
+    assert layers(lambda: model.blocks[1](X)) == ["attn"]
+    assert layers(lambda: nn.Sequential(model.blocks[0])(X)) == ["0.attn"]
+    assert len(kept) == 2
+
+
+def test_a_forward_that_was_put_on_the_instance_is_named_as_any_other(layered: Any) -> None:
+    model = layered.Model()
+    model.forward = types.MethodType(type(model).forward, model)
+    for _ in range(2):
+        assert layers(lambda: model(X)) == ["blocks.0.attn", "blocks.1.attn"]
+        assert layers(lambda: model.blocks[1](X)) == ["attn"]
+        assert layers(lambda: nn.Sequential(nn.Identity(), model)(X)) == ["1.blocks.0.attn", "1.blocks.1.attn"]
+
+
+def test_in_one_run_the_stack_is_walked_once_for_each_module(layered: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Steps(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = layered.Model(3)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            for _ in range(5):
+                self.model(x)
+            return x
+
+    looked_up = []
+    paths_of = modules._paths_of
+    monkeypatch.setattr(modules, "_paths_of", lambda *given: looked_up.append(given) or paths_of(*given))
+    steps = Steps()
+    steps(X)  # while no module is known of, only some values are asked for their layer
+    for _ in range(2):
+        looked_up.clear()
+        assert layers(lambda: steps(X)) == [f"model.blocks.{index}.attn" for index in range(3)] * 5
+        assert len(looked_up) == 3
