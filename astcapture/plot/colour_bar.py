@@ -28,9 +28,15 @@ _POINTED: dict[tuple[bool, bool], Literal["neither", "min", "max", "both"]] = {
 
 
 def draw_colour_bar(
-    axes: Sequence[Axes], colours: Colours, values: FloatArray, *, label: bool = True, of: str = "weight"
+    axes: Sequence[Axes],
+    colours: Colours,
+    values: FloatArray,
+    *,
+    label: bool = True,
+    of: str = "weight",
+    slender: float = 20.0,
 ) -> Colorbar:
-    """Draw a colour bar beside `axes`, with the ends of its range written out.
+    """Draw a colour bar beside `axes`, `slender` times as high as wide, with the ends of its range written out.
 
     Its ends are pointed where some of `values` lie outside the range, and its label, which tells what the
     colours are `of`, says so where some are NaN or infinite.
@@ -40,7 +46,7 @@ def draw_colour_bar(
     figure = axes[0].get_figure()
     assert figure is not None  # they are being drawn in
     mappable = ScalarMappable(colours.norm, colours.cmap)
-    bar = figure.colorbar(mappable, ax=axes, extend=_POINTED[outside], fraction=0.06, pad=0.02)
+    bar = figure.colorbar(mappable, ax=axes, extend=_POINTED[outside], fraction=0.06, pad=0.02, aspect=slender)
     bar.ax.yaxis.set_major_locator(_EvenTicks(bar.ax, colours.low, colours.high))
     bar.ax.yaxis.set_major_formatter(_Labels())
     if label:

@@ -92,7 +92,7 @@ def tokens(
     ]
     draw_words(ax, words)
     ax.set_title(f"{_escaped(tokens[index])!r} attends to ({source})" if title is None else title, parse_math=False)
-    draw_colour_bar([ax], colours, shown)
+    draw_colour_bar([ax], colours, shown, slender=max(20.0 * min(lines, 5) / 5, 6.0))
     return ax
 
 
