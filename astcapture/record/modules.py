@@ -123,7 +123,7 @@ def layer(owner: Any) -> str | None:
     run = _runs.get(thread)
     if run is not None and run.goes_on() is not None:
         known = run.known.get(id(owner))
-        if known is not None and _is_at(known[1], run.frame):
+        if known is not None and _is_at_one_of(known[1], run.frame):
             return known[0]
     nearest: FrameType | None = None
     outermost: FrameType | None = None
@@ -161,20 +161,25 @@ class _Run:
     goes_on: ref[Any]
     #: The identity of the frame, which is its own while it runs.
     frame: int
-    #: By the identity of a module: its path, and how far up the stack the frame was.
-    known: dict[int, tuple[str, int]]
+    #: By the identity of a module: its path, and how far up the stack the frame was: the recorder has several ways.
+    known: dict[int, tuple[str, list[int]]]
 
 
+# How many depths are remembered; a function that calls itself has any number.
+_WAYS = 4
 # The latest run of each thread.
 _runs: dict[int, _Run] = {}
 
 
-def _is_at(depth: int, frame: int) -> bool:
-    """Whether that frame is on the stack, `depth` above the caller. An exception's traceback may keep one alive."""
-    try:
-        return id(sys._getframe(depth + 1)) == frame
-    except ValueError:  # the stack is not as deep as that
-        return False
+def _is_at_one_of(depths: list[int], frame: int) -> bool:
+    """Whether that frame is on the stack, so far above the caller. An exception's traceback may keep one alive."""
+    for depth in depths:
+        try:
+            if id(sys._getframe(depth + 1)) == frame:
+                return True
+        except ValueError:  # the stack is not as deep as that
+            continue
+    return False
 
 
 def _remember(thread: int, outermost: FrameType, model: Any, owner: Any, path: str, depth: int) -> None:
@@ -184,7 +189,9 @@ def _remember(thread: int, outermost: FrameType, model: Any, owner: Any, path: s
         if type(forward) is not MethodType or forward.__self__ is not model or "forward" in vars(model):
             return  # it may outlive the call
         run = _runs[thread] = _Run(ref(forward), id(outermost), {})
-    run.known[id(owner)] = path, depth
+    depths = run.known.setdefault(id(owner), (path, []))[1]
+    if len(depths) < _WAYS:
+        depths.append(depth)
 
 
 def _paths_of(model: Any, module: Any) -> list[str]:
