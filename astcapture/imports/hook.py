@@ -19,7 +19,7 @@ from astcapture.imports.patch import bring_up_to_date, outdated
 from astcapture.record import budget, policy, switch
 from astcapture.record.limit import AUTO, read_limit
 from astcapture.record.options import Conversions, read_conversions
-from astcapture.record.recorder import convert, expect_torch, forget_torch
+from astcapture.record.recorder import convert, expect_torch, forget_torch, settle_compiled
 from astcapture.targets import marker
 from astcapture.targets.environment import read_environment
 from astcapture.targets.target import Target, TargetsLike, parse_targets
@@ -58,13 +58,11 @@ class Hook:
         if self._store is not None:
             streaming.open_store(self._store, [str(target) for target in self.targets], self.strict)
         if not _finder.by_hook:
-            sys.meta_path.insert(0, _finder)
             marker.notice = lambda function: notice_unrewritten(function, _finder.targets)
-        elif _finder not in sys.meta_path:
-            # Somebody took it off, or replaced the whole list.
-            sys.meta_path.insert(0, _finder)
+        _stand_first()
         _finder.by_hook[self] = (self.targets, self.strict)
         self._installed = True
+        settle_compiled()
         policy.add(self, self.targets, self._conversions)
         budget.ask(self, self._limit)
         convert()
@@ -91,6 +89,7 @@ class Hook:
             return
         self._installed = False
         del _finder.by_hook[self]
+        settle_compiled()
         policy.remove(self)
         budget.release(self)
         convert()
@@ -208,6 +207,15 @@ def install(
     hook = Hook(parsed, strict, read_conversions(**options), read_limit(limit), store)
     hook._install()
     return hook
+
+
+def _stand_first() -> None:
+    """Put the finder before all others, wherever it stands now: what another finds first never comes to it."""
+    if sys.meta_path[:1] != [_finder]:
+        # Another thread may be going through the list: it may ask somebody twice, and passes nobody by.
+        sys.meta_path.insert(0, _finder)
+        if _finder in sys.meta_path[1:]:
+            del sys.meta_path[sys.meta_path.index(_finder, 1)]
 
 
 def _refuse_imported(targets: tuple[Target, ...]) -> None:

@@ -19,6 +19,7 @@ from astcapture.record.conversion import convert
 from astcapture.record.deferred import held, read
 from astcapture.record.options import PLAIN, Conversion
 from astcapture.record.transforms import is_wrapped
+from astcapture.record.weight import EVENT, rough_size
 
 #: Called with the bytes of a gradient before it is kept; False says that there is no room.
 Room = Callable[[int], bool]
@@ -77,7 +78,7 @@ class Gradient:
     def receive(self, gradient: Any) -> None:
         """Take in what one backward pass brings; called by torch, and so raises nothing."""
         try:
-            if not self._room(_size(gradient)):
+            if not self._room(rough_size(gradient) + EVENT):
                 raise CaptureError("the memory limit is reached")
             kept = convert(gradient, self._how)
             self._value = kept if self._value is None else read(self._value) + read(kept)
@@ -126,7 +127,3 @@ def _leaf_node(tensor: Any) -> Any:
     torch = sys.modules["torch"]
     with torch.enable_grad():
         return tensor.view_as(tensor).grad_fn.next_functions[0][0]
-
-
-def _size(tensor: Any) -> int:
-    return 0 if tensor.is_sparse else int(tensor.nbytes)

@@ -74,10 +74,14 @@ def take() -> list[Event]:
     del events[: len(front)]
     _room -= (len(front) - _weighed) * EVENT
     _weighed = 0
-    # What no run of compiled code has been seen to follow is not converted yet.
+    settle_compiled()
+    return front + [event for event in compiled.take() if event[1] is not LEFT_OUT]
+
+
+def settle_compiled() -> None:
+    """Do for the last runs of compiled code what is else done after the next: they are over, or the options change."""
     for chain in compiled.chains[:]:
         _after_run(chain, True)
-    return front + [event for event in compiled.take() if event[1] is not LEFT_OUT]
 
 
 def _after_run(chain: compiled.Chain, all_of_them: bool = False) -> None:
@@ -91,7 +95,7 @@ def _after_run(chain: compiled.Chain, all_of_them: bool = False) -> None:
                 link.value = taken(value, conversion_of(site), site, compiled=True)
             except Exception as error:
                 link.value = Failed(error)
-        if _stopped or not _has_room(rough_size(link.value)):
+        if _stopped or not _has_room(rough_size(link.value) + EVENT):
             link.value = LEFT_OUT
             budget.leave_out(site)
 

@@ -14,7 +14,7 @@ from astcapture.record.snapshot import snapshot
 from astcapture.record.tensors import is_tensor
 from astcapture.record.tracing import check_run
 from astcapture.record.transforms import is_wrapped, outside, unwrap
-from astcapture.record.weight import rough_size
+from astcapture.record.weight import rough_size, whole_size
 
 _COMPILED = (
     "compiled code hands captured values out beside its result, where no gradient reaches them: "
@@ -63,8 +63,8 @@ def taken(
 
 
 def expected_size(value: Any, how: Conversion) -> int:
-    """The bytes that a value will take when it has been converted."""
-    size = rough_size(value)
+    """The bytes that a value will take when it has been converted; with what it keeps alive if it is not copied."""
+    size = rough_size(value) if how.copy else whole_size(value)
     if how.dtype is not None and size and is_tensor(value):
         dtype = dtype_of(value, how)
         return size if dtype is None else size * dtype.itemsize // value.dtype.itemsize
@@ -86,4 +86,7 @@ def split(value: Any) -> tuple[Any, Gradient | None]:
 
 def parts(value: Any) -> tuple[Any, ...]:
     """What is in memory for what stands in an event."""
-    return (value.value, value.gradient.held) if isinstance(value, WithGradient) else (value,)
+    if not isinstance(value, WithGradient):
+        return (value,)
+    gradient = value.gradient.held
+    return (value.value,) if gradient is None else (value.value, gradient)

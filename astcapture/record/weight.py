@@ -81,6 +81,13 @@ def size_of(value: Any) -> int:
     return sys.getsizeof(value) if type(value) in BY_REFERENCE else _OBJECT
 
 
+def whole_size(value: Any) -> int:
+    """What one value adds with all that it keeps alive, as if nothing else kept that."""
+    scale = Scale()
+    scale.put(value)
+    return sum(scale.bytes.values())
+
+
 def rough_size(value: Any) -> int:
     """About what one value adds, without a look at what it shares with others."""
     value = held(value)

@@ -77,7 +77,7 @@ def values_in_memory(records: Iterable[Record]) -> Iterator[Any]:
     for record in records:
         if isinstance(record, LiveRecord):
             yield record._kept
-            if record._gradient is not None:
+            if record._gradient is not None and record._gradient.held is not None:
                 yield record._gradient.held
         elif "_shard" not in type(record).__slots__:
             yield record.value

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple, overload
 
 from astcapture.errors import CaptureError
+from astcapture.record.weight import rough_size
 
 
 class Form(NamedTuple):
@@ -238,7 +239,14 @@ def form_of(value: Any) -> Form:
     if shape is None:
         return Form(None, type(value).__name__, 0)
     name = str(dtype).removeprefix("torch.") if dtype is not None else type(value).__name__
-    return Form(shape, name, getattr(value, "nbytes", 0) if dtype is not None else 0)
+    return Form(shape, name, _nbytes(value) if dtype is not None else 0)
+
+
+def _nbytes(value: Any) -> int:
+    try:
+        return int(getattr(value, "nbytes", 0))
+    except RuntimeError:
+        return rough_size(value)  # a sparse tensor says nothing of that kind
 
 
 def describe(value: Any) -> str:
