@@ -74,6 +74,8 @@ KINDS = {
     "sparse coo": lambda: torch.eye(3).to_sparse(),
     "sparse csr": lambda: torch.eye(3).to_sparse_csr(),
     "sparse csc": lambda: torch.eye(3).to_sparse_csc(),
+    "sparse bsr": lambda: torch.eye(4).to_sparse_bsr((2, 2)),
+    "sparse bsc": lambda: torch.eye(4).to_sparse_bsc((2, 2)),
     "nested jagged": jagged,
     "nested strided": strided_nested,
     "meta": lambda: torch.empty(3, device="meta"),
