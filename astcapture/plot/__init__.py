@@ -71,9 +71,10 @@ def __getattr__(name: str) -> Any:
     try:
         module = import_module(f"astcapture.plot.{_HOMES[name]}")
     except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] not in ("matplotlib", "PIL"):
+        package = (error.name or "").partition(".")[0]
+        if package not in ("matplotlib", "PIL"):
             raise
-        message = f"astcapture.plot.{name} needs {error.name}: pip install 'astcapture[plot]'"
+        message = f"astcapture.plot.{name} needs {package}: pip install 'astcapture[plot]'"
         raise ModuleNotFoundError(message, name=error.name) from error
     value = globals()[name] = getattr(module, name)
     return value

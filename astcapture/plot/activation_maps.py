@@ -8,11 +8,11 @@ import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 
 from astcapture.plot import formulas
-from astcapture.plot.arrays import FloatArray, Plottable, as_array
+from astcapture.plot.arrays import FloatArray, Plottable, as_array, only_record
 from astcapture.plot.colour_bar import draw_colour_bar
 from astcapture.plot.colours import choose_colours
 from astcapture.plot.image_overlay import overlay
-from astcapture.values.records import Records
+from astcapture.values.records import Record, Records
 
 
 def attention_map(
@@ -73,7 +73,8 @@ def grad_cam(
         feature_map: (channels, rows, columns), or with a batch axis before: a tensor, an array, or `Records` of
             one value.
         gradient: of the class's score with respect to the feature map, in its shape. It may be left out where
-            `feature_map` is `Records` captured with ``grad=True`` and ``score.backward()`` has been called.
+            `feature_map` is `Records`, or a `Record`, captured with ``grad=True``, and ``score.backward()`` has
+            been called.
         image: what to draw it over; the map alone if left out.
         batch, ax, options: as for `attention_map`.
 
@@ -97,9 +98,9 @@ def grad_cam(
 
 
 def _captured_gradient(feature_map: Any) -> Any:
-    if isinstance(feature_map, Records):
-        as_array(feature_map)  # raises unless it holds one value
-        gradient = getattr(feature_map.records[0], "grad", None)
+    record = only_record(feature_map) if isinstance(feature_map, Records) else feature_map
+    if isinstance(record, Record):
+        gradient = record.grad
         if gradient is not None:
             return gradient
         raise ValueError(

@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from astcapture.values.records import Records
+from astcapture.values.records import Record, Records
 
 #: A float32 or float64 array.
 FloatArray = NDArray[np.floating[Any]]
 
 #: What the functions of `astcapture.plot` accept in place of an array.
-Plottable = ArrayLike | Records
+Plottable = ArrayLike | Records | Record
 
 
 def as_array(values: Plottable) -> FloatArray:
@@ -21,7 +21,7 @@ def as_array(values: Plottable) -> FloatArray:
 
     Args:
         values: a torch tensor on any device and of any real type (bfloat16 and tensors that
-            require a gradient included), anything that NumPy takes, or `Records` of one value.
+            require a gradient included), anything that NumPy takes, `Records` of one value, or a `Record`.
             A masked array's masked entries become NaN.
 
     Raises:
@@ -31,7 +31,9 @@ def as_array(values: Plottable) -> FloatArray:
     >>> as_array([[1, 0], [0, 1]]).dtype
     dtype('float64')
     """
-    given: Any = _only_value(values) if isinstance(values, Records) else values
+    given: Any = only_record(values) if isinstance(values, Records) else values
+    if isinstance(given, Record):
+        given = given.value
     if hasattr(given, "detach") and hasattr(given, "cpu"):
         given = _tensor_to_numpy(given)
     try:
@@ -48,13 +50,19 @@ def as_array(values: Plottable) -> FloatArray:
     return filled
 
 
-def _only_value(records: Records) -> Any:
+def only_record(records: Records) -> Record:
+    """Return the record of `Records` that hold one.
+
+    Raises:
+        ValueError: they hold none, or several.
+    """
     if len(records) == 1:
-        return records[0]
+        return records.records[0]
     if len(records) == 0:
         raise ValueError("the Records are empty: nothing was captured, so there is nothing to draw")
     raise ValueError(
         f"the Records hold {len(records)} values and one is drawn: pick one, records[0] to records[{len(records) - 1}]"
+        ", or with all that is known of it, records.records[0]"
     )
 
 

@@ -60,6 +60,10 @@ def test_records_of_one_value_stand_for_it():
     assert as_array(records(torch.eye(2))).tolist() == [[1, 0], [0, 1]]
 
 
+def test_a_record_stands_for_its_value():
+    assert as_array(records(torch.eye(2)).records[0]).tolist() == [[1, 0], [0, 1]]
+
+
 def test_records_of_several_values_ask_for_one():
     with pytest.raises(ValueError, match=r"hold 3 values and one is drawn: pick one, records\[0\] to records\[2\]"):
         as_array(records(1, 2, 3))

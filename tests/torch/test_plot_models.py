@@ -425,6 +425,8 @@ def test_a_feature_map_of_several_examples_asks_for_one():
 def test_grad_cam_without_a_gradient_says_how_to_get_one():
     with pytest.raises(ValueError, match=r"has no gradient: capture it with install\(..., grad=True\)"):
         plot.grad_cam(Records([Record(FEATURES, "x", "m", "f", 1)]))
+    with pytest.raises(ValueError, match=r"hold 2 values and one is drawn: .*records.records\[0\]"):
+        plot.grad_cam(Records([Record(FEATURES, "x", "m", "f", 1)] * 2))
     with pytest.raises(ValueError, match="pass gradient="):
         plot.grad_cam(FEATURES)
 
