@@ -22,6 +22,7 @@ from typing import Any
 from astcapture import rewrite
 from astcapture.errors import CaptureError, CaptureWarning
 from astcapture.imports.compile import raising_code, rewritten_code, rewritten_tree
+from astcapture.imports.others import other_tool, taking_trees
 from astcapture.targets.target import Target
 from astcapture.version import __version__
 
@@ -50,7 +51,7 @@ class Capturing:
         A property, because a function of ours that called on would stand in the traceback of a
         syntax error: where the source cannot be compiled this *is* the other loader's method.
         """
-        plain: Callable[..., CodeType] = super().source_to_code  # type: ignore[misc]
+        plain = self.source_to_code_behind
         source: bytes = super().get_data(self.path)  # type: ignore[misc]
         try:
             code = self._compose(plain, source) if self._composed else self._rewrite(plain, source)
@@ -62,6 +63,12 @@ class Capturing:
             self._plain = True
             return plain
         return code
+
+    @property
+    def source_to_code_behind(self) -> Callable[..., CodeType]:
+        """How the module is compiled without us."""
+        plain: Callable[..., CodeType] = super().source_to_code  # type: ignore[misc]
+        return plain
 
     def _rewrite(self, plain: Callable[..., CodeType], source: bytes) -> Callable[..., CodeType] | None:
         def rewritten(data: bytes, path: str, optimize: int) -> CodeType | None:
@@ -94,13 +101,11 @@ class Capturing:
         def source_to_code(data: Any, *args: Any, **kwargs: Any) -> CodeType:
             # The other tool transforms trees: give it ours in place of the source.
             try:
-                return plain(tree, *args, **kwargs)
+                return taking_trees(plain)(tree, *args, **kwargs)
             except Exception:
                 self._plain = True
-            other = type(self)._composed
-            assert other is not None
             warnings.warn_explicit(
-                f"{self.name} is imported without captures: {other.__module__}.{other.__qualname__}, which "
+                f"{self.name} is imported without captures: {other_tool(self)}, which "
                 "transforms it too, takes nothing but source; keep one of the two hooks off this module",
                 CaptureWarning,
                 self.path,

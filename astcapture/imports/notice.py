@@ -11,6 +11,7 @@ from typing import Any
 
 from astcapture.errors import CaptureWarning
 from astcapture.imports.loader import Capturing, loader_of
+from astcapture.imports.others import taken_by_another
 from astcapture.rewrite.transform import PREFIX
 from astcapture.targets.target import Target
 from astcapture.values.cache import is_declared
@@ -42,7 +43,7 @@ def notice_unrewritten(marked: object, targets: Sequence[Target]) -> None:
             "of its own, before this one, and use the marker here by a name imported from astcapture"
         )
     elif not isinstance(loader, Capturing):
-        reason = (
+        reason = taken_by_another(loader, module) or (
             f"{module} was loaded past the import system, or by a hook that stands before ours on sys.meta_path; "
             "import it by name, or load it from hook.spec(spec)"
         )

@@ -9,6 +9,7 @@ because they all are function objects that hold the code.
 from __future__ import annotations
 
 import ast
+import contextlib
 import gc
 import sys
 import warnings
@@ -22,6 +23,7 @@ from weakref import WeakKeyDictionary
 from astcapture.errors import CaptureError
 from astcapture.imports.compile import compile_tree, marks_functions, matching, with_room
 from astcapture.imports.loader import CaptureLoader, Capturing, is_asleep, loader_of
+from astcapture.imports.others import source_to_code_of_another
 from astcapture.record import recorder
 from astcapture.rewrite.plan import Plan, plan_module
 from astcapture.rewrite.transform import CALLED, PREFIX, rewrite
@@ -91,9 +93,7 @@ def _prepared(
         done.problems.append(f"{name}: its source cannot be read ({error.strerror}: {path})")
         return done
     try:
-        old = _cached(module, path, before) or _compiled(source, name, path, before)[0]
-        cached = None if after else _cached(module, path, after)
-        new, done._plan = (cached, None) if cached is not None else _compiled(source, name, path, after)
+        old, new, done._plan = _versions(module, name, path, source, before, after)
         done._pairs = {one: other for one, other in _paired(old, new) if one != other}
     except CaptureError:
         raise
@@ -124,15 +124,36 @@ def _source_path(module: ModuleType) -> str | None:
     return path if isinstance(path, str) and path.endswith(".py") else None
 
 
-def _compiled(source: bytes, name: str, path: str, targets: Sequence[Target]) -> tuple[CodeType, Plan | None]:
-    """The code of a module as `targets` have it, and the plan behind it; its own code for no targets."""
+def _versions(
+    module: ModuleType, name: str, path: str, source: bytes, before: Sequence[Target], after: Sequence[Target]
+) -> tuple[CodeType, CodeType, Plan | None]:
+    """The code of a module for the targets `before` and for `after`, and the plan behind the latter."""
+    other = source_to_code_of_another(loader_of(module))
+    if other is not None:
+        # What another tool's loader made of the source runs now, not what Python would.
+        with contextlib.suppress(Exception):
+            old, _ = _compiled(source, name, path, before, other)
+            return (old, *_compiled(source, name, path, after, other))
+    old = _cached(module, path, before) or _compiled(source, name, path, before)[0]
+    cached = None if after else _cached(module, path, after)
+    return (old, cached, None) if cached is not None else (old, *_compiled(source, name, path, after))
+
+
+def _compiled(
+    source: bytes, name: str, path: str, targets: Sequence[Target], other: Callable[..., CodeType] | None = None
+) -> tuple[CodeType, Plan | None]:
+    """The code of a module as `targets` have it, and the plan behind it; its own code for no targets.
+
+    `other` is how the loader of the module compiles, where that is another tool's.
+    """
 
     def work() -> tuple[CodeType, Plan | None]:
         if not targets:
-            return compile(source, path, "exec", dont_inherit=True), None
+            return other(source, path) if other else compile(source, path, "exec", dont_inherit=True), None
         tree = ast.parse(source, path)
         plan = plan_module(tree, name, path, targets)
-        return compile_tree(rewrite(tree, plan), path), plan
+        rewrite(tree, plan)
+        return other(tree, path) if other else compile_tree(tree, path), plan
 
     return _quietly(work)
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from astcapture.errors import CaptureWarning
 from astcapture.imports.loader import loader_of
+from astcapture.imports.others import taken_by_another
 from astcapture.imports.patch import bring_up_to_date
 from astcapture.record import policy, recorder
 from astcapture.rewrite.plan import did_you_mean
@@ -106,7 +107,7 @@ def _why_nothing(target: Target, finder: CaptureFinder) -> str:
         return f"no module {target.module} was imported{hint}"
     passed_by = [name for name in modules if name not in finder.found]
     if passed_by:
-        return (
+        return taken_by_another(loader_of(sys.modules[passed_by[0]]), passed_by[0]) or (
             f"{passed_by[0]} was imported while no hook was installed, "
             "or by a hook that stands before ours on sys.meta_path"
         )
