@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import _thread
 import contextlib
+import time
 from collections.abc import Callable
 
-#: Seconds after which work is done unasked: what a killed process loses.
-PERIOD = 1.0
+#: Seconds after which work is done unasked: what a killed process loses. In long runs it is a hundredth of the
+#: time that they have lasted, up to the second number, so that hours of seldom captures are no heap of tiny files.
+PERIOD, LONGEST_PERIOD = 1.0, 10.0
 #: Seconds between looks at whether there is enough to do.
 _TICK = 0.05
 
@@ -31,6 +33,7 @@ class Background:
         self._bell.acquire()
         self._done: _thread.LockType | None = None
         self._stopping = False
+        self._since = time.monotonic()
 
     @property
     def running(self) -> bool:
@@ -77,8 +80,8 @@ class Background:
 
     def _wait(self) -> bool:
         """Until there is something to do, or nothing more."""
-        waited = 0.0
-        while waited < PERIOD and not self._stopping:
+        waited, period = 0.0, min(max(PERIOD, (time.monotonic() - self._since) / 100), LONGEST_PERIOD)
+        while waited < period and not self._stopping:
             if self._bell.acquire(timeout=_TICK):
                 break
             waited += _TICK

@@ -152,7 +152,7 @@ def decode(tree: Any, arrays: list[Any]) -> Any:
         return tree
     ((kind, content),) = tree.items()
     if kind == "tuple":
-        return tuple(decode(one, arrays) for one in content)
+        return tuple([decode(one, arrays) for one in content])
     if kind == "dict":
         return {key: decode(one, arrays) for key, one in content.items()}
     if kind == "array":

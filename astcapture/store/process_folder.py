@@ -6,12 +6,13 @@ import os
 import platform
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 from astcapture.errors import CaptureError
+from astcapture.store.ahead import Prepared, prepare
 from astcapture.store.header import Entry
 from astcapture.store.rank import rank_of_process
 from astcapture.store.shard import TooLong, Written, next_number, write_shard
@@ -71,8 +72,9 @@ class ProcessFolder:
         entries: Sequence[Entry],
         notes: Mapping[str, Any],
         gradients: Sequence[tuple[int, str, Any]] = (),
+        prepared: Callable[[Entry], Prepared] = prepare,
     ) -> list[Written]:
-        """Write entries into a shard, or several where one could not describe them all.
+        """Write entries into a shard, or several where one could not describe them all; see `write_shard`.
 
         Raises:
             NotWritten: nothing of it could be written.
@@ -88,6 +90,7 @@ class ProcessFolder:
                 run=self._about(),
                 notes=notes,
                 gradients=gradients,
+                prepared=prepared,
             )
         except TooLong:
             half = len(entries) // 2

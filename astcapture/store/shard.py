@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from astcapture.store.ahead import Prepared, prepare
 from astcapture.store.checksum import checksum
 from astcapture.store.encode import Encoded, encode
 from astcapture.store.header import Entry, Gradient, header_text, metadata
@@ -56,6 +57,7 @@ def write_shard(
     run: Mapping[str, Any],
     notes: Mapping[str, Any],
     gradients: Sequence[tuple[int, str, Any]] = (),
+    prepared: Callable[[Entry], Prepared] = prepare,
 ) -> Written:
     """Write one shard and give it its name; the name goes on from `number` to the first that is free.
 
@@ -65,19 +67,26 @@ def write_shard(
         first: the number of the first of them in the process.
         run, notes: what the header says besides, in JSON's types.
         gradients: gradients that came late: number of the record, its name in shards, value.
+        prepared: gives an entry's value ready to be written.
 
     Raises:
         OSError, safetensors.SafetensorError: it cannot be written; nothing of it is left behind.
         TooLong: the header would be too large.
     """
-    taken, refused = _encode(entries)
+    taken: list[tuple[Entry, Encoded]] = []
+    refused: list[Refusal] = []
     tensors: dict[str, Raw] = {}
     sums: list[int] = []
-    for index, (entry, encoded) in enumerate(taken):
-        name = tensor_name(entry.module, entry.function, entry.label, entry.layer, first + index)
+    for entry in entries:
+        encoded, own_sums, why = prepared(entry)
+        if encoded is None:
+            refused.append(Refusal(entry, why or ""))
+            continue
+        name = tensor_name(entry.module, entry.function, entry.label, entry.layer, first + len(taken))
         for part, raw in enumerate(encoded.arrays):
             tensors[name if encoded.form[0] != "json" else f"{name}/{part}"] = raw
-            sums.append(checksum(raw.buffer()))
+        sums += own_sums
+        taken.append((entry, encoded))
     found = []
     for record, name, value in gradients:
         try:
@@ -92,19 +101,6 @@ def write_shard(
         raise TooLong
     path = _write(folder, number, tensors, metadata(text))
     return Written(path, len(taken), size, refused)
-
-
-def _encode(entries: Sequence[Entry]) -> tuple[list[tuple[Entry, Encoded]], list[Refusal]]:
-    taken, refused = [], []
-    for entry in entries:
-        try:
-            taken.append((entry, encode(entry.value)))
-        except Refused as error:
-            refused.append(Refusal(entry, str(error)))
-        except Exception as error:  # a list that another thread changes, a tensor class with ways of its own
-            kind = type(entry.value).__name__
-            refused.append(Refusal(entry, f"a value of type {kind} ({type(error).__name__}: {error})"))
-    return taken, refused
 
 
 def tensor_name(module: str, function: str, label: str, layer: str | None, number: int) -> str:

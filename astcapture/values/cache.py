@@ -7,6 +7,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from types import TracebackType
 from typing import Any
 
@@ -194,10 +195,10 @@ class Cache(Captured):
         self._calls[where] = number, seen | {label}
         return number
 
-    def _waiting(self, most: int, bytes_of: Callable[[Record], int], enough: int) -> list[Record]:
-        """The first of the records that are not on disk yet: `most` of them, or `enough` bytes; hold the lock."""
+    def _waiting(self, most: int, bytes_of: Callable[[Record], int], enough: int, skip: int = 0) -> list[Record]:
+        """Of the records that are not on disk yet, those after `skip`: `most`, or `enough` bytes; hold the lock."""
         size, batch = 0, []
-        for record in self._hidden or self._records:
+        for record in islice(self._hidden or self._records, skip, None):
             batch.append(record)
             size += bytes_of(record)
             if size >= enough or len(batch) >= most:

@@ -19,6 +19,7 @@ from typing import Any
 
 from astcapture.errors import CaptureError, CaptureWarning
 from astcapture.record import budget, recorder
+from astcapture.store.ahead import Ahead
 from astcapture.store.background import Background
 from astcapture.store.encode import STORABLE
 from astcapture.store.process_folder import NotWritten, ProcessFolder, check_root
@@ -70,6 +71,7 @@ class Stream:
         self._paths: list[Path] = []
         self._process = Process(lambda: [opened(path) for path in self._paths])
         self._late = LateGradients()
+        self._ahead = Ahead()
 
     # --- when
 
@@ -128,6 +130,7 @@ class Stream:
         caches.drain()
         with process.lock:
             batch = cache._waiting(MOST, _size, self._full())
+            following = cache._waiting(MOST, _size, self._full(), skip=len(batch)) if batch else []
             notes = cache._notes().plain() if batch or final else {}
         gradients = self._late.ready()
         worth = bool(batch or gradients) or (final and self._worth_telling(notes))
@@ -137,7 +140,12 @@ class Stream:
             notes = {}
         try:
             first = self.folder.count
-            all_written = self.folder.write(batch, notes, gradients)
+            ready, self._ahead = self._ahead, Ahead()
+            self._ahead.start(following)
+            try:
+                all_written = self.folder.write(batch, notes, gradients, ready)
+            finally:
+                self._ahead.wait()
         except NotWritten as error:
             return self._not_written(batch, str(error), final)
         self._failing = False

@@ -58,6 +58,7 @@ def test_what_is_captured_is_on_disk_within_seconds_and_cache_goes_on_to_give_it
 
 def test_a_shard_is_written_as_soon_as_it_is_full(module: ModuleType, store: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("astcapture.store.background.PERIOD", 1000.0)
+    monkeypatch.setattr("astcapture.store.background.LONGEST_PERIOD", 1000.0)
     with astcapture.install("streamed:f=y", store=store):
         for _ in range(streaming.MOST):
             module.f(1)
@@ -415,3 +416,19 @@ def test_values_of_more_shards_than_there_are_file_descriptors_can_be_held(
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, limits)
     assert [int(value[0]) for value in values] == list(range(200))
+
+
+@pytest.mark.parametrize(("age", "wait"), [(0, 1), (50, 1), (300, 3), (5000, 10)])
+def test_the_wait_between_two_shards_grows_with_a_long_run_up_to_ten_seconds(age: float, wait: float):
+    background = Background(lambda: None, lambda: False)
+    background._since -= age
+    waited = []
+
+    class Bell:
+        def acquire(self, timeout: float) -> bool:
+            waited.append(timeout)
+            return False
+
+    background._bell = Bell()
+    assert background._wait()
+    assert sum(waited) == pytest.approx(wait, abs=0.2)

@@ -1,0 +1,63 @@
+"""Values taken apart and summed up while the shard before theirs is being written: that leaves a core idle."""
+
+from __future__ import annotations
+
+import _thread
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from astcapture.store.checksum import checksum
+from astcapture.store.encode import Encoded, encode
+from astcapture.store.header import Entry
+from astcapture.store.raw import Refused
+
+
+class Prepared(NamedTuple):
+    """A value ready to be written, with the checksums of its arrays; or why it is not stored."""
+
+    encoded: Encoded | None
+    sums: Sequence[int]
+    refused: str | None
+
+
+def prepare(entry: Entry) -> Prepared:
+    """Take the value of an entry apart."""
+    try:
+        encoded = encode(entry.value)
+        # A list: a tuple that is still being made can be found by those who ask the garbage collector for all
+        # objects, as an install in another thread does, and then cannot be finished.
+        return Prepared(encoded, [checksum(raw.buffer()) for raw in encoded.arrays], None)
+    except Refused as error:
+        return Prepared(None, (), str(error))
+    except Exception as error:  # a list that another thread changes, a tensor class with ways of its own
+        return Prepared(None, (), f"a value of type {type(entry.value).__name__} ({type(error).__name__}: {error})")
+
+
+class Ahead:
+    """Prepares entries in a thread of its own. Called with an entry, it gives what is prepared, or prepares it."""
+
+    def __init__(self) -> None:
+        self._ready: dict[int, tuple[Entry, Prepared]] = {}
+        self._done = _thread.allocate_lock()
+
+    def start(self, entries: Sequence[Entry]) -> None:
+        """Begin with these, which are written next; once."""
+        if entries:
+            self._done.acquire()
+            _thread.start_new_thread(self._run, (entries, self._ready))
+
+    def _run(self, entries: Sequence[Entry], ready: dict[int, tuple[Entry, Prepared]]) -> None:
+        try:
+            for entry in entries:
+                ready[id(entry)] = entry, prepare(entry)
+        finally:
+            self._done.release()
+
+    def wait(self) -> None:
+        """Until all are prepared."""
+        with self._done:
+            pass
+
+    def __call__(self, entry: Entry) -> Prepared:
+        known = self._ready.pop(id(entry), None)
+        return known[1] if known is not None else prepare(entry)
