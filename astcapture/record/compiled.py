@@ -123,15 +123,26 @@ _local = _Local()
 
 def put(site: Any, value: Any, owner: Any) -> None:
     """Add to this thread's chain; traced by the compiler, and run only as what it made of it."""
-    if not _exporting() and _has_place(site):
+    if not _exporting() and has_place(site):
         _local.chain.last = Link(site, value, _reference(owner), _local.chain.last)
         _local.chain.tick = Tick()
 
 
-def _has_place(site: Any) -> bool:
+def beside(function: Any, *arguments: Any) -> Any:
+    """Call a function whose side effects cancel out, also where the compiler admits none."""
+    if has_place(None):
+        return function(*arguments)
+    from torch._dynamo import utils
+
+    unchecked = getattr(utils, "_disable_side_effect_safety_checks_for_current_subtracer", None)
+    return function(*arguments) if unchecked is None else unchecked(function, *arguments)
+
+
+def has_place(site: Any) -> bool:
     """Whether the compiler admits side effects where it is: inside a checkpoint or `torch.cond` it does not.
 
-    Run by the compiler as it traces; the answer is a constant to it.
+    Run by the compiler as it traces; the answer is a constant to it. Where there is a site, a value is told to be
+    left out there.
     """
     _keep_out()
     try:
@@ -142,12 +153,12 @@ def _has_place(site: Any) -> bool:
         place = tracer.parent is None or any(getattr(tracer, name, False) for name in names)
     except (ImportError, AttributeError):
         place = True  # another torch: it will say itself what it does not admit
-    if not place:
+    if site is not None and not place:
         on_left_out(site)
     return place
 
 
-_has_place._dynamo_marked_constant = True  # type: ignore[attr-defined]
+has_place._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 def _exporting() -> bool:

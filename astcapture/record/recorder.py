@@ -347,6 +347,18 @@ def release() -> Any:
     return _held.values.pop()
 
 
+def _hold_compiled(value: Any) -> None:
+    compiled.beside(_held.values.append, value)
+
+
+def _release_compiled() -> Any:
+    return compiled.beside(_held.values.pop)
+
+
+hold._torchdynamo_inline = _hold_compiled  # type: ignore[attr-defined]
+release._torchdynamo_inline = _release_compiled  # type: ignore[attr-defined]
+
+
 def declare(
     module: str, functions: Functions, skipped: Names, fused: tuple[str, ...] = (), entering: tuple[str, ...] = ()
 ) -> None:

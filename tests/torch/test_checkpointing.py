@@ -37,6 +37,10 @@ def plain(x):
     y = x.exp()
     return y.sin()
 
+def expressed(x):
+    y = x.exp()
+    return y.sin()
+
 class Twice(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x):
@@ -55,6 +59,7 @@ TARGETS = [
     "checkpointed:Block.forward=y,never,width,double:=y * 2,wrong:=y.nothing",
     "checkpointed:plain=y",
     "checkpointed:halve=y",
+    "checkpointed:expressed=y,twice:=y * 2",
 ]
 
 
@@ -157,19 +162,20 @@ def test_two_backward_passes_through_one_checkpoint_record_once(module: Any) -> 
     assert torch.allclose(record.grad, 2 * torch.ones(3).exp().cos())
 
 
+@pytest.mark.parametrize("function", ["plain", "expressed"])
 @pytest.mark.parametrize("reentrant", [True, False])
 def test_inside_torch_compile_the_program_runs_and_it_is_told_that_nothing_was_recorded(
-    module: Any, reentrant: bool
+    module: Any, reentrant: bool, function: str
 ) -> None:
     torch._dynamo.reset()
 
     def model(x: Any) -> Any:
-        return checkpoint(module.plain, x, use_reentrant=reentrant)
+        return checkpoint(getattr(module, function), x, use_reentrant=reentrant)
 
     x = torch.ones(3, requires_grad=True)
     torch.compile(model, fullgraph=True, backend="aot_eager")(x).sum().backward()
     assert torch.allclose(x.grad, torch.ones(3).exp().cos() * torch.ones(3).exp())
-    assert len(astcapture.cache["checkpointed:plain"]) == 0
+    assert len(astcapture.cache[f"checkpointed:{function}"]) == 0
     assert "NotRecorded: inside torch.compile, a checkpoint or torch.cond admits no side" in astcapture.cache.summary()
     torch._dynamo.reset()
 
@@ -178,9 +184,10 @@ def test_inside_torch_compile_torchs_own_switch_has_it_recorded(module: Any) -> 
     torch._dynamo.reset()
 
     def model(x: Any) -> Any:
-        return checkpoint(module.plain, x, use_reentrant=False)
+        return checkpoint(module.expressed, x, use_reentrant=False)
 
     with torch._dynamo.config.patch(skip_fwd_side_effects_in_bwd_under_checkpoint=True):
         torch.compile(model, fullgraph=True, backend="aot_eager")(torch.ones(3, requires_grad=True)).sum().backward()
-    assert [value.tolist() for value in astcapture.cache["checkpointed:plain"]] == [torch.ones(3).exp().tolist()]
+    y = torch.ones(3).exp()
+    assert [value.tolist() for value in astcapture.cache["checkpointed:expressed"]] == [y.tolist(), (y * 2).tolist()]
     torch._dynamo.reset()
