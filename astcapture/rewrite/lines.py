@@ -105,7 +105,10 @@ def _formatted(node: ast.BinOp) -> ast.expr | None:
         return None
     if any(isinstance(one, ast.Starred) for one in values.elts):
         return None
-    return values.elts[0] if _SIMPLE_FORMAT.fullmatch(text.value) and not _is_constant(values) else None
+    if not _SIMPLE_FORMAT.fullmatch(text.value) or _is_constant(values):
+        return None
+    texts = re.split(r"%[^%sra]*[sra]", text.value.replace("%%", "_"))
+    return values.elts[0] if len(values.elts) + sum(map(bool, texts)) <= _LONG else None
 
 
 def _is_constant(node: ast.expr) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -138,7 +139,17 @@ def _walk(nodes: Iterable[ast.AST], names: _Names) -> None:
             _nest(node, names)
             stack.extend(reversed(_evaluated_outside(node)))
             continue
-        stack.extend(reversed(list(ast.iter_child_nodes(node))))
+        stack.extend(reversed(_parts(node)))
+
+
+# The compiler numbers the locals as it comes to them, and ``locals()`` lists them so.
+_ELSE_COMES_FIRST = sys.version_info >= (3, 11)
+
+
+def _parts(node: ast.AST) -> list[ast.AST]:
+    if _ELSE_COMES_FIRST and isinstance(getattr(node, "handlers", None), list):
+        return [part for name in ("body", "orelse", "handlers", "finalbody") for part in getattr(node, name)]
+    return list(ast.iter_child_nodes(node))
 
 
 def _bind_walrus(name: str, line: int, names: _Names) -> None:

@@ -437,6 +437,11 @@ SHAPES = {
             return "a %s" % (
                 *(c,),
             )
+        def l(c):
+            x = 1
+            return 'a%sa%sa%sa%sa%sa%sa%sa%sa%sa%sa%sa%sa%sa%sa%sa%s' % (
+                c, c, c, c, c, c, c, c,
+                c, c, c, c, c, c, c, c)
         def k(c):
             x = 1
             return "%(a)s" % (
@@ -445,7 +450,7 @@ SHAPES = {
                 "%s" % (
                     c,))
         """,
-        ("f(0)", "g(0)", "g(1)", "h(0)", "i(0)", "j(0)", "k({'a': 1})"),
+        ("f(0)", "g(0)", "g(1)", "h(0)", "i(0)", "j(0)", "k({'a': 1})", "l(0)"),
     ),
     "an empty body": ('def f(x):\n    """Doc."""\ndef g(x): pass\ndef h(x): ...\n', ("f(0)", "g(0)", "h(0)")),
     "generators": (

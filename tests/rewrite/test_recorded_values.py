@@ -636,3 +636,29 @@ def test_the_values_are_those_that_a_trace_function_sees_in_the_plain_run(source
 
 def test_a_name_may_be_written_with_any_character_that_python_takes_for_the_same():
     assert captured("def f():\n    \u00b5 = 3\n    return str(\u00b5)", "f()", "m:f=\u00b5") == [3]
+
+
+def test_the_order_of_locals_is_that_of_a_plain_run():
+    source = """
+    def f(c):
+        if not c: return list(locals())
+        try:
+            a = c
+        except ValueError:
+            b = c
+        else:
+            d = c
+        return list(locals())
+    def g(c):
+        try:
+            a = int(c)
+        except ValueError:
+            b = c
+            return list(locals())
+        else:
+            d = c
+        b = d
+        return list(locals())
+    """
+    for call in ("f(0)", "f(1)", "g('1')", "g('a')"):
+        both(source, call, "m:*=*")
