@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import shutil
 import sys
 import time
 from pathlib import Path
@@ -110,8 +112,9 @@ def _table(run: Run, lines: list[Line]) -> str:
     out = []
     for key in run:
         rows = _rows([line for line in lines if line.key == key])
-        listed = columns([("label", "layer", "count", "shape", "dtype", "bytes", "processes"), *rows], _RIGHT)
-        out += [key, *(f"  {line}" for line in (listed if rows else ["nothing"])), ""]
+        rows = [("label", "layer", "count", "shape", "dtype", "bytes", "processes"), *rows]
+        listed = columns(_fitting(rows, _width() - 2), _RIGHT) if rows[1:] else ["nothing"]
+        out += [key, *(f"  {line}" for line in listed), ""]
     header = ("process", "rank", "values", "bytes", "shards", "started")
     return "\n".join([*out, *columns([header, *_process_rows(run)], _RIGHT), *_notes(run)])
 
@@ -126,13 +129,37 @@ def _rows(lines: list[Line]) -> list[tuple[str, ...]]:
             label,
             layer,
             f"{sum(line.count for line in merged):,}",
-            some([str(shape) for shape in dict.fromkeys(shape for line in merged for shape in line.shapes)]),
+            _in_short(list(dict.fromkeys([shape for line in merged for shape in line.shapes]))),
             some(list(dict.fromkeys(dtype for line in merged for dtype in line.dtypes))),
             in_bytes(size) if size else "",
             str(len({name for line in merged for name in line.processes})),
         )
         rows.append(cells)
     return rows
+
+
+def _in_short(shapes: list[tuple[int, ...]]) -> str:
+    """Shapes in a few words: of several of one rank, the range of each size."""
+    if len(shapes) > 1 and len({len(shape) for shape in shapes}) == 1:
+        sizes = [sorted(set(sizes)) for sizes in zip(*shapes, strict=True)]
+        listed = ", ".join(str(size[0]) if len(size) == 1 else f"{size[0]}…{size[-1]}" for size in sizes)
+        return f"({listed}{',' if len(sizes) == 1 else ''})"
+    from astcapture.values.summary import some
+
+    return some([str(shape) for shape in shapes])
+
+
+def _width() -> int:
+    """The columns that there are; where nobody looks, as many as it takes."""
+    asked = sys.stdout.isatty() or "COLUMNS" in os.environ
+    return shutil.get_terminal_size().columns if asked else sys.maxsize
+
+
+def _fitting(rows: list[tuple[str, ...]], width: int) -> list[tuple[str, ...]]:
+    """Rows whose layers have lost their beginnings where the lines would be too long."""
+    over = sum(max(map(len, column)) + 2 for column in zip(*rows, strict=True)) - 2 - width
+    room = max(max(len(row[1]) for row in rows) - over, 10)
+    return [(row[0], row[1] if len(row[1]) <= room else "…" + row[1][1 - room :], *row[2:]) for row in rows]
 
 
 def _process_rows(run: Run) -> list[tuple[str, ...]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import _thread
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from astcapture.store.checksum import checksum
 from astcapture.store.encode import Encoded, encode
@@ -40,14 +40,15 @@ class Ahead:
         self._ready: dict[int, tuple[Entry, Prepared]] = {}
         self._done = _thread.allocate_lock()
 
-    def start(self, entries: Sequence[Entry]) -> None:
-        """Begin with these, which are written next; once."""
-        if entries:
+    def start(self, entries: Sequence[Entry], written: list[Any]) -> None:
+        """Begin with these, which are written next, and free the memory of those that are written; once."""
+        if entries or written:
             self._done.acquire()
-            _thread.start_new_thread(self._run, (entries, self._ready))
+            _thread.start_new_thread(self._run, (entries, self._ready, written))
 
-    def _run(self, entries: Sequence[Entry], ready: dict[int, tuple[Entry, Prepared]]) -> None:
+    def _run(self, entries: Sequence[Entry], ready: dict[int, tuple[Entry, Prepared]], written: list[Any]) -> None:
         try:
+            written.clear()
             for entry in entries:
                 ready[id(entry)] = entry, prepare(entry)
         finally:

@@ -118,7 +118,8 @@ def gradient_name(name: str) -> str:
 def _write(folder: Path, number: int, tensors: Mapping[str, Raw], about: dict[str, str]) -> Path:
     from safetensors import serialize_file
 
-    folder.mkdir(parents=True, exist_ok=True)
+    if not folder.is_dir():
+        folder.mkdir(parents=True, exist_ok=True)
     temporary = folder / f".{number:06}-{os.getpid()}.tmp"
     try:
         serialize_file(_specs(tensors), temporary, about)

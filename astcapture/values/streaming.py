@@ -72,6 +72,7 @@ class Stream:
         self._process = Process(lambda: [opened(path) for path in self._paths])
         self._late = LateGradients()
         self._ahead = Ahead()
+        self._written: list[Record] = []
 
     # --- when
 
@@ -141,7 +142,7 @@ class Stream:
         try:
             first = self.folder.count
             ready, self._ahead = self._ahead, Ahead()
-            self._ahead.start(following)
+            self._ahead.start(following, self._written)
             try:
                 all_written = self.folder.write(batch, notes, gradients, ready)
             finally:
@@ -153,6 +154,8 @@ class Stream:
         self._late.written(gradients)
         self._settle(batch, all_written, first)
         self._progress += 1
+        if following:
+            self._written = batch
         return bool(batch)
 
     def _worth_telling(self, notes: dict[str, Any]) -> bool:
