@@ -1,0 +1,31 @@
+"""What the site makes of the pages, which are written to be read on a code host too."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from mkdocs.plugins import get_plugin_logger
+
+ROOT = Path(__file__).resolve().parents[1]
+# What a comment tells the test that runs the block behind it.
+_MARK = re.compile(r"^<!-- (?P<kind>\w+)(?:: (?P<name>[^\n]+?))? -->\n(?=```(?P<language>\w*)\n)", re.M)
+_FILE_OF_A_BLOCK = re.compile(r"^<!-- file: (?P<name>\S+) -->\n```(?P<language>\w+)\n", re.M)
+# A link to a file that is in the repository and not on the site.
+_OUTSIDE = re.compile(r"(?<!!)\[(?P<text>[^\]]+)\]\(\.\./(?P<path>[^)#]+)\)")
+
+log = get_plugin_logger("pages")
+
+
+def on_page_markdown(markdown: str, *, page: Any, **kwargs: Any) -> str:
+    """Write a block's file above it; name files of the repository in place of linking to them."""
+
+    def named(link: re.Match[str]) -> str:
+        text, path = link["text"].strip("`"), link["path"]
+        if not (ROOT / path).exists():
+            log.warning("%s links to ../%s, and there is no such file", page.file.src_path, path)
+        return f"`{path}`" if text in (path, Path(path).name) else f"{link['text']} (`{path}`)"
+
+    markdown = _FILE_OF_A_BLOCK.sub(r'```\g<language> title="\g<name>"\n', markdown)
+    return _OUTSIDE.sub(named, _MARK.sub("", markdown))

@@ -1,0 +1,84 @@
+"""Runs the code blocks of a page, and compares what it says is printed with what is printed.
+
+A block is told what it is by the comment before it: a file to write, a command line to run, one that
+fails, the output that the last command leaves, a cell of a notebook, or what is checked elsewhere.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+BLOCK = re.compile(r"(?:<!-- (?P<kind>\w+)(?:: (?P<name>\S+))? -->\n)?```(?P<language>\w*)\n(?P<text>.*?)```", re.S)
+
+
+def blocks(page: str) -> Iterator[re.Match[str]]:
+    return BLOCK.finditer(page)
+
+
+def run_page(page: str, folder: Path, elsewhere: Callable[[str, str, str], None]) -> int:
+    """Run a page in `folder`, and give back how many commands ran.
+
+    `elsewhere` is called with the kind, the name and the text of each block that is not run here, and fails
+    where it does not know what to do with it.
+    """
+    said = ""
+    ran = 0
+    cells: list[str] = []
+    for block in blocks(page):
+        kind, name, text = block["kind"], block["name"], block["text"]
+        if kind == "file":
+            (folder / name).write_text(text, encoding="utf-8")
+        elif kind in ("run", "fails"):
+            said = run(text, folder, fails=kind == "fails")
+            ran += 1
+        elif kind == "cell":
+            cells.append(text)
+            said = run_notebook(cells, folder)
+        elif kind == "output":
+            assert text in said, f"the page promises\n{text}\nand what came is\n{said}"
+        else:
+            elsewhere(kind, name, text)
+    return ran
+
+
+def run_notebook(cells: list[str], folder: Path) -> str:
+    """What a notebook of these cells prints, run by IPython."""
+    notebook = {
+        "cells": [
+            {"cell_type": "code", "metadata": {}, "outputs": [], "execution_count": None, "source": cell}
+            for cell in cells
+        ],
+        "metadata": {},
+        "nbformat": 4,
+        "nbformat_minor": 4,
+    }
+    (folder / "readme.ipynb").write_text(json.dumps(notebook), encoding="utf-8")
+    return run("python -m IPython --colors=NoColor readme.ipynb", folder)
+
+
+def run(command: str, folder: Path, *, fails: bool = False) -> str:
+    """Both streams of a command line, run in `folder` with this interpreter as ``python``."""
+    executable = Path(sys.executable)
+    environ = {
+        **os.environ,
+        "PATH": f"{executable.parent}{os.pathsep}{os.environ['PATH']}",
+        "MPLBACKEND": "Agg",
+    }
+    done = subprocess.run(
+        ["bash", "-euc", command.replace("python ", f"{executable.name} ")],
+        cwd=folder,
+        env=environ,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode != 0) == fails, f"{command}{done.stdout}"
+    return done.stdout
