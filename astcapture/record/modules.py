@@ -21,6 +21,7 @@ from astcapture.record import checkpoint
 # `nn.Module`, and the code of its `_call_impl`, once torch is imported.
 _base: type | None = None
 _call: CodeType | None = None
+_backward_pass = checkpoint.backward_pass
 # What waits for the first module: torch's hooks for these registrations, and what they call then.
 _KINDS = ("module", "parameter", "buffer")
 _handles: list[Any] = []
@@ -48,10 +49,11 @@ WRAPPERS = {
 
 def find_torch() -> bool:
     """Look for torch among the imported modules; False as long as it has no ``nn.Module``."""
-    global _base, _call
+    global _base, _call, _backward_pass
     _base = getattr(sys.modules.get("torch.nn.modules.module"), "Module", None)
     _call = getattr(getattr(_base, "_call_impl", None), "__code__", None)
     checkpoint.find()
+    _backward_pass = checkpoint.backward_pass
     return _call is not None
 
 
@@ -97,8 +99,6 @@ def _first(module: Any, name: str, part: Any) -> None:
 def seldom(owner: Any) -> str | None:
     """What `layer` says, for one value in 32, the first among them, while no module is known of."""
     global _asked
-    if checkpoint.backward_pass() != -1 and checkpoint.is_second_run(sys._getframe(2)):
-        raise checkpoint.Recomputed
     _asked += 1
     if _asked & 31:
         return None
@@ -109,6 +109,17 @@ def seldom(owner: Any) -> str | None:
     return path
 
 
+def seldom_of_second_runs(owner: Any) -> str | None:
+    """`seldom`, where a function outside any module may be run again because it is checkpointed.
+
+    Raises:
+        Recomputed: it is.
+    """
+    if _backward_pass() != -1 and checkpoint.is_second_run(sys._getframe(2)):
+        raise checkpoint.Recomputed
+    return seldom(owner)
+
+
 def layer(owner: Any) -> str | None:
     """The path of `owner`, or if that is no module of the nearest that is running, in the outermost one that is.
 
@@ -117,7 +128,7 @@ def layer(owner: Any) -> str | None:
     Raises:
         Recomputed: the function runs for the second time, because its forward was checkpointed.
     """
-    if checkpoint.backward_pass() != -1 and checkpoint.is_second_run(sys._getframe(2)):
+    if _backward_pass() != -1 and checkpoint.is_second_run(sys._getframe(2)):
         raise checkpoint.Recomputed
     thread = get_ident()
     run = _runs.get(thread)

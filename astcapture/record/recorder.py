@@ -435,16 +435,23 @@ def forget_torch() -> None:
     """Nothing is recorded any more: wait for no module."""
     global _layer
     modules.stop_waiting()
-    if _layer is modules.seldom:
+    if _layer in (modules.seldom, modules.seldom_of_second_runs):
         _layer = None
 
 
 def _look_for_torch() -> None:
     global _expected, _layer
     if modules.find_torch():
-        _layer, _expected = modules.seldom, False
+        _layer, _expected = modules.seldom_of_second_runs if checkpoint.is_used() else modules.seldom, False
         _apply()
         modules.when_one_exists(_find_layers)
+
+
+def expect_second_runs() -> None:
+    """A forward may be checkpointed from now on."""
+    global _layer
+    if _layer is modules.seldom:
+        _layer = modules.seldom_of_second_runs
 
 
 def _find_layers() -> None:

@@ -191,3 +191,26 @@ def test_inside_torch_compile_torchs_own_switch_has_it_recorded(module: Any) -> 
     y = torch.ones(3).exp()
     assert [value.tolist() for value in astcapture.cache["checkpointed:expressed"]] == [y.tolist(), (y * 2).tolist()]
     torch._dynamo.reset()
+
+
+def test_a_function_is_recorded_once_in_a_program_that_has_no_module_and_checkpoints_late(
+    run_python: Any, tmp_path: Path
+) -> None:
+    # As long as there is no module and no checkpoint, nobody looks for them at each value.
+    (tmp_path / "late.py").write_text("import torch\n\ndef plain(x):\n    y = x.exp()\n    return y.sin()\n")
+    done = run_python(
+        """
+        import sys, astcapture
+        astcapture.install(["late:plain=y"])
+        import torch, late
+        x = torch.ones(3, requires_grad=True)
+        for _ in range(5):
+            late.plain(x)
+        assert "torch._dynamo" not in sys.modules
+        from torch.utils.checkpoint import checkpoint
+        for reentrant in (True, False):
+            checkpoint(late.plain, x, use_reentrant=reentrant).sum().backward()
+        print(len(astcapture.cache["late:plain"]))
+        """
+    )
+    assert done.stdout == "7\n"
