@@ -94,7 +94,8 @@ def test_over_an_image_each_frame_is_what_a_patch_attends_to():
 
 
 def test_a_gif_has_a_frame_for_each_map_and_lasts_as_long_as_asked_for(tmp_path):
-    plot.animate(attention(4, 2, 9, 9), tmp_path / "layers.gif", fps=4, dpi=50)
+    animation = plot.animate(attention(4, 2, 9, 9), tmp_path / "layers.gif", fps=4, dpi=50)
+    assert animation._interval == 250
     with Image.open(tmp_path / "layers.gif") as film:
         pictures = [np.asarray(frame.convert("RGB")) for frame in ImageSequence.Iterator(film)]
         assert film.info["duration"] == 250

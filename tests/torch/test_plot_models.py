@@ -27,6 +27,7 @@ def thumbnails(ax) -> dict[tuple[int, float], np.ndarray]:
     found = {}
     for image in ax.images:
         left, right, bottom, top = image.get_extent()
+        assert bottom > top and left < right  # the first query above, where the axis goes downwards
         found[round((top + bottom) / 2), round((left + right) / 2, 2)] = np.ma.filled(image.get_array(), np.nan)
     return found
 

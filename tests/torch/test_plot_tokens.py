@@ -85,6 +85,11 @@ def test_line_breaks_and_tabs_are_written_as_they_are_escaped():
     assert [text.get_text() for text in ax.texts] == ["a\\n", "\\tb"]
 
 
+def test_dollars_make_no_formula_of_a_text():
+    ax = plot.tokens(np.eye(2), ["$6$", "b"], query="$6$")
+    assert not any(text.get_parse_math() for text in [*ax.texts, ax.title])
+
+
 def test_a_text_is_drawn_in_the_axes_it_is_given():
     _, axes = mpl.pyplot.subplots(1, 2)
     assert plot.tokens(WEIGHTS, WORDS, query=0, ax=axes[1]) is axes[1]
