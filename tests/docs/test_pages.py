@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import sys
 from pathlib import Path
@@ -35,6 +36,13 @@ def rows(text: str) -> list[list[str]]:
     lines = [line for line in text.splitlines() if line.startswith("| ")]
     cells = [[cell.strip().strip("`") for cell in line.strip("| ").split(" | ")] for line in lines]
     return [row for row in cells if set(row[0]) != {"-"}][1:]
+
+
+def strings() -> str:
+    """Every text in the source of the package, with the places where values go left out."""
+    trees = [ast.parse(path.read_text(encoding="utf-8")) for path in PACKAGE.rglob("*.py")]
+    nodes = [node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Constant)]
+    return "\n".join(node.value for node in nodes if isinstance(node.value, str))
 
 
 @pytest.mark.parametrize("name", PAGES)
@@ -73,6 +81,15 @@ def test_every_mistake_on_the_page_is_an_error_that_says_what_stands_there() -> 
             parse_targets(target)
         assert message in str(error.value)
         assert repr(target) in str(error.value)
+
+
+def test_every_reason_for_an_empty_capture_on_the_page_is_one_that_the_package_gives() -> None:
+    given = strings()
+    reasons = [reason for reason, _ in rows(section("others-models.md", "Read why something is empty"))]
+    assert len(reasons) == 9
+    for reason in reasons:
+        for words in filter(None, re.split(r"\s*…\s*|:\s", reason)):
+            assert words in given, words
 
 
 def test_the_page_of_targets_names_every_point_and_everything_that_a_call_of_attention_has() -> None:
