@@ -19,13 +19,8 @@ class Doctests(griffe.Extension):  # type: ignore[misc]
 def fenced(docstring: str) -> str:
     """The docstring, with a fence around each run of lines from a ``>>>`` to the next empty line.
 
-    >>> print(fenced("Add.\\n\\n>>> 1 + 1\\n2"))
-    Add.
-    <BLANKLINE>
-    ```pycon
-    >>> 1 + 1
-    2
-    ```
+    >>> fenced("Add.\\n\\n>>> 1 + 1\\n2").splitlines()
+    ['Add.', '', '```pycon', '>>> 1 + 1', '2', '```']
     """
     paragraphs = []
     for paragraph in docstring.split("\n\n"):
