@@ -23,6 +23,10 @@ FIRST_PROCESS = "ASTCAPTURE_FIRST_PROCESS"
 _activated = False
 _hook: Hook | None = None
 _process: int | None = None
+#: The process that has printed its summary; and how many values a fork holds from before it.
+_told: int | None = None
+_inherited = 0
+_watching = False
 
 
 def activate() -> None:
@@ -72,6 +76,7 @@ def switch_on() -> Hook:
         report.summary_follows = False
         raise
     _process = os.getpid()
+    _watch_forks()
     if os.environ.setdefault(FIRST_PROCESS, str(_process)) != str(_process):
         # Trackers and tools that the program starts import none of its modules, and need not say so.
         report.forget(_hook.targets)
@@ -96,12 +101,13 @@ def _print_summary() -> None:
 
     The process that the run began with prints always, so that an empty run is seen to be empty. A
     process that it started prints only what was captured there, under its number: most of them are
-    trackers and tools that have nothing to tell. A fork that ends in the ordinary way prints
-    nothing, since what it holds is its parent's too. With a store, the first process says in one line
-    where the values of all of them are.
+    trackers and tools that have nothing to tell. A fork prints if it captured anything since. With a
+    store, the first process says in one line where the values of all of them are.
     """
-    if os.getpid() != _process:
+    global _told
+    if os.getpid() != _process or _told == _process:
         return
+    _told = _process
     from astcapture import cache
     from astcapture.imports.report import stay_interrupted
     from astcapture.values.streaming import in_a_line
@@ -113,9 +119,38 @@ def _print_summary() -> None:
             _tell(f"astcapture: {line}")
     elif first:
         _tell(str(cache.summary()))
-    elif any(len(records) for records in cache.values()):
-        _tell(f"astcapture: process {_process}\n{cache.summary()}")
+    elif (count := _count()) > _inherited:
+        before = f", {_inherited:,} of {count:,} values from before its fork" if _inherited else ""
+        _tell(f"astcapture: process {_process}{before}\n{cache.summary()}")
     stay_interrupted()
+
+
+def _count() -> int:
+    from astcapture.values.cache import cache, drain
+
+    drain()
+    return len(cache._records)
+
+
+def _watch_forks() -> None:
+    global _watching
+    if not _watching and hasattr(os, "register_at_fork"):
+        _watching = True
+        os.register_at_fork(after_in_child=_after_fork)
+
+
+def _after_fork() -> None:
+    global _process, _inherited
+    if _hook is None:
+        return
+    from astcapture.imports import report
+
+    _process, _inherited = os.getpid(), _count()
+    report.forget(_hook.targets)
+    util = sys.modules.get("multiprocessing.util")
+    if util is not None:
+        # Its children leave by os._exit, and run this first; what is registered now, they forget as they start.
+        util.register_after_fork(_hook, lambda _: util.Finalize(None, _print_summary, exitpriority=0))
 
 
 def _strict() -> bool:

@@ -3,15 +3,9 @@
 from __future__ import annotations
 
 import shutil
-import sys
 
 import pytest
 
-IS_ON = """
-import sys
-startup = sys.modules.get("astcapture.imports.startup")
-print(startup is not None and startup._hook is not None)
-"""
 MODEL = """
 from astcapture import capture
 
@@ -108,26 +102,6 @@ def test_pitfall_39_site_packages_that_cannot_be_written_to_work(own, model):
     assert "Error" not in result.stderr
 
 
-@pytest.mark.parametrize(
-    ("option", "on"),
-    [
-        ("-E", False),
-        ("-I", False),
-        ("-S", False),
-        ("-s", True),
-        pytest.param(
-            "-P", True, marks=pytest.mark.skipif(sys.version_info < (3, 11), reason="-P came with Python 3.11")
-        ),
-        ("-O", True),
-    ],
-)
-def test_pitfall_40_options_that_ignore_the_environment_or_site_keep_it_off(installed, option, on):
-    result = installed.run(option, "-W", "ignore", "-c", IS_ON, ASTCAPTURE="model")
-    assert result.stdout == f"{on}\n"
-    if not on:
-        assert result.stderr == ""
-
-
 def test_pitfall_41_the_launcher_needs_no_start_up_file(own, model):
     (own.site_packages / "astcapture.pth").unlink()
     script = write(model, "import model\nmodel.f(1)")
@@ -182,6 +156,28 @@ def test_processes_in_which_nothing_was_captured_print_no_summary_but_the_first_
 def test_a_fork_that_exits_prints_nothing_again(installed, model):
     script = write(model, "import model, os\nmodel.f(1)\nif pid := os.fork():\n    os.waitpid(pid, 0)\n")
     assert installed.run(script, cwd=model, ASTCAPTURE="model").stderr.count("model:f") == 1
+
+
+FORKS = """
+import model, multiprocessing
+def work(x):
+    return model.f(x)
+if __name__ == "__main__":
+    model.f(0)
+    with multiprocessing.get_context("fork").Pool(1) as pool:
+        print(pool.map(work, [1, 2]))
+        pool.close()
+        pool.join()
+"""
+
+
+def test_a_fork_that_captures_sums_up_and_says_what_it_has_from_before(installed, model):
+    result = installed.run(write(model, FORKS), cwd=model, ASTCAPTURE="model")
+    assert result.stdout == "[4, 6]\n"
+    fork, first = result.stderr.split("astcapture: process ")[1], result.stderr
+    assert ", 1 of 3 values from before its fork\nfunction " in fork
+    assert first.count("model:f   y          3  int") == 1
+    assert first.count("model:f   y          1  int") == 1
 
 
 def test_the_summary_comes_after_the_traceback_and_what_the_program_prints_at_exit(installed, model):
