@@ -8,6 +8,7 @@ into ordinary memory as soon as more than a little is on its way.
 from __future__ import annotations
 
 import sys
+import weakref
 from collections import deque
 from typing import Any
 
@@ -20,12 +21,13 @@ PINNED = 256 * 1024 * 1024
 class Transfer(Deferred):
     """A copy on its way: `read` waits until it is there."""
 
-    __slots__ = ("_event", "_pinned", "_tensor")
+    __slots__ = ("__weakref__", "_event", "_pinned", "_tensor")
 
     def __init__(self, pinned: Any, event: Any) -> None:
         self._pinned = pinned
         self._event = event
         self._tensor: Any = None
+        _use(pinned.nbytes)
 
     @property
     def arrived(self) -> bool:
@@ -34,10 +36,19 @@ class Transfer(Deferred):
     def read(self) -> Any:
         if self._tensor is None:
             self._event.synchronize()
-            # Two threads may both copy here; either copy will do.
-            self._tensor = self._pinned.clone()
-            self._pinned = None
+            pinned = self._pinned
+            if pinned is not None:  # else another thread has just moved it on
+                self._tensor = pinned.clone()
+                self._let_go()
         return self._tensor
+
+    def _let_go(self) -> None:
+        pinned, self._pinned = self._pinned, None
+        if pinned is not None:
+            _use(-pinned.nbytes)
+
+    def __del__(self) -> None:
+        self._let_go()
 
     @property
     def held(self) -> Any:
@@ -45,7 +56,14 @@ class Transfer(Deferred):
         return self._tensor if pinned is None else pinned
 
 
-_under_way: deque[tuple[Transfer, int]] = deque()
+# Those that were sent, oldest first, and the bytes of pinned memory that all of them use.
+_under_way: deque[weakref.ref[Transfer]] = deque()
+_used = 0
+
+
+def _use(size: int) -> None:
+    global _used
+    _used += size
 
 
 def can_transfer(tensor: Any, device: str) -> bool:
@@ -78,21 +96,22 @@ def transfer(tensor: Any) -> Transfer:
     # The caller may drop the tensor at once; its memory must wait for the copy on whichever stream it was made.
     tensor.record_stream(torch.cuda.current_stream(tensor.device))
     sent = Transfer(pinned, event)
-    _under_way.append((sent, pinned.nbytes))
+    _under_way.append(weakref.ref(sent))
     _move_on()
     return sent
 
 
 def _move_on() -> None:
     """Give back the pinned memory of what has arrived, oldest first, while too much of it is in use."""
-    used = sum(size for _, size in list(_under_way))
-    while used > PINNED and _under_way:
+    while _under_way:
         try:
-            oldest, size = _under_way.popleft()
+            reference = _under_way.popleft()
         except IndexError:
             return  # another thread took it
-        if not oldest.arrived:
-            _under_way.appendleft((oldest, size))
+        oldest = reference()
+        if oldest is None or oldest.held is oldest._tensor:
+            continue  # dropped, or read
+        if _used <= PINNED or not oldest.arrived:
+            _under_way.appendleft(reference)
             return
         oldest.read()
-        used -= size
