@@ -3,10 +3,9 @@
 `events` is the one list of the process: appending to it is atomic, so threads need no lock. Each
 event is ``(site, value, thread, layer)``; `values.cache` takes them out when somebody looks.
 
-Nothing here raises into the program or imports anything, and no lock is taken but where the memory limit may
-be reached. Torch's compiler, which
-traces Python, is given functions that it can follow in place of those that it cannot, by an attribute
-that it looks for; see `record.compiled`.
+Nothing here raises into the program or imports anything, and no lock is taken but where the memory
+limit may be reached. Torch's compiler, which traces Python, is given functions that it can follow in
+place of those that it cannot, by an attribute that it looks for; see `record.compiled`.
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ import _thread
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from astcapture.errors import CaptureError
 from astcapture.store.checksum import checksum
 from astcapture.store.encode import Encoded, encode
 from astcapture.store.header import Entry
@@ -23,14 +24,18 @@ class Prepared(NamedTuple):
 def prepare(entry: Entry) -> Prepared:
     """Take the value of an entry apart."""
     try:
-        encoded = encode(entry.value)
+        value = entry.value
+    except CaptureError as error:  # not copied, and changed since
+        return Prepared(None, (), str(error))
+    try:
+        encoded = encode(value)
         # A list: a tuple that is still being made can be found by those who ask the garbage collector for all
         # objects, as an install in another thread does, and then cannot be finished.
         return Prepared(encoded, [checksum(raw.buffer()) for raw in encoded.arrays], None)
     except Refused as error:
         return Prepared(None, (), str(error))
     except Exception as error:  # a list that another thread changes, a tensor class with ways of its own
-        return Prepared(None, (), f"a value of type {type(entry.value).__name__} ({type(error).__name__}: {error})")
+        return Prepared(None, (), f"a value of type {type(value).__name__} ({type(error).__name__}: {error})")
 
 
 class Ahead:

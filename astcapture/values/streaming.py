@@ -243,6 +243,12 @@ class Stream:
             if text:
                 raise CaptureError(text)
 
+    def _tell_of_gradients(self) -> None:
+        failed = self._late.failed
+        if failed:
+            name, why = failed[0]
+            _warn(f"{len(failed)} gradients could not be kept and are not stored, the first of them {name}: {why}")
+
     # --- the end, and forks
 
     def close(self) -> None:
@@ -250,6 +256,7 @@ class Stream:
         self.background.stop()
         self.flush(final=True)
         self.tell_of_loss()
+        self._tell_of_gradients()
 
     def before_fork(self) -> None:
         self._was_running = self.background.running
@@ -283,11 +290,11 @@ def _estimate(waiting: Sequence[Any]) -> float:
         return 0
     step = max(1, count // 8)
     seen = waiting[::step][:16]
-    return sum(_size_of(one[1] if type(one) is tuple else one.value) for one in seen) / len(seen) * count
+    return sum(_size_of(one[1]) if type(one) is tuple else _size(one) for one in seen) / len(seen) * count
 
 
 def _size(record: Record) -> int:
-    return _size_of(record.value)
+    return record._form().nbytes or 100
 
 
 def _size_of(value: Any) -> int:

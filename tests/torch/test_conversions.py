@@ -315,3 +315,25 @@ def test_the_program_draws_the_same_random_numbers_and_gradients(module: Load) -
         captured = run()
     assert all(torch.equal(one, other) for one, other in zip(plain, captured, strict=True))
     assert len(taken()) == 1
+
+
+@pytest.mark.filterwarnings("ignore:.* is not stored:astcapture.CaptureWarning")
+def test_a_store_refuses_a_value_that_was_not_copied_and_has_changed(module: Load, tmp_path: Path) -> None:
+    with astcapture.install(["converted:f=y"], copy=False, store=tmp_path / "run"):
+        y = module().f(torch.ones(3))
+        y.add_(1)
+        module().f(torch.ones(2))
+    run = astcapture.load(tmp_path / "run")
+    assert [value.tolist() for value in run["converted:f"]] in ([[1, 1]], [[1, 1, 1], [1, 1]])
+    assert len(run["converted:f"]) == 2 or "captured with copy=False and changed in place once since" in run.summary()
+
+
+def test_a_store_keeps_reduced_values_and_their_gradients(module: Load, tmp_path: Path) -> None:
+    with astcapture.install(
+        ["converted:f=y"], store=tmp_path / "run", grad=True, dtype="float16", reduce=lambda value: value[:2]
+    ):
+        for number in range(5):
+            (module().f(torch.ones(8, requires_grad=True)) * number).sum().backward()
+    records = astcapture.load(tmp_path / "run")["converted:f"].records
+    assert [record.grad.tolist() for record in records] == [[number] * 2 for number in range(5)]
+    assert {(record.value.dtype, record.grad.dtype) for record in records} == {(torch.float16, torch.float16)}
