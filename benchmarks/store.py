@@ -64,10 +64,10 @@ def spread(values: list[float]) -> str:
     return f"{statistics.median(values):.3g} ({deciles[0]:.3g} to {deciles[-1]:.3g})"
 
 
-def interleave(variants: dict[str, Callable[[], float]], rounds: int = ROUNDS) -> dict[str, list[float]]:
+def interleave(variants: dict[str, Callable[[], float]]) -> dict[str, list[float]]:
     """Seconds of each variant in each round; one round more is run first and thrown away."""
     times: dict[str, list[float]] = {name: [] for name in variants}
-    for number in range(rounds + 1):
+    for number in range(ROUNDS + 1):
         for name, variant in variants.items():
             seconds = variant()
             if number:
@@ -210,9 +210,9 @@ print((most - before) / 1e6)
 """
 
 
-def growth(folder: Folder, rounds: int) -> None:
+def growth(folder: Folder) -> None:
     grown = []
-    for _ in range(rounds):
+    for _ in range(ROUNDS):
         done = subprocess.run(
             [sys.executable, "-c", GROWTH, str(folder.fresh())],
             env={**os.environ, "PYTHONPATH": str(folder.path.parent)},
@@ -302,7 +302,7 @@ def eight_threads(folder: Folder, model: ModuleType, count: int = 100_000) -> No
         assert len(kept) == 8 * count
         return seconds
 
-    times = interleave({"captured": captured, "stored": stored, "appended": appended}, 9)
+    times = interleave({"captured": captured, "stored": stored, "appended": appended})
     for name in ("captured", "stored"):
         figure = spread([one / other for one, other in zip(times[name], times["appended"], strict=True)])
         row(f"8 threads × {count:,} records, none lost, {name}; time against append by hand", figure, "none lost", "1")
@@ -316,9 +316,12 @@ ROWS = ("throughput", "thread", "growth", "reading", "threads")
 
 
 def main() -> None:
+    global ROUNDS
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("rows", nargs="*", choices=[*ROWS, []], help="which to measure; all, if none is named")
-    rows = parser.parse_args().rows or ROWS
+    parser.add_argument("--rounds", type=int, default=ROUNDS, help="how often; the default is %(default)s")
+    arguments = parser.parse_args()
+    rows, ROUNDS = arguments.rows or ROWS, arguments.rounds
     torch.set_num_threads(1)
     folder = Folder()
     model = load_model(folder)
@@ -331,7 +334,7 @@ def main() -> None:
             model_thread(folder, model, LARGE, 150)
             model_thread(folder, model, SMALL, 5_000)
         if "growth" in rows:
-            growth(folder, 9)
+            growth(folder)
         if "reading" in rows:
             reading(folder, model, SMALL, 100_000, opening=True)
             reading(folder, model, LARGE, 500, opening=False)

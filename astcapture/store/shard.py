@@ -131,14 +131,23 @@ def _write(folder: Path, number: int, tensors: Mapping[str, Raw], about: dict[st
 def _specs(tensors: Mapping[str, Raw]) -> dict[str, Any]:
     try:
         from safetensors import TensorSpec
-    except ImportError:  # before 0.8: bytes, one copy more
-        return {
-            name: {"dtype": raw.dtype, "shape": raw.shape, "data": bytes(raw.buffer())} for name, raw in tensors.items()
-        }
+    except ImportError:
+        return {name: _before_08(raw) for name, raw in tensors.items()}
     return {
         name: TensorSpec(dtype=raw.dtype, shape=raw.shape, data_ptr=raw.address, data_len=raw.nbytes)
         for name, raw in tensors.items()
     }
+
+
+#: Dtypes that safetensors has learned since 0.4: for a release that knows none of them, they are bytes.
+_LATER = frozenset({"complex64", "float8_e4m3fnuz", "float8_e5m2fnuz", "float8_e8m0fnu"})
+
+
+def _before_08(raw: Raw) -> dict[str, Any]:
+    """An array as older releases take it: with a copy of its bytes."""
+    if raw.dtype in _LATER:
+        raw = raw._replace(dtype="uint8", shape=(raw.nbytes,))
+    return {"dtype": raw.dtype, "shape": raw.shape, "data": bytes(raw.buffer())}
 
 
 def _give_name(temporary: Path, number: int) -> Path:

@@ -17,6 +17,8 @@ class LateGradients:
 
     def __init__(self) -> None:
         self._waiting: list[Late] = []
+        #: Gradients that came and could not be kept: what their arrays would have been called, and why.
+        self.failed: list[tuple[str, str]] = []
 
     def watch(self, records: Sequence[Record], first: int) -> None:
         """Wait for the gradients of records that have been stored under the numbers from `first` on."""
@@ -31,7 +33,9 @@ class LateGradients:
         ready, waiting = [], []
         for late in self._waiting:
             number, name, gradient = late
-            if gradient.error is None and gradient.value is not None:
+            if gradient.error is not None:
+                self.failed.append((name, gradient.error))
+            elif gradient.value is not None:
                 ready.append((number, name, gradient.value))
                 waiting.append(late)
             elif gradient.pending:

@@ -396,3 +396,23 @@ def test_ls_names_damaged_shards_and_fails_in_one_line_where_there_is_no_run(
     done = run_python("-m", "astcapture", "ls", "nothing", status=1)
     assert done.stderr == "astcapture: there is no folder 'nothing'\n" and not done.stdout
     assert run_python("-m", "astcapture", "ls", status=2).stderr.startswith("Usage: astcapture ls")
+
+
+def test_a_bar_shows_on_a_terminal_how_far_a_command_is_that_takes_longer_than_a_second(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    import io
+
+    from astcapture.cli.ls import _Bar
+
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    for stream, seconds in ((Terminal(), 0.0), (io.StringIO(), 2.0), (Terminal(), 2.0)):
+        monkeypatch.setattr(sys, "stderr", stream)
+        with _Bar() as bar:
+            bar._start -= seconds
+            for done in range(5):
+                bar.show(done, 4)
+        assert ("100%" in stream.getvalue()) == (stream.isatty() and seconds > 1)
