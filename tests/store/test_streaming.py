@@ -432,3 +432,25 @@ def test_the_wait_between_two_shards_grows_with_a_long_run_up_to_ten_seconds(age
     background._bell = Bell()
     assert background._wait()
     assert sum(waited) == pytest.approx(wait, abs=0.2)
+
+
+def test_a_folder_that_nobody_may_write_to_is_refused(module: ModuleType, store: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(os, "access", lambda path, mode: False)  # whoever runs the tests may be allowed everything
+    with pytest.raises(CaptureError, match="cannot be written to: no permission"):
+        astcapture.install("streamed:f=y", store=store)
+
+
+def test_what_waits_behind_a_full_disk_counts_as_held_also_after_the_cache_was_cleared(
+    module: ModuleType, store: Path, full: Callable[[bool], None]
+):
+    from astcapture.record import budget
+
+    full(True)
+    with astcapture.install("streamed:f=y", store=store):
+        module.f(numpy.zeros(100_000, "u1"))
+        cache.clear()
+        assert budget.weigh()["cpu"] >= 100_000
+        full(False)
+        streaming.current().flush()
+        assert budget.weigh()["cpu"] < 100_000
+    assert len(astcapture.load(store)["f"]) == 1
