@@ -44,7 +44,7 @@ def written(figure) -> list[str]:
 
 
 def text_boxes(figure: Figure) -> list[tuple[str, object]]:
-    figure.draw_without_rendering()
+    """The texts of a figure that has been laid out, and where they lie."""
     renderer = figure.canvas.get_renderer()
     shown = []
     for text in figure.findobj(Text):
