@@ -55,6 +55,7 @@ def main() -> None:
     run_.add_argument("--only", nargs="*", default=[], help="test files; all of them without it")
     run_.add_argument("--tested", action="store_true", help="only the files that test a pure Python module")
     run_.add_argument("--keep", type=int, default=0, help="how many of the last values live on; none without it")
+    run_.add_argument("--without", nargs="*", default=[], help="modules that are left plain")
     run_.add_argument("--budget", type=float, default=None, help="stop after so many minutes")
     compare_ = commands.add_parser("compare", help="print what was measured")
     compare_.add_argument("results", type=Path)
@@ -80,7 +81,7 @@ def prepare(python: Path) -> None:
 def run_all(options: argparse.Namespace) -> None:
     begun = time.monotonic()
     modules = _modules(options.python)
-    captured = options.at if not options.keep else f"{options.at}-keep"
+    captured = "-".join([options.at, *(["keep"] if options.keep else []), *(["without"] if options.without else [])])
     for name in options.only or _test_files(options.python, modules, options.tested):
         if {name.removeprefix("test."), name.removeprefix("test.").partition(".")[0]} & LEFT_OUT and not options.only:
             continue
@@ -130,7 +131,7 @@ def _targets(options: argparse.Namespace, name: str, modules: dict[str, str]) ->
     return [
         f"{module}:*={capture}"
         for module, when in modules.items()
-        if when == "late" or module.partition(".")[0] in tested
+        if (when == "late" or module.partition(".")[0] in tested) and module not in options.without
     ]
 
 
