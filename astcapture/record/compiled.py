@@ -40,7 +40,13 @@ def on_left_out(site: Any) -> None:
 
 def _run_uncompiled(function: Any, *arguments: Any) -> None:
     """Keep the compiler, to which everything that compiled code calls is more code to compile, out of a call."""
-    sys.modules["torch._dynamo"].disable(function)(*arguments)
+    disabled = _disabled.get(function)
+    if disabled is None:
+        disabled = _disabled[function] = sys.modules["torch._dynamo"].disable(function)
+    disabled(*arguments)
+
+
+_disabled: dict[Any, Any] = {}
 
 
 def _keep_out() -> None:
