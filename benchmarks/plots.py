@@ -3,8 +3,9 @@
     python benchmarks/plots.py
 
 Maps of 2,048 tokens, float32, one thread; seconds of processor time, which others on the machine do not lengthen
-much. The pictures take turns; quoted are the median over the rounds, the range from the 10th to the 90th percentile, and the median of the ratio to matplotlib's own `imshow` of one map,
-written in the same round. A picture of more than two seconds is marked, and the exit status is 1 then.
+much. The pictures take turns; quoted are the median over the rounds, the range from the 10th to the 90th
+percentile, and the median of the ratio to matplotlib's own `imshow` of one map, written in the same round. A
+picture of more than two seconds is marked, and the exit status is 1 then.
 """
 
 from __future__ import annotations
