@@ -289,7 +289,7 @@ def eight_threads(folder: Folder, model: ModuleType, count: int = 100_000) -> No
 
     def stored() -> float:
         path = folder.fresh()
-        with astcapture.install(f"{model.__name__}:number=y", store=path):
+        with astcapture.install(f"{model.__name__}:number=y", store=path, limit=None):
             seconds = together(model.number)
         astcapture.cache.clear()
         run = astcapture.load(path)
