@@ -34,6 +34,9 @@ def run(
     from astcapture.imports import startup
     from astcapture.imports.launcher import run_script
 
+    if sys.flags.ignore_environment:  # -E and -I: what was not said on the command line was not said
+        for name in [name for name in os.environ if name.startswith("ASTCAPTURE")]:
+            del os.environ[name]
     # Said through the environment, so that the processes that SCRIPT starts hear it as well.
     if targets:
         os.environ["ASTCAPTURE"] = ";".join(targets)

@@ -36,7 +36,8 @@ def read_limit(value: Any) -> int | str | None:
         form = _FORM.match(text)
         size = None if form is None else _UNITS.get(form[2].upper())
         if form is not None and size is not None:
-            value = int(float(form[1].replace("_", "")) * size)
+            number = float(form[1].replace("_", "")) * size
+            value = int(number) if number < float("inf") else value
     if isinstance(value, int) and not isinstance(value, bool) and value > 0:
         return value
     raise CaptureError(

@@ -66,6 +66,9 @@ def check_capture(capture: Capture) -> None:
     except (SyntaxError, ValueError) as error:
         reason = error.msg if isinstance(error, SyntaxError) else str(error)
         raise CaptureError(f"{capture.expression!r} is not a Python expression ({reason})") from None
+    except (RecursionError, MemoryError):
+        # The parser has a stack of its own, and says MemoryError where that is full.
+        raise CaptureError(f"{capture.expression!r} is nested too deeply: name a value instead") from None
     for node in ast.walk(tree):
         if isinstance(node, (ast.NamedExpr, ast.Yield, ast.YieldFrom, ast.Await)):
             word = {"NamedExpr": ":=", "Await": "await"}.get(type(node).__name__, "yield")

@@ -84,12 +84,15 @@ def _read_file(path: str) -> dict[str, Any]:
     try:
         with open(path, "rb") as file:
             table = tomllib.load(file)
-    except OSError as error:
-        raise CaptureError(
-            f"ASTCAPTURE_CONFIG={path!r} cannot be read ({error.strerror}): write the path of a TOML file"
-        ) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise CaptureError(f"{path} is no TOML file: {error}") from None
+    except RecursionError:
+        raise CaptureError(f"{path} cannot be read: it is nested too deeply") from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise CaptureError(
+            f"ASTCAPTURE_CONFIG={path!r} cannot be read ({reason}): write the path of a TOML file"
+        ) from None
     settings = {}
     for key, value in table.items():
         reader = _READERS.get(key)
@@ -119,13 +122,13 @@ def _read_targets(where: str, value: object) -> tuple[str, ...]:
 
 
 def _read_text(where: str, value: object) -> str:
-    if isinstance(value, str):
+    if isinstance(value, str) and "\0" not in value:
         return value
-    raise CaptureError(f"{where} is {value!r}: write a string")
+    raise CaptureError(f"{where} is {value!r}: write a string" + (" without NUL" if isinstance(value, str) else ""))
 
 
 def _read_size(where: str, value: object) -> str:
-    if isinstance(value, (int, str)) and not isinstance(value, bool):
+    if isinstance(value, str) or (isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63):
         return str(value)
     raise CaptureError(f'{where} is {value!r}: write a number of bytes or a string such as "2GB"')
 

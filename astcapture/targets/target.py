@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import fnmatch
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 
 from astcapture.errors import CaptureError
 from astcapture.targets.capture import Capture, located, parse_captures
@@ -14,6 +15,14 @@ from astcapture.targets.recipes import SIGN, recipe
 _WILDCARDS = re.compile(r"[*?\[]")
 _MODULE_PART = re.compile(r"[\w*?\[\]!-]+\Z")
 _QUALNAME_PART = re.compile(r"(<locals>|[\w*?\[\]!-]+)\Z")
+#: What an error repeats of a target, and says of it, at most.
+_LONGEST = 300
+
+
+@cache
+def _matcher(pattern: str) -> Callable[[str], object]:
+    """Whether a name matches; `fnmatch` forgets compiled patterns where there are many, and all are asked each time."""
+    return re.compile(fnmatch.translate(pattern)).match if _WILDCARDS.search(pattern) else pattern.__eq__
 
 
 @dataclass(frozen=True)
@@ -44,16 +53,17 @@ class Target:
 
     def matches_module(self, module: str) -> bool:
         """Whether functions of `module` can be meant; a plain module stands for its submodules too."""
+        matches = _matcher(self.module)
         if self.qualname is not None:
-            return fnmatch.fnmatchcase(module, self.module)
+            return bool(matches(module))
         while module:
-            if fnmatch.fnmatchcase(module, self.module):
+            if matches(module):
                 return True
             module = module.rpartition(".")[0]
         return False
 
     def matches_function(self, qualname: str) -> bool:
-        return self.qualname is not None and fnmatch.fnmatchcase(qualname, self.qualname)
+        return self.qualname is not None and bool(_matcher(self.qualname)(qualname))
 
     def __str__(self) -> str:
         return self.text
@@ -132,7 +142,13 @@ def _read(text: str) -> tuple[Target, ...]:
         return _parse_recipe(text) if text.startswith(SIGN) else (_parse(text),)
     except CaptureError as error:
         offset: int = getattr(error, "offset", 0)
-        raise CaptureError(f"target {text!r}: {error}\n    {text}\n    {' ' * offset}^") from None
+        # Control characters would reach the terminal from the line that is repeated as it is.
+        pointed = f"\n    {text}\n    {' ' * offset}^" if text.isprintable() and len(text) <= _LONGEST else ""
+        raise CaptureError(f"target {_shortened(repr(text))}: {_shortened(str(error))}{pointed}") from None
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= 2 * _LONGEST else f"{text[:_LONGEST]} … {text[-_LONGEST:]}"
 
 
 def _parse_recipe(text: str) -> tuple[Target, ...]:

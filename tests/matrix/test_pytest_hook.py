@@ -48,7 +48,9 @@ def test_it():
 """
 
 
-def run_pytest(make_package: Callable[..., Path], run_python: Callable[..., Any], order: str) -> Any:
+def run_pytest(
+    make_package: Callable[..., Path], run_python: Callable[..., Any], order: str, *options: str
+) -> tuple[dict[str, Any], str]:
     """What each module's assertion says and what was captured of it, and all that pytest printed."""
     folder = make_package(
         {
@@ -60,10 +62,10 @@ def run_pytest(make_package: Callable[..., Path], run_python: Callable[..., Any]
             "tests/conftest.py": COMPUTE,
             "tests/test_it.py": COMPUTE + TEST % list(KINDS.values()),
             "start.py": (INSTALL if order == "ours" else "")
-            + "import sys, pytest\nsys.exit(pytest.main(['-q', '-p', 'no:cacheprovider', 'tests']))\n",
+            + "import sys, pytest\nsys.exit(pytest.main(['-q', '-p', 'no:cacheprovider', 'tests', *sys.argv[1:]]))\n",
         }
     )
-    done: subprocess.CompletedProcess[str] = run_python("start.py", cwd=folder)
+    done: subprocess.CompletedProcess[str] = run_python("start.py", *options, cwd=folder)
     return json.loads((folder / "found.json").read_text(encoding="utf-8")), done.stdout + done.stderr
 
 
@@ -82,3 +84,9 @@ def test_pytest_rewrites_its_assertions_and_what_is_not_captured_for_it_is_warne
                 or f"_pytest.assertion.rewrite.AssertionRewritingHook loaded {name}, and only modules that a" in said
             )
             assert (captured, warned) == (([5], False) if rows[kind][3] == "captured" else ([], True)), (name, said)
+
+
+def test_with_plain_assertions_every_module_of_the_tests_is_captured(make_package, run_python):
+    found, said = run_pytest(make_package, run_python, "ours", "--assert=plain")
+    assert found == {name: ["", [5]] for name in KINDS.values()}
+    assert "CaptureWarning" not in said
