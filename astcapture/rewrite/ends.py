@@ -40,6 +40,8 @@ def blocks_that_end(body: list[ast.stmt]) -> list[tuple[list[ast.stmt], str | No
         elif isinstance(last, ast.Try) and not last.finalbody:
             otherwise = last.body if _JUMPS_TO_ELSE and not last.orelse else last.orelse
             ends = [(otherwise, None), *((handler.body, handler.name) for handler in last.handlers)]
-            stack += [last.body, *(block for block, _ in ends if block is not last.body)]
+            stack += [block for block, _ in ends]
+            if not last.orelse and otherwise is not last.body:
+                stack.append(last.body)  # what is behind it comes to the end with nothing in between
             found += ends
     return found

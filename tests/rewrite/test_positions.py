@@ -332,6 +332,17 @@ SHAPES = {
             except ZeroDivisionError:
                 match c:
                     case 0: x = 2
+        def j(c):
+            try:
+                try:
+                    c / c
+                except TypeError:
+                    x = 3
+            except ZeroDivisionError:
+                c = 5
+            else:
+                if c: x = c + c
+                c.none
         def i(c):
             if c:
                 try:
@@ -345,7 +356,7 @@ SHAPES = {
         """,
         (
             *("f(0)", "f(1)", "f(2)", "f('')", "f('a')", "g(0)", "g(1)", "g(5)", "g('')", "h(0)", "h(1)", "h('')"),
-            *("i(0)", "i(1)", "i(2)", "i(3)"),
+            *("i(0)", "i(1)", "i(2)", "i(3)", "j(0)", "j(1)", "j('')"),
         ),
     ),
     "the end after match": (
