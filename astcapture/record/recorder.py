@@ -13,7 +13,6 @@ from __future__ import annotations
 import builtins
 import gc
 import sys
-import threading
 from _thread import get_ident
 from collections.abc import Callable
 from contextlib import suppress
@@ -24,44 +23,29 @@ from typing import Any
 
 from astcapture.record import attention, budget, checkpoint, compiled, modules
 from astcapture.record.checkpoint import Recomputed, is_second_run, join
+from astcapture.record.events import (
+    LEFT_OUT,
+    MISSED,
+    STARTED,
+    Event,
+    Failed,
+    Missed,
+    NotRecorded,
+    Site,
+    Sites,
+    Started,
+)
+from astcapture.record.events import declare as declare
+from astcapture.record.events import declared as declared
+from astcapture.record.frames import forget as forget
+from astcapture.record.frames import hold as hold
+from astcapture.record.frames import release as release
 from astcapture.record.options import PLAIN
 from astcapture.record.policy import conversion_of, plain
 from astcapture.record.snapshot import BY_REFERENCE
 from astcapture.record.taking import expected_size, parts, taken
 from astcapture.record.tensors import PLAIN_TENSORS
 from astcapture.record.weight import EVENT, rough_size
-
-#: ``(module, qualname, label, lineno)``: a literal in the rewritten code.
-Site = tuple[str, str, str, int]
-#: Sites at a call of attention, each with the name of what is taken there: a parameter, ``output`` or ``weights``.
-Sites = tuple[tuple[Site, str], ...]
-#: A site, what was recorded there, the thread, and the layer.
-Event = tuple[Site, Any, int, "str | None"]
-
-
-class Missed:
-    """Stands in an event for a value that was not there: the name was not bound."""
-
-
-class Started:
-    """Stands in an event for a value: an execution of the function begins, whose values are to be told by it."""
-
-
-class Failed:
-    """Stands in an event for a value that could not be taken, with the error as text."""
-
-    def __init__(self, error: BaseException) -> None:
-        self.error = f"{type(error).__name__}: {error}"
-
-
-class NotRecorded(RuntimeError):
-    """There was a value, and no way to record it."""
-
-
-MISSED = Missed()
-#: Stands in a link of compiled code for a value that there was no room for.
-LEFT_OUT = Missed()
-STARTED = Started()
 
 events: list[Event] = []
 
@@ -112,13 +96,6 @@ def _no_place(site: Site) -> None:
 compiled.on_run = _after_run
 compiled.on_left_out = _no_place
 
-
-#: The functions of a module with their lines and labels.
-Functions = tuple[tuple[str, int, tuple[str, ...]], ...]
-#: Functions, each with a name or label in it.
-Names = tuple[tuple[str, str], ...]
-#: What rewritten modules declared on import, see `declare`.
-declared: list[tuple[str, Functions, Names, tuple[str, ...], tuple[str, ...]]] = []
 
 _append = events.append
 # The types of tensors that take the short way; none where there is more to be done than to copy.
@@ -295,83 +272,6 @@ def evaluate(
         except Exception as error:
             _append((site, Failed(error), get_ident(), None))
     return result
-
-
-def forget(result: Any, names: dict[str, Any]) -> Any:
-    """Empty the dict of a frame's locals before code that still runs there (``finally``, ``__exit__``) drops them.
-
-    Up to Python 3.12 the frame keeps that dict once it is asked for, and with it every value in it. It
-    is left alone where somebody else has it too.
-    """
-    if sys.getrefcount(names) <= _references:
-        names.clear()
-    return result
-
-
-def _forget_compiled(result: Any, names: dict[str, Any]) -> Any:
-    return result
-
-
-forget._torchdynamo_inline = _forget_compiled  # type: ignore[attr-defined]
-
-
-def _count(result: Any, names: dict[str, Any]) -> int:
-    return sys.getrefcount(names)
-
-
-def _alone() -> int:
-    """How many references to such a dict there are in `forget` when nobody else has it."""
-    return _count(None, builtins.locals())
-
-
-_references = _alone()
-
-
-class _Held(threading.local):
-    """Return values that wait while captures are read, last in first out; one stack for each thread."""
-
-    def __init__(self) -> None:
-        self.values: list[Any] = []
-
-
-_held = _Held()
-
-
-def hold(value: Any) -> None:
-    """Keep a return value while captures that may fail are read."""
-    _held.values.append(value)
-
-
-def release() -> Any:
-    """Give back what `hold` kept last."""
-    return _held.values.pop()
-
-
-def _hold_compiled(value: Any) -> None:
-    compiled.beside(_held.values.append, value)
-
-
-def _release_compiled() -> Any:
-    return compiled.beside(_held.values.pop)
-
-
-hold._torchdynamo_inline = _hold_compiled  # type: ignore[attr-defined]
-release._torchdynamo_inline = _release_compiled  # type: ignore[attr-defined]
-
-
-def declare(
-    module: str, functions: Functions, skipped: Names, fused: tuple[str, ...] = (), entering: tuple[str, ...] = ()
-) -> None:
-    """Run by a rewritten module as it is imported: these functions of it are captured.
-
-    Args:
-        module: its name.
-        functions: the qualname, line and labels of each.
-        skipped: functions that a wildcard matched and that do not bind a name, with the name.
-        fused: the qualnames of those that also call torch's fused attention.
-        entering: the qualnames of those that call `enter` as they start.
-    """
-    declared.append((module, functions, skipped, fused, entering))
 
 
 def switch(on: bool) -> None:

@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Any
 
 from astcapture.record import budget, recorder
-from astcapture.record.recorder import Failed, Missed, Started
+from astcapture.record.events import Event, Failed, Missed, Started
 from astcapture.store.rank import rank_of_process
 from astcapture.values.captured import Captured
 from astcapture.values.live import make_record, values_in_memory
@@ -159,7 +159,7 @@ class Cache(Captured):
         kept = [record for part in self._parts if isinstance(part, InMemory) for record in part.kept]
         return values_in_memory([*kept, *self._hidden, *self._records])
 
-    def _add(self, event: recorder.Event, tags: Mapping[str, Any], rank: int) -> None:
+    def _add(self, event: Event, tags: Mapping[str, Any], rank: int) -> None:
         site, value, thread, layer = event
         module, function, label, lineno = site
         key = f"{module}:{function}"

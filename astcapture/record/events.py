@@ -1,0 +1,60 @@
+"""What is recorded, before it is a record: the events, and what rewritten modules declare of themselves."""
+
+from __future__ import annotations
+
+from typing import Any
+
+#: ``(module, qualname, label, lineno)``: a literal in the rewritten code.
+Site = tuple[str, str, str, int]
+#: Sites at a call of attention, each with the name of what is taken there: a parameter, ``output`` or ``weights``.
+Sites = tuple[tuple[Site, str], ...]
+#: A site, what was recorded there, the thread, and the layer.
+Event = tuple[Site, Any, int, "str | None"]
+
+
+class Missed:
+    """Stands in an event for a value that was not there: the name was not bound."""
+
+
+class Started:
+    """Stands in an event for a value: an execution of the function begins, whose values are to be told by it."""
+
+
+class Failed:
+    """Stands in an event for a value that could not be taken, with the error as text."""
+
+    def __init__(self, error: BaseException) -> None:
+        self.error = f"{type(error).__name__}: {error}"
+
+
+class NotRecorded(RuntimeError):
+    """There was a value, and no way to record it."""
+
+
+MISSED = Missed()
+#: Stands in a link of compiled code for a value that there was no room for.
+LEFT_OUT = Missed()
+STARTED = Started()
+
+
+#: The functions of a module with their lines and labels.
+Functions = tuple[tuple[str, int, tuple[str, ...]], ...]
+#: Functions, each with a name or label in it.
+Names = tuple[tuple[str, str], ...]
+#: What rewritten modules declared on import, see `declare`.
+declared: list[tuple[str, Functions, Names, tuple[str, ...], tuple[str, ...]]] = []
+
+
+def declare(
+    module: str, functions: Functions, skipped: Names, fused: tuple[str, ...] = (), entering: tuple[str, ...] = ()
+) -> None:
+    """Run by a rewritten module as it is imported: these functions of it are captured.
+
+    Args:
+        module: its name.
+        functions: the qualname, line and labels of each.
+        skipped: functions that a wildcard matched and that do not bind a name, with the name.
+        fused: the qualnames of those that also call torch's fused attention.
+        entering: the qualnames of those that call `enter` as they start.
+    """
+    declared.append((module, functions, skipped, fused, entering))

@@ -1,0 +1,72 @@
+"""What rewritten code does with its own frame as captures are read: a value that waits, a dict that is dropped."""
+
+from __future__ import annotations
+
+import builtins
+import sys
+import threading
+from typing import Any
+
+from astcapture.record import compiled
+
+
+def forget(result: Any, names: dict[str, Any]) -> Any:
+    """Empty the dict of a frame's locals before code that still runs there (``finally``, ``__exit__``) drops them.
+
+    Up to Python 3.12 the frame keeps that dict once it is asked for, and with it every value in it. It
+    is left alone where somebody else has it too.
+    """
+    if sys.getrefcount(names) <= _references:
+        names.clear()
+    return result
+
+
+def _forget_compiled(result: Any, names: dict[str, Any]) -> Any:
+    return result
+
+
+forget._torchdynamo_inline = _forget_compiled  # type: ignore[attr-defined]
+
+
+def _count(result: Any, names: dict[str, Any]) -> int:
+    return sys.getrefcount(names)
+
+
+def _alone() -> int:
+    """How many references to such a dict there are in `forget` when nobody else has it."""
+    return _count(None, builtins.locals())
+
+
+_references = _alone()
+
+
+class _Held(threading.local):
+    """Return values that wait while captures are read, last in first out; one stack for each thread."""
+
+    def __init__(self) -> None:
+        self.values: list[Any] = []
+
+
+_held = _Held()
+
+
+def hold(value: Any) -> None:
+    """Keep a return value while captures that may fail are read."""
+    _held.values.append(value)
+
+
+def release() -> Any:
+    """Give back what `hold` kept last."""
+    return _held.values.pop()
+
+
+def _hold_compiled(value: Any) -> None:
+    compiled.beside(_held.values.append, value)
+
+
+def _release_compiled() -> Any:
+    return compiled.beside(_held.values.pop)
+
+
+hold._torchdynamo_inline = _hold_compiled  # type: ignore[attr-defined]
+release._torchdynamo_inline = _release_compiled  # type: ignore[attr-defined]
