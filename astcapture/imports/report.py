@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import builtins
 import contextlib
+import os
 import sys
 import warnings
 from collections.abc import Iterable, Sequence
@@ -123,6 +124,12 @@ def _why_nothing(target: Target, finder: CaptureFinder) -> str:
     return f"no function in {listed} matches it and binds what it names"
 
 
+def _started_others() -> bool:
+    """Whether this process has waited for another, which took time."""
+    times = os.times()
+    return times.children_user + times.children_system > 0
+
+
 def _at_exit() -> None:
     if _watched is not None:
         lines = unfulfilled(_asked, _watched)
@@ -133,7 +140,9 @@ def _at_exit() -> None:
             warnings.warn_explicit("\n  ".join(patterns), CaptureWarning, "astcapture", 0)
         if lines:
             # No line of the program is to blame, and none of ours.
-            warnings.warn_explicit("nothing was captured for\n  " + "\n  ".join(lines), CaptureWarning, "astcapture", 0)
+            here = " in this process, and those that it started tell for themselves," if _started_others() else ""
+            text = f"nothing was captured{here} for\n  " + "\n  ".join(lines)
+            warnings.warn_explicit(text, CaptureWarning, "astcapture", 0)
     _outlive_modules()
     try:
         streaming.finish()
