@@ -206,13 +206,19 @@ def test_the_launcher_takes_nothing_from_an_environment_that_python_is_told_to_i
 # Bytecode
 
 
+def sealed(data: bytes) -> bytes:
+    """Bytecode with what we put behind it: its length, and a digest of every 61st byte."""
+    return data + len(data).to_bytes(8, "little") + importlib.util.source_hash(data[::61])
+
+
 def cached(folder: Path) -> Path:
     (path,) = (folder / "__pycache__").glob("model.*.astcapture-*.pyc")
     return path
 
 
 def test_damaged_bytecode_is_never_run_and_is_written_again(make_package, run_python, fresh_imports):
-    folder = make_package({"model.py": MODEL})
+    many = "".join(f"    def f{number}(): return {number}\n" for number in range(100))
+    folder = make_package({"model.py": MODEL + many})
     damages = random.Random(6)
     with astcapture.install(["model:double=y"]):
         importlib.import_module("model")
@@ -221,11 +227,11 @@ def test_damaged_bytecode_is_never_run_and_is_written_again(make_package, run_py
         for turn in range(60):
             damaged = bytearray(whole)
             kind = turn % 4
-            if kind == 0:  # a bit
-                damaged[damages.randrange(16, len(whole))] ^= 1 << damages.randrange(8)
-            elif kind == 1:  # a piece of something else in the middle
-                at = damages.randrange(16, len(whole) - 8)
-                damaged[at : at + 8] = damages.randbytes(8)
+            at = damages.randrange(16, len(whole) - 512)
+            if kind == 0:  # a block that a disk never wrote
+                damaged[at : at + 512] = bytes(512)
+            elif kind == 1:  # one of another file
+                damaged[at : at + 512] = damages.randbytes(512)
             elif kind == 2:  # cut short
                 del damaged[damages.randrange(len(whole)) :]
             else:  # nothing but noise, and longer
@@ -236,7 +242,7 @@ def test_damaged_bytecode_is_never_run_and_is_written_again(make_package, run_py
             # Marshal writes the same code in more than one way, so it is not compared with what stood there.
             written = path.read_bytes()
             assert written != damaged, turn
-            assert written[-8:] == importlib.util.source_hash(written[:-16]), turn
+            assert written == sealed(written[:-16]), turn
     assert list(astcapture.cache["model:double"]) == [2 * turn for turn in range(60)]
 
 
@@ -248,7 +254,7 @@ def test_bytecode_of_another_python_under_our_name_is_not_run(make_package, run_
     foreign = bytearray(path.read_bytes()[:-16])
     foreign[:4] = magic
     assert magic != importlib.util.MAGIC_NUMBER
-    path.write_bytes(foreign + b"checked:" + importlib.util.source_hash(bytes(foreign)))
+    path.write_bytes(sealed(bytes(foreign)))
     assert run_python(RUN).stdout == "6 [6]\n"
     assert path.read_bytes()[:4] == importlib.util.MAGIC_NUMBER
 
@@ -276,7 +282,7 @@ def test_forged_bytecode_is_trusted_as_python_trusts_its_own_and_no_more(make_pa
     forged = marshal.dumps(compile("def double(x): return 'forged'", str(folder / "model.py"), "exec"))
     for path in (ours, plain):
         data = path.read_bytes()[:16] + forged
-        path.write_bytes(data + b"checked:" + importlib.util.source_hash(data) if path == ours else data)
+        path.write_bytes(sealed(data) if path == ours else data)
     assert run_python("import model; print(model.double(3))").stdout == "forged\n"
     captured = run_python(RUN.replace('list(astcapture.cache["double"])', "dict(astcapture.cache)"))
     assert captured.stdout == "forged {}\n"
