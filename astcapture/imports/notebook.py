@@ -11,13 +11,14 @@ from __future__ import annotations
 import ast
 import atexit
 import copy
-import gc
 import linecache
 import sys
 import warnings
 from collections import ChainMap
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
+from operator import is_
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
@@ -29,6 +30,7 @@ from astcapture.imports.compile import matching, with_room
 from astcapture.imports.hook import _finder, install
 from astcapture.imports.patch import Exchange, _paired, _swap, of_cells
 from astcapture.record import recorder
+from astcapture.record.live import live_objects
 from astcapture.rewrite.find import find_functions
 from astcapture.rewrite.plan import Plan, plan_module
 from astcapture.rewrite.transform import CALLED, PREFIX, rewrite_function
@@ -156,8 +158,8 @@ class CellTransformer:
     def _functions_of_cells(self) -> dict[str, set[str]]:
         """The qualnames of the live functions that were defined in cells, by the cell's file name."""
         found: dict[str, set[str]] = {}
-        for function in gc.get_objects():
-            if type(function) is FunctionType and function.__globals__ is self.shell.user_global_ns:
+        for function in live_objects(partial(is_, FunctionType)):
+            if function.__globals__ is self.shell.user_global_ns:
                 path = function.__code__.co_filename
                 if self._cell(path):
                     found.setdefault(path, set()).add(function.__qualname__)

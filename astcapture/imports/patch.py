@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import ast
 import contextlib
-import gc
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from importlib.machinery import SourceFileLoader
+from operator import is_
 from types import CodeType, FunctionType, ModuleType
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
@@ -25,6 +26,7 @@ from astcapture.imports.compile import compile_tree, marks_functions, matching, 
 from astcapture.imports.loader import CaptureLoader, Capturing, is_asleep, loader_of
 from astcapture.imports.others import source_to_code_of_another
 from astcapture.record import recorder
+from astcapture.record.live import live_objects
 from astcapture.rewrite.plan import Plan, plan_module
 from astcapture.rewrite.transform import CALLED, PREFIX, rewrite
 from astcapture.targets.target import Target
@@ -219,9 +221,7 @@ def _nested(code: CodeType) -> list[CodeType]:
 def _swap(exchanges: Sequence[Exchange]) -> None:
     """Give every live function that runs one of a pair the other, in one pass over all objects."""
     by_file = {done._path: done for done in exchanges if done._pairs}
-    for function in gc.get_objects() if by_file else ():
-        if type(function) is not FunctionType:
-            continue
+    for function in live_objects(partial(is_, FunctionType)) if by_file else ():
         old = function.__code__
         done = by_file.get(old.co_filename)
         new = done._pairs.get(old) if done is not None else None

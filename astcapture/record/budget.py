@@ -49,6 +49,8 @@ _limits: dict[object, int | str | None] = {}
 _allowed: dict[str, int] = {}
 _lock = threading.RLock()
 _busy = False
+# How often it has been looked.
+_looks = 0
 _warned = False
 # For each site, how many values were not recorded at the limit.
 _left_out: Counter[Any] = Counter()
@@ -115,16 +117,20 @@ def _weighed() -> tuple[Counter[str], int]:
     return scale.bytes, number
 
 
-def look(wanted: int) -> float:
+def look(wanted: int) -> float | None:
     """The room that is left for values, of which `wanted` bytes are to be taken next; 0 where there is none.
 
-    With a store, what is held is put on disk first. Without, it is warned of.
+    With a store, what is held is put on disk first. Without, it is warned of. None where another thread has
+    looked meanwhile: weighing everything takes its time, and once is enough for all that ask.
     """
-    global _busy
+    global _busy, _looks
     bound = limit()
     if bound is None:
         return float("inf")
+    before = _looks
     with _lock:
+        if _looks != before:
+            return None
         if _busy:
             return float(STEP)  # recorded by code that runs while this looks
         _busy = True
@@ -139,6 +145,7 @@ def look(wanted: int) -> float:
                     room = max(room, wanted)  # one value may be larger than the limit: it is stored next
         finally:
             _busy = False
+            _looks += 1
         if room <= 0 or room < wanted:
             _say(bound, sum(held.values()))
             return 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from astcapture.errors import CaptureError
+from astcapture.record.kinds import is_a
 
 
 class Deferred:
@@ -52,9 +53,9 @@ class Shared(Deferred):
 
 def read(value: Any) -> Any:
     """A value as it is handed out."""
-    return value.read() if isinstance(value, Deferred) else value
+    return value.read() if is_a(value, Deferred) else value
 
 
 def held(value: Any) -> Any:
     """What is in memory for a value, without a question whether it may be handed out."""
-    return value.held if isinstance(value, Deferred) else value
+    return value.held if is_a(value, Deferred) else value

@@ -7,7 +7,6 @@ modules are written down once, when it is first met. Nothing here keeps a module
 
 from __future__ import annotations
 
-import gc
 import sys
 from _thread import get_ident
 from collections.abc import Callable
@@ -17,6 +16,7 @@ from typing import Any
 from weakref import ref
 
 from astcapture.record import checkpoint
+from astcapture.record.live import live_objects
 
 # `nn.Module`, and the code of its `_call_impl`, once torch is imported.
 _base: type | None = None
@@ -64,7 +64,7 @@ def is_module(value: Any) -> bool:
 
 def live_modules() -> list[Any]:
     """Every module of the process."""
-    return [one for one in gc.get_objects() if is_module(one)]
+    return [] if _base is None else live_objects(type.__subclasscheck__.__get__(_base))
 
 
 def when_one_exists(ready: Callable[[], None]) -> None:

@@ -72,7 +72,7 @@ def _after_run(chain: compiled.Chain, all_of_them: bool = False) -> None:
     """Do with what compiled code has recorded, which is copies, what the options ask for, and make it count."""
     for link in chain.settled(all_of_them):
         site, value = link.site, link.value
-        if site is None or isinstance(value, (Missed, Failed, Started)):
+        if site is None or type(value) in (Missed, Failed, Started):
             continue  # another thread has taken it out, or there is nothing to be done
         if _converting:
             try:
@@ -175,9 +175,10 @@ def _has_room(size: int) -> bool:
     _room -= size
     if _room < 0:
         room, waiting = budget.look(size), len(events)
-        _stopped = room <= 0
-        _room, _weighed = room - size, waiting
-        _apply()
+        if room is not None:
+            _stopped = room <= 0
+            _room, _weighed = room - size, waiting
+            _apply()
     return not _stopped
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 from typing import Any
 
+from astcapture.record.kinds import is_a
 from astcapture.record.tensors import copy_tensor, is_tensor
 
 #: Types of the interpreter's own whose values are kept by reference: the fast path of the recorder.
@@ -30,7 +31,7 @@ def snapshot(value: Any) -> Any:
 def is_array(value: Any) -> bool:
     """Whether `value` is a numpy array of any class."""
     array = getattr(sys.modules.get("numpy"), "ndarray", None)
-    return array is not None and isinstance(value, array)
+    return array is not None and is_a(value, array)
 
 
 def copy_array(value: Any) -> Any:

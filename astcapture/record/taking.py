@@ -9,6 +9,7 @@ from typing import Any
 from astcapture.record import checkpoint
 from astcapture.record.conversion import convert, dtype_of
 from astcapture.record.gradient import Gradient
+from astcapture.record.kinds import is_a
 from astcapture.record.options import PLAIN, Conversion
 from astcapture.record.snapshot import snapshot
 from astcapture.record.tensors import is_tensor
@@ -81,12 +82,12 @@ def settled(value: Any) -> Any:
 
 def split(value: Any) -> tuple[Any, Gradient | None]:
     """The value and the gradient of what stands in an event."""
-    return (value.value, value.gradient) if isinstance(value, WithGradient) else (value, None)
+    return (value.value, value.gradient) if is_a(value, WithGradient) else (value, None)
 
 
 def parts(value: Any) -> tuple[Any, ...]:
     """What is in memory for what stands in an event."""
-    if not isinstance(value, WithGradient):
+    if not is_a(value, WithGradient):
         return (value,)
     gradient = value.gradient.held
     return (value.value,) if gradient is None else (value.value, gradient)

@@ -9,6 +9,8 @@ from __future__ import annotations
 import sys
 from typing import Any
 
+from astcapture.record.kinds import is_a
+
 
 class NotRun(RuntimeError):
     """There is no value: the function is traced."""
@@ -21,7 +23,7 @@ def check_run(value: Any) -> None:
         NotRun: it stands in for one while the function is traced.
     """
     home = sys.modules.get("torch.fx.proxy")
-    if home is not None and isinstance(value, home.Proxy):
+    if home is not None and is_a(value, home.Proxy):
         raise NotRun("torch.fx traces this function and does not run it, so there is no value to record")
     # Asked only of what may be such a tensor: nothing else is touched in this state.
     if type(value).__module__.startswith("torch._subclasses.") and _writes_down():

@@ -18,6 +18,7 @@ from astcapture.record.tensors import is_tensor
 EVENT = 250
 #: Objects of other people's classes: asking for their size would run their code.
 _OBJECT = 64
+_SMALL = frozenset({type(None), bool, int, float})
 
 
 class Scale:
@@ -29,6 +30,9 @@ class Scale:
 
     def put(self, value: Any) -> None:
         """Add a value with what it keeps alive."""
+        if type(value) in _SMALL:  # most of what is no tensor: not worth a look at what it shares
+            self.bytes["cpu"] += _OBJECT
+            return
         value = held(value)
         try:
             if is_tensor(value):

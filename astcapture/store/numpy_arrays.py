@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from astcapture.record.kinds import is_a
 from astcapture.store.raw import Damaged, Form, Raw, Refused
 
 #: Dtypes that safetensors has; all others go as bytes side by side.
@@ -23,7 +24,7 @@ def is_array(value: Any) -> bool:
     """Whether `value` is a NumPy array or one of NumPy's numbers."""
     numpy = sys.modules.get("numpy")
     kinds = getattr(numpy, "ndarray", None), getattr(numpy, "generic", None)
-    return all(isinstance(kind, type) for kind in kinds) and isinstance(value, kinds)  # type: ignore[arg-type]
+    return all(isinstance(kind, type) for kind in kinds) and is_a(value, kinds)  # type: ignore[arg-type]
 
 
 def pack(value: Any) -> Raw:

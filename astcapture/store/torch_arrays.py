@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from astcapture.record.kinds import is_a
 from astcapture.store.raw import Damaged, Form, Raw, Refused
 
 #: Dtypes that safetensors has, by torch's names, with the bytes of one number.
@@ -25,7 +26,7 @@ _DENSE = "reduce=lambda tensor: tensor.{} makes one that can be stored"
 def is_tensor(value: Any) -> bool:
     """Whether `value` is a torch tensor."""
     tensor = getattr(sys.modules.get("torch"), "Tensor", None)
-    return isinstance(tensor, type) and isinstance(value, tensor)
+    return isinstance(tensor, type) and is_a(value, tensor)
 
 
 def pack(tensor: Any) -> Raw:

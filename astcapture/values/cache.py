@@ -163,14 +163,14 @@ class Cache(Captured):
         site, value, thread, layer = event
         module, function, label, lineno = site
         key = f"{module}:{function}"
-        if isinstance(value, Started):
+        if type(value) is Started:
             self._started.add((key, thread))
             return
         call = self._call((key, layer, thread), label)
-        if isinstance(value, Missed):
+        if type(value) is Missed:
             self._count(key, label).missed += 1
             _process.missed[key, label] += 1
-        elif isinstance(value, Failed):
+        elif type(value) is Failed:
             count = self._count(key, label)
             count.failed += 1
             count.error = count.error or value.error

@@ -8,6 +8,7 @@ from typing import Any
 from astcapture.record import taking
 from astcapture.record.deferred import Deferred, held
 from astcapture.record.gradient import Gradient
+from astcapture.record.kinds import is_a
 from astcapture.values.records import Form, Record, form_of
 
 
@@ -33,7 +34,7 @@ class LiveRecord(Record):
             CaptureError: it was captured with ``copy=False`` and changed in place since.
         """
         kept = self._kept
-        return kept.read() if isinstance(kept, Deferred) else kept
+        return kept.read() if is_a(kept, Deferred) else kept
 
     @property
     def grad(self) -> Any:
@@ -67,7 +68,7 @@ def make_record(
     kept, gradient = taking.split(value)
     kept = taking.settled(kept)
     given = (label, module, function, lineno, layer, call, rank, thread, tags)
-    if gradient is None and not isinstance(kept, Deferred):
+    if gradient is None and not is_a(kept, Deferred):
         return Record(kept, *given)
     return LiveRecord(kept, gradient, *given)
 

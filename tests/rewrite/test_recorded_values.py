@@ -653,3 +653,19 @@ def test_the_order_of_locals_is_that_of_a_plain_run():
     """
     for call in ("f(0)", "f(1)"):
         both(source, call, "m:*=*")
+
+
+def test_a_value_is_not_asked_for_its_class():
+    """Which can be code of the program's own, and captured itself."""
+    source = """
+    asked = []
+    class Proxy:
+        def __getattribute__(self, name):
+            asked.append(name)
+            return object.__getattribute__(self, name)
+    def f():
+        y = Proxy()
+        return 1
+    """
+    seen = both(source, "(f(), asked)", "m:f=y;m:Proxy.__getattribute__=name")
+    assert seen.captured[-1][0] == "y"
