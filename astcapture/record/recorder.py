@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import builtins
 import gc
+import os
 import sys
-from _thread import get_ident
+from _thread import RLock, get_ident
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
@@ -340,12 +341,29 @@ def forget_torch() -> None:
         _layer = None
 
 
+# Held while it is found out how layers are: threads that come meanwhile wait for the answer.
+_asking = RLock()
+
+
 def _look_for_torch() -> None:
     global _expected, _layer
-    if modules.find_torch():
-        _layer, _expected = modules.seldom_of_second_runs if checkpoint.is_used() else modules.seldom, False
-        _apply()
-        modules.when_one_exists(_find_layers)
+    with _asking:
+        if _expected and modules.find_torch():
+            modules.when_one_exists(_find_layers)
+            if _layer is None:
+                _layer = modules.seldom_of_second_runs if checkpoint.is_used() else modules.seldom
+            _expected = False
+            _apply()
+
+
+def _after_fork() -> None:
+    # Another thread may have held it at the moment of the fork.
+    global _asking
+    _asking = RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 def expect_second_runs() -> None:

@@ -424,3 +424,30 @@ def test_in_one_run_the_stack_is_walked_once_for_each_module(layered: Any, monke
         looked_up.clear()
         assert layers(lambda: steps(X)) == [f"model.blocks.{index}.attn" for index in range(3)] * 5
         assert len(looked_up) <= 4  # once more where the first value takes another way through the recorder
+
+
+def test_threads_that_run_a_model_first_all_have_their_layers(run_python, tmp_path: Path) -> None:
+    (tmp_path / "layered.py").write_text(SOURCE)
+    script = """
+        import collections, threading
+        import torch
+        import astcapture
+        astcapture.install("layered")
+        import layered
+        model = layered.Model()
+        start = threading.Barrier(4)
+
+        def run():
+            start.wait()
+            for _ in range(25):
+                model(torch.ones(2, 3))
+
+        threads = [threading.Thread(target=run) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        layers = [record.layer for record in astcapture.cache.select(label="attn").records]
+        print(sorted(collections.Counter(layers).items()))
+    """
+    assert run_python(script).stdout == "[('blocks.0.attn', 100), ('blocks.1.attn', 100)]\n"
