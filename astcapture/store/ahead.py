@@ -49,7 +49,12 @@ class Ahead:
         """Begin with these, which are written next, and free the memory of those that are written; once."""
         if entries or written:
             self._done.acquire()
-            _thread.start_new_thread(self._run, (entries, self._ready, written))
+            try:
+                _thread.start_new_thread(self._run, (entries, self._ready, written))
+            except RuntimeError:
+                # The interpreter is shutting down (from Python 3.12 on), or there are too many threads: what is not
+                # prepared ahead is prepared when it is written.
+                self._done.release()
 
     def _run(self, entries: Sequence[Entry], ready: dict[int, tuple[Entry, Prepared]], written: list[Any]) -> None:
         try:

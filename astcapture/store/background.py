@@ -48,9 +48,13 @@ class Background:
         """Start the thread, unless it runs."""
         if self._done is None:
             self._stopping = False
-            self._done = _thread.allocate_lock()
-            self._done.acquire()
-            _thread.start_new_thread(self._run, (self._done,))
+            done = _thread.allocate_lock()
+            done.acquire()
+            # Where no thread can be started (as the interpreter shuts down, or where there are too many), what is
+            # recorded waits for the limit or the end.
+            with contextlib.suppress(RuntimeError):
+                _thread.start_new_thread(self._run, (done,))
+                self._done = done
 
     def wake(self) -> None:
         """Have it work now."""

@@ -416,3 +416,20 @@ def test_a_bar_shows_on_a_terminal_how_far_a_command_is_that_takes_longer_than_a
             for done in range(5):
                 bar.show(done, 4)
         assert ("100%" in stream.getvalue()) == (stream.isatty() and seconds > 1)
+
+
+def test_as_the_interpreter_shuts_down_no_thread_is_needed(program: Program, tmp_path: Path):
+    """From Python 3.12 on none can be started then; here none at any time from the end of the program on."""
+    program(
+        """
+import _thread, atexit
+from astcapture.values import streaming
+streaming.MOST = 50
+started = _thread.start_new_thread
+def refuse(*arguments):
+    raise RuntimeError("can't create new thread at interpreter shutdown")
+for number in range(400): m.f(number)
+_thread.start_new_thread = refuse
+"""
+    )
+    assert list(loaded(tmp_path)["f"]) == list(range(400))
