@@ -134,8 +134,14 @@ def layer(owner: Any) -> str | None:
     run = _runs.get(thread)
     if run is not None and run.goes_on() is not None:
         known = run.known.get(id(owner))
-        if known is not None and _is_at_one_of(known[1], run.frame):
-            return known[0]
+        if (known is not None or is_module(owner)) and _is_at_one_of(run.depths, run.frame):
+            if known is not None:
+                return known
+            model = run.model()
+            paths = [] if model is None else _paths_of(model, owner)
+            if len(paths) == 1 and not paths[0].startswith("<"):
+                run.known[id(owner)] = paths[0]
+                return paths[0]
     nearest: FrameType | None = None
     outermost: FrameType | None = None
     depth = away = 2
@@ -165,18 +171,21 @@ class _Run:
     """One call of a model, and the layers that have been found in it.
 
     What is on the stack below a frame stays there as long as the frame runs. The outermost module is
-    therefore the same while its frame is there, and each of its modules needs to be looked for once.
+    therefore the same while its frame is there: it is looked for once, and at the same depth from then on.
     """
 
     #: The bound ``forward`` that `nn.Module._call_impl` makes for itself: it lives as long as the call.
     goes_on: ref[Any]
     #: The identity of the frame, which is its own while it runs.
     frame: int
-    #: By the identity of a module: its path, and how far up the stack the frame was: the recorder has several ways.
-    known: dict[int, tuple[str, list[int]]]
+    model: ref[Any]
+    #: How far up the stack the frame was: mostly alike for all layers.
+    depths: list[int]
+    #: The paths of modules, by their identity.
+    known: dict[int, str]
 
 
-# How many depths are remembered; a function that calls itself has any number.
+# How many depths are remembered, the latest first; a function that calls itself has any number.
 _WAYS = 4
 # The latest run of each thread.
 _runs: dict[int, _Run] = {}
@@ -199,10 +208,10 @@ def _remember(thread: int, outermost: FrameType, model: Any, owner: Any, path: s
         forward = outermost.f_locals.get("forward_call")
         if type(forward) is not MethodType or forward.__self__ is not model or "forward" in vars(model):
             return  # it may outlive the call
-        run = _runs[thread] = _Run(ref(forward), id(outermost), {})
-    depths = run.known.setdefault(id(owner), (path, []))[1]
-    if len(depths) < _WAYS:
-        depths.append(depth)
+        run = _runs[thread] = _Run(ref(forward), id(outermost), ref(model), [], {})
+    run.known[id(owner)] = path
+    if depth not in run.depths:
+        run.depths = [depth, *run.depths[: _WAYS - 1]]
 
 
 def _paths_of(model: Any, module: Any) -> list[str]:
