@@ -23,6 +23,7 @@ from __future__ import annotations
 import ast
 import sys
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from astcapture.rewrite.find import EXPRESSION_SCOPES, FunctionNode, own_blocks, own_statements
@@ -89,9 +90,8 @@ class _Bindings:
     def __init__(self, planned: FunctionPlan, module: str) -> None:
         self.module = module
         self.qualname = planned.function.qualname
+        self.function = planned.function.node
         self.owner = planned.owner
-        # Reading a local of the function there would change its closure.
-        self.in_scopes_of_their_own = nested_in(planned.function.node)
         #: Under which labels a name is recorded.
         self.labels: dict[str, list[str]] = {}
         for capture in planned.captures:
@@ -99,6 +99,11 @@ class _Bindings:
                 self.labels.setdefault(capture.expression, []).append(capture.label)
         #: Other functions can unbind these while a later target of the same statement is stored to.
         self.unsafe = planned.scope.shared | planned.scope.nonlocals
+
+    @cached_property
+    def in_scopes_of_their_own(self) -> set[ast.AST]:
+        """Reading a local of the function there would change its closure."""
+        return nested_in(self.function)
 
     def walrus(self, slot: Slot, node: ast.NamedExpr) -> None:
         result: ast.expr = node
