@@ -55,6 +55,15 @@ def layer_maps(attention: FloatArray, *, batch: int | None = None) -> FloatArray
     return attention if attention.ndim == 3 else attention[None]
 
 
+def head_or_mean(attention: FloatArray, *, batch: int | None, head: int | None) -> tuple[FloatArray, str]:
+    """Return the (tokens, tokens) weights, and in words which they are."""
+    square(attention)
+    if head is not None:
+        return one_map(attention, batch=batch, head=head), f"head {head}"
+    maps = layer_maps(attention, batch=batch)
+    return maps.mean(axis=0), f"mean of {len(maps)} heads" if len(maps) > 1 else "one head"
+
+
 def square(attention: FloatArray) -> FloatArray:
     """Return attention of as many queries as keys.
 

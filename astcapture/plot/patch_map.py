@@ -12,7 +12,7 @@ from matplotlib.figure import Figure, SubFigure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from astcapture.plot.arrays import FloatArray, Plottable, as_array
-from astcapture.plot.attention_maps import layer_maps, one_map, square
+from astcapture.plot.attention_maps import head_or_mean
 from astcapture.plot.colour_bar import draw_colour_bar
 from astcapture.plot.colours import choose_colours
 from astcapture.plot.images import as_image
@@ -77,7 +77,7 @@ def patch_to_patch(
     >>> [ax.get_title() for ax in figure.axes[:2]]
     ['patch (1, 2)', 'its attention\nmean of 4 heads']
     """
-    weights, source = _weights(as_array(attention), batch=batch, head=head)
+    weights, source = head_or_mean(as_array(attention), batch=batch, head=head)
     tokens = layout(len(weights), grid, cls)
     position = None if patch == "cls" else patch_position(patch, tokens.grid)
     if position is None and tokens.prefix == 0:
@@ -108,15 +108,6 @@ def patch_to_patch(
     if title is not None:
         figure.suptitle(title)
     return figure
-
-
-def _weights(attention: FloatArray, *, batch: int | None, head: int | None) -> tuple[FloatArray, str]:
-    """Return the (tokens, tokens) weights, and in words which they are."""
-    square(attention)
-    if head is not None:
-        return one_map(attention, batch=batch, head=head), f"head {head}"
-    maps = layer_maps(attention, batch=batch)
-    return maps.mean(axis=0), f"mean of {len(maps)} heads" if len(maps) > 1 else "one head"
 
 
 def _new_axes(picture: FloatArray, cells: Cells, special: int) -> tuple[Axes, Axes]:

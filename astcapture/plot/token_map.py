@@ -9,8 +9,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import Colormap
 
-from astcapture.plot.arrays import FloatArray, Plottable, as_array
-from astcapture.plot.attention_maps import layer_maps, one_map, square
+from astcapture.plot.arrays import Plottable, as_array
+from astcapture.plot.attention_maps import head_or_mean
 from astcapture.plot.colour_bar import draw_colour_bar
 from astcapture.plot.colours import SHADE, choose_colours
 from astcapture.plot.head_map import head as draw_head
@@ -60,7 +60,7 @@ def tokens(
     >>> [text.get_text() for text in ax.texts], ax.get_title()
     (['the', 'cat', 'sat'], "'sat' attends to (mean of 4 heads)")
     """
-    weights, source = _weights(as_array(attention), batch=batch, head=head)
+    weights, source = head_or_mean(as_array(attention), batch=batch, head=head)
     if len(tokens) != len(weights):
         raise ValueError(
             f"{len(tokens)} tokens do not label attention of shape {weights.shape}: give one for each of the "
@@ -94,15 +94,6 @@ def tokens(
     ax.set_title(f"{_escaped(tokens[index])!r} attends to ({source})" if title is None else title, parse_math=False)
     draw_colour_bar([ax], colours, shown, slender=max(20.0 * min(lines, 5) / 5, 6.0))
     return ax
-
-
-def _weights(attention: FloatArray, *, batch: int | None, head: int | None) -> tuple[FloatArray, str]:
-    """Return the (tokens, tokens) weights, and in words which they are."""
-    square(attention)
-    if head is not None:
-        return one_map(attention, batch=batch, head=head), f"head {head}"
-    maps = layer_maps(attention, batch=batch)
-    return maps.mean(axis=0), f"mean of {len(maps)} heads" if len(maps) > 1 else "one head"
 
 
 def _index(query: int | str, tokens: Sequence[str]) -> int:
