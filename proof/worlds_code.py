@@ -20,6 +20,7 @@ from __future__ import annotations
 import argparse
 import ast
 import dis
+import hashlib
 import inspect
 import json
 import sys
@@ -59,8 +60,9 @@ def main() -> None:
 
 
 def run(results: Path, folders: list[Path], at: str) -> None:
-    """Compare every file below the folders that is not in the results, and add it there."""
+    """Compare every file below the folders that is not in the results, nor another of the same text, and add it there."""
     done = {one["path"] for one in read(results)}
+    texts = {one.get("text") for one in read(results)}
     began = time.monotonic()
     results.parent.mkdir(parents=True, exist_ok=True)
     with results.open("a", encoding="utf-8") as file:
@@ -68,9 +70,14 @@ def run(results: Path, folders: list[Path], at: str) -> None:
             for path in sorted(folder.rglob("*.py")) if folder.is_dir() else [folder]:
                 if str(path) in done or not path.is_file():
                     continue
+                text = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+                if text in texts:
+                    continue
+                texts.add(text)
                 outcome = compare_file(path, at)
                 group = path.relative_to(folder).parts[0] if folder.is_dir() else path.name
-                file.write(json.dumps({"path": str(path), "root": str(folder), "group": group, **outcome}) + "\n")
+                where = {"path": str(path), "text": text, "root": str(folder), "group": group}
+                file.write(json.dumps({**where, **outcome}) + "\n")
                 file.flush()
                 for one in outcome["differences"][:3]:
                     print(f"{path}: {one}", flush=True)
