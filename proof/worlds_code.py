@@ -60,7 +60,7 @@ def main() -> None:
 
 
 def run(results: Path, folders: list[Path], at: str) -> None:
-    """Compare every file below the folders that is not in the results, nor another of the same text, and add it there."""
+    """Compare every file below the folders, unless it or its text is in the results, and add it there."""
     done = {one["path"] for one in read(results)}
     texts = {one.get("text") for one in read(results)}
     began = time.monotonic()
