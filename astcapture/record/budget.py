@@ -117,8 +117,10 @@ def _weighed() -> tuple[Counter[str], int]:
     return scale.bytes, number
 
 
-def look(wanted: int) -> float | None:
+def look(wanted: int) -> int | None:
     """The room that is left for values, of which `wanted` bytes are to be taken next; 0 where there is none.
+
+    An integer, whose subtraction is the cheaper one.
 
     With a store, what is held is put on disk first. Without, it is warned of. None where another thread has
     looked meanwhile: weighing everything takes its time, and once is enough for all that ask.
@@ -126,13 +128,13 @@ def look(wanted: int) -> float | None:
     global _busy, _looks
     bound = limit()
     if bound is None:
-        return float("inf")
+        return sys.maxsize
     before = _looks
     with _lock:
         if _looks != before:
             return None
         if _busy:
-            return float(STEP)  # recorded by code that runs while this looks
+            return STEP  # recorded by code that runs while this looks
         _busy = True
         try:
             held, number = _weighed()
@@ -152,7 +154,7 @@ def look(wanted: int) -> float | None:
         return room
 
 
-def _room(bound: int | str, held: Counter[str], number: int, wanted: int) -> float:
+def _room(bound: int | str, held: Counter[str], number: int, wanted: int) -> int:
     total = sum(held.values())
     if isinstance(bound, int):
         room = bound - total

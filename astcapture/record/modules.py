@@ -10,9 +10,9 @@ from __future__ import annotations
 import sys
 from _thread import get_ident
 from collections.abc import Callable
-from dataclasses import dataclass
+from sys import _getframe
 from types import CodeType, FrameType, MethodType
-from typing import Any
+from typing import Any, NamedTuple
 from weakref import ref
 
 from astcapture.record import checkpoint
@@ -25,7 +25,6 @@ _backward_pass = checkpoint.backward_pass
 # What waits for the first module: torch's hooks for these registrations, and what they call then.
 _KINDS = ("module", "parameter", "buffer")
 _handles: list[Any] = []
-_asked = -1
 
 
 def _ready() -> None:
@@ -34,9 +33,22 @@ def _ready() -> None:
 
 #: The names that lead from a model to a module, wrappers included.
 Names = tuple[str, ...]
-# For each model, by identity, as long as it lives: itself, and for each module in it, by identity, the
-# names that lead there and the path that is told of them.
-_paths: dict[int, tuple[ref[Any], dict[int, list[tuple[Names, str]]]]] = {}
+#: Those names, and the path that is told of them.
+Place = tuple[Names, str]
+
+
+class _Paths(NamedTuple):
+    """What is written down of a model, by the identities of its modules."""
+
+    model: ref[Any]
+    #: Every way to each module.
+    all: dict[int, list[Place]]
+    #: The way to each module that has one.
+    places: dict[int, Place]
+
+
+# Of each model, by its identity, as long as it lives.
+_paths: dict[int, _Paths] = {}
 
 #: Modules that only wrap a model, by class, and the name under which they hold it; it is no part of a path.
 WRAPPERS = {
@@ -72,7 +84,7 @@ def when_one_exists(ready: Callable[[], None]) -> None:
 
     Until then none can be running, and looking for one would cost as much as copying a small tensor
     does. What waits are hooks of torch's own, for registrations alone, and the first takes them off.
-    A model that is unpickled registers nothing; `seldom` finds that one running.
+    A model that is unpickled registers nothing; `first_layer` finds that one running.
     """
     global _ready
     home = sys.modules["torch.nn.modules.module"]
@@ -96,28 +108,16 @@ def _first(module: Any, name: str, part: Any) -> None:
     _ready()
 
 
-def seldom(owner: Any) -> str | None:
-    """What `layer` says, for one value in 32, the first among them, while no module is known of."""
-    global _asked
-    _asked += 1
-    if _asked & 31:
+def first_layer(owner: Any) -> str | None:
+    """What `layer` says while no module is known of; from the first on that is found running, one is."""
+    frame: FrameType | None = _getframe(2)
+    while frame is not None and frame.f_code is not _call:
+        frame = frame.f_back
+    if frame is None:
         return None
-    path = layer(owner)
-    if path is not None:
-        stop_waiting()
-        _ready()
-    return path
-
-
-def seldom_of_second_runs(owner: Any) -> str | None:
-    """`seldom`, where a function outside any module may be run again because it is checkpointed.
-
-    Raises:
-        Recomputed: it is.
-    """
-    if _backward_pass() != -1 and checkpoint.is_second_run(sys._getframe(2)):
-        raise checkpoint.Recomputed
-    return seldom(owner)
+    stop_waiting()
+    _ready()
+    return layer(owner)
 
 
 def layer(owner: Any) -> str | None:
@@ -128,24 +128,38 @@ def layer(owner: Any) -> str | None:
     Raises:
         Recomputed: the function runs for the second time, because its forward was checkpointed.
     """
-    if _backward_pass() != -1 and checkpoint.is_second_run(sys._getframe(2)):
+    if _backward_pass() != -1 and checkpoint.is_second_run(_getframe(2)):
         raise checkpoint.Recomputed
-    thread = get_ident()
-    run = _runs.get(thread)
-    if run is not None and run.goes_on() is not None:
-        known = run.known.get(id(owner))
-        if (known is not None or is_module(owner)) and _is_at_one_of(run.depths, run.frame):
-            if known is not None:
-                return known
-            model = run.model()
-            paths = [] if model is None else _paths_of(model, owner)
-            if len(paths) == 1 and not paths[0].startswith("<"):
-                run.known[id(owner)] = paths[0]
-                return paths[0]
+    run = _runs.get(get_ident())
+    if run is not None:
+        # In one piece, without a call of Python's: between two layers a model sweeps the processor's caches, and
+        # whatever is touched here comes from main memory.
+        goes_on, outermost, depths, places = run
+        place = places.get(id(owner))
+        if place is not None and (forward := goes_on()) is not None:
+            names, path = place
+            try:
+                for depth in depths:
+                    # An exception's traceback may keep a frame alive that is not on the stack any more.
+                    if id(_getframe(depth)) == outermost:
+                        # Modules are replaced, deleted and moved, and their addresses given to others.
+                        module = forward.__self__
+                        for name in names:
+                            module = module._modules[name]
+                        if module is owner:
+                            return path
+                        break
+            except (ValueError, KeyError, AttributeError):
+                pass  # the stack is not as deep as that, or the names lead nowhere
+    return _look_for_layer(owner)
+
+
+def _look_for_layer(owner: Any) -> str | None:
+    """What `layer` says, by going up the stack."""
     nearest: FrameType | None = None
     outermost: FrameType | None = None
-    depth = away = 2
-    frame: FrameType | None = sys._getframe(depth)
+    frame: FrameType | None = _getframe(3)
+    depth = away = 2  # as `layer` counts
     while frame is not None:
         if frame.f_code is _call:
             outermost, away = frame, depth
@@ -155,20 +169,20 @@ def layer(owner: Any) -> str | None:
         depth += 1
     if nearest is None or outermost is None:
         return None
-    model = outermost.f_locals["self"]
+    running = outermost.f_locals
+    model = running["self"]
     # A method can be called without its module being called; a function has only those that were.
     module = owner if is_module(owner) else model if nearest is outermost else nearest.f_locals["self"]
     paths = _paths_of(model, module)
     if len(paths) > 1:
         return _path_run(paths, model, nearest)
-    if module is owner and not paths[0].startswith("<"):
-        _remember(thread, outermost, model, owner, paths[0], away)
+    if module is owner:
+        _remember(id(outermost), running, away)
     return paths[0]
 
 
-@dataclass
-class _Run:
-    """One call of a model, and the layers that have been found in it.
+class _Run(NamedTuple):
+    """One call of a model.
 
     What is on the stack below a frame stays there as long as the frame runs. The outermost module is
     therefore the same while its frame is there: it is looked for once, and at the same depth from then on.
@@ -177,46 +191,34 @@ class _Run:
     #: The bound ``forward`` that `nn.Module._call_impl` makes for itself: it lives as long as the call.
     goes_on: ref[Any]
     #: The identity of the frame, which is its own while it runs.
-    frame: int
-    model: ref[Any]
-    #: How far up the stack the frame was: mostly alike for all layers.
-    depths: list[int]
-    #: The paths of modules, by their identity.
-    known: dict[int, str]
+    outermost: int
+    #: How far up the stack that frame was, the latest first: mostly alike for all layers.
+    depths: tuple[int, ...]
+    #: The modules that the model holds once.
+    places: dict[int, Place]
 
 
-# How many depths are remembered, the latest first; a function that calls itself has any number.
+# How many depths are remembered; a function that calls itself has any number.
 _WAYS = 4
 # The latest run of each thread.
 _runs: dict[int, _Run] = {}
 
 
-def _is_at_one_of(depths: list[int], frame: int) -> bool:
-    """Whether that frame is on the stack, so far above the caller. An exception's traceback may keep one alive."""
-    for depth in depths:
-        try:
-            if id(sys._getframe(depth + 1)) == frame:
-                return True
-        except ValueError:  # the stack is not as deep as that
-            continue
-    return False
-
-
-def _remember(thread: int, outermost: FrameType, model: Any, owner: Any, path: str, depth: int) -> None:
-    run = _runs.get(thread)
-    if run is None or run.frame != id(outermost) or run.goes_on() is None:
-        forward = outermost.f_locals.get("forward_call")
-        if type(forward) is not MethodType or forward.__self__ is not model or "forward" in vars(model):
-            return  # it may outlive the call
-        run = _runs[thread] = _Run(ref(forward), id(outermost), ref(model), [], {})
-    run.known[id(owner)] = path
-    if depth not in run.depths:
-        run.depths = [depth, *run.depths[: _WAYS - 1]]
+def _remember(outermost: int, running: dict[str, Any], depth: int) -> None:
+    model, forward = running["self"], running.get("forward_call")
+    if type(forward) is not MethodType or forward.__self__ is not model or "forward" in vars(model):
+        return  # it may outlive the call
+    thread = get_ident()
+    before = _runs.get(thread)
+    depths = () if before is None else before.depths
+    if depth not in depths:
+        depths = (depth, *depths[: _WAYS - 1])
+    _runs[thread] = _Run(ref(forward), outermost, depths, _paths[id(model)].places)
 
 
 def _paths_of(model: Any, module: Any) -> list[str]:
     known = _paths.get(id(model))
-    found = known[1].get(id(module)) if known is not None and known[0]() is model else None
+    found = known.all.get(id(module)) if known is not None and known.model() is model else None
     # Modules are replaced, deleted and moved, and their addresses given to others.
     if found is None or not all(leads_to(model, names, module) for names, _ in found):
         found = _write_down(model).get(id(module))
@@ -224,12 +226,13 @@ def _paths_of(model: Any, module: Any) -> list[str]:
     return [path for _, path in found] if found else [f"<{type(module).__name__}>"]
 
 
-def _write_down(model: Any) -> dict[int, list[tuple[Names, str]]]:
+def _write_down(model: Any) -> dict[int, list[Place]]:
     identity = id(model)
-    paths: dict[int, list[tuple[Names, str]]] = {}
+    paths: dict[int, list[Place]] = {}
     for names, path, module in walk(model):
         paths.setdefault(id(module), []).append((names, path))
-    _paths[identity] = (ref(model, lambda _: _paths.pop(identity, None)), paths)
+    places = {module: found[0] for module, found in paths.items() if len(found) == 1}
+    _paths[identity] = _Paths(ref(model, lambda _: _paths.pop(identity, None)), paths, places)
     return paths
 
 

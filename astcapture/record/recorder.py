@@ -15,10 +15,10 @@ import gc
 import os
 import sys
 from _thread import RLock, get_ident
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import partial
-from itertools import starmap
+from itertools import repeat, starmap
 from types import FunctionType
 from typing import Any
 
@@ -101,21 +101,24 @@ compiled.on_left_out = _no_place
 _append = events.append
 # The types of tensors that take the short way; none where there is more to be done than to copy.
 _NONE: frozenset[type] = frozenset()
-_tensors: set[type] | frozenset[type] = PLAIN_TENSORS
-# The types whose values are kept as they are. Emptied while recording is off, so that the fast
-# path needs no check of its own: everything then takes the slow path, which looks.
+_tensors: set[type] | frozenset[type] = _NONE
+# The types whose values are kept as they are. As those of tensors, none while recording is off: the short ways need
+# no check of their own.
 _kept: set[type] = set()
 _on = False
 # Whether some hook wants more of its values than a copy.
 _converting = False
 # The bytes that may be recorded before `budget` is asked for more, whether it gave none, and how many of the
 # waiting events it has weighed.
-_room: float = -1
+_room = -1
 _stopped = False
 _weighed = 0
 # How the layer is found, once torch is imported; while it is being imported, nothing takes the fast path.
 _layer: Callable[[Any], str | None] | None = None
 _expected = False
+# While no module is known of, one value in so many is looked for one at: C code counts the others, which go by.
+_EVERY = 32
+_passing: Iterator[None] = iter(())
 
 
 def record(result: Any, site: Site, value: Any, owner: Any = None) -> Any:
@@ -126,18 +129,19 @@ def record(result: Any, site: Site, value: Any, owner: Any = None) -> Any:
     global _room
     kind = type(value)
     try:
-        if kind in _kept:
-            _append((site, value, get_ident(), None if _layer is None else _layer(owner)))
+        if kind in _tensors and (_room := _room - value.nbytes) >= 0:
+            # `copy_tensor` written out, detaching by the cheaper `.data`: the call alone would cost a
+            # tenth of what copying a small tensor does.
+            kept = value.data.clone() if value.requires_grad else value.clone()
+            ask = None if _layer is None else next(_passing, _layer)
+            _append((site, kept, get_ident(), None if ask is None else ask(owner)))
+        elif kind in _kept:
+            ask = None if _layer is None else next(_passing, _layer)
+            _append((site, value, get_ident(), None if ask is None else ask(owner)))
         elif _on:
             if _expected:
                 _look_for_torch()
-            if kind in _tensors and (_room := _room - value.nbytes) >= 0:
-                # `copy_tensor` written out, detaching by the cheaper `.data`: the call alone would cost a
-                # tenth of what copying a small tensor does.
-                kept = value.data.clone() if value.requires_grad else value.clone()
-                _append((site, kept, get_ident(), None if _layer is None else _layer(owner)))
-            else:
-                _record_slowly(site, value, owner)
+            _record_slowly(site, value, owner)
     except Recomputed:
         pass
     except Exception:
@@ -150,7 +154,8 @@ def _record_slowly(site: Site, value: Any, owner: Any) -> None:
     """Record what takes more than a copy, or what the room may not suffice for."""
     how = conversion_of(site) if _converting else PLAIN
     try:
-        layer = None if _layer is None else _layer(owner)
+        ask = None if _layer is None else next(_passing, _layer)
+        layer = None if ask is None else ask(owner)
     except Recomputed:
         if how.grad:
             join(site, value)
@@ -187,7 +192,8 @@ def missed(site: Site, owner: Any = None) -> None:
     """Count a return at which the name was not bound."""
     if _on:
         with suppress(Recomputed):
-            _append((site, MISSED, get_ident(), None if _layer is None else _layer(owner)))
+            ask = None if _layer is None else next(_passing, _layer)
+            _append((site, MISSED, get_ident(), None if ask is None else ask(owner)))
 
 
 def enter(site: Site) -> None:
@@ -297,9 +303,9 @@ def convert() -> None:
 def _apply() -> None:
     """Open the short ways, or close them."""
     global _tensors
-    short = not (_converting or _stopped)
+    short = _on and not (_expected or _converting or _stopped)
     _tensors = PLAIN_TENSORS if short else _NONE
-    if _on and short and not _expected:
+    if short:
         _kept.update(BY_REFERENCE)
     else:
         _kept.clear()
@@ -337,7 +343,7 @@ def forget_torch() -> None:
     """Nothing is recorded any more: wait for no module."""
     global _layer
     modules.stop_waiting()
-    if _layer in (modules.seldom, modules.seldom_of_second_runs):
+    if _layer in (_seldom, _seldom_of_second_runs):
         _layer = None
 
 
@@ -351,7 +357,7 @@ def _look_for_torch() -> None:
         if _expected and modules.find_torch():
             modules.when_one_exists(_find_layers)
             if _layer is None:
-                _layer = modules.seldom_of_second_runs if checkpoint.is_used() else modules.seldom
+                _layer = _seldom_of_second_runs if checkpoint.is_used() else _seldom
             _expected = False
             _apply()
 
@@ -368,14 +374,40 @@ if hasattr(os, "register_at_fork"):
 
 def expect_second_runs() -> None:
     """A forward may be checkpointed from now on."""
-    global _layer
-    if _layer is modules.seldom:
-        _layer = modules.seldom_of_second_runs
+    global _layer, _passing
+    if _layer is _seldom:
+        _layer, _passing = _seldom_of_second_runs, iter(())
 
 
 def _find_layers() -> None:
-    global _layer
-    _layer = modules.layer
+    global _layer, _passing
+    _layer, _passing = modules.layer, iter(())
+
+
+def _seldom(owner: Any) -> str | None:
+    """Look for a module, and let the next values pass."""
+    global _passing
+    _passing = repeat(None, _EVERY - 1)
+    return modules.first_layer(owner)
+
+
+# As `_passing`, of which each value is asked whether it belongs to a second run.
+_passing_once_asked: Iterator[None] = iter(())
+
+
+def _seldom_of_second_runs(owner: Any) -> str | None:
+    """`_seldom`, where a function outside any module may be run again because it is checkpointed.
+
+    Raises:
+        Recomputed: it is.
+    """
+    global _passing_once_asked
+    if checkpoint.backward_pass() != -1 and is_second_run(sys._getframe(1)):
+        raise Recomputed
+    if next(_passing_once_asked, _EVERY) is None:
+        return None
+    _passing_once_asked = repeat(None, _EVERY - 1)
+    return modules.first_layer(owner)
 
 
 def attend(sites: Sites, owner: Any, callee: Any, /, *arguments: Any, **options: Any) -> Any:

@@ -238,6 +238,23 @@ def test_a_module_that_moves_has_the_path_of_where_it_is_now(layered: Any) -> No
     assert layers(lambda: model(X)) == ["blocks.0.attn", "blocks.1.attn", "blocks.2.attn"]
 
 
+def test_a_module_that_moves_while_the_model_runs_has_the_path_of_where_it_is_then(layered: Any) -> None:
+    class Moving(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.parts = nn.ModuleDict({"first": layered.Attention()})
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            for name in ("second", "third"):
+                (attention,) = self.parts.values()
+                attention(attention(x))
+                self.parts.clear()
+                self.parts[name] = attention
+            return x
+
+    assert layers(lambda: Moving()(X)) == ["parts.first"] * 2 + ["parts.second"] * 2
+
+
 def test_a_module_held_outside_the_registry_is_named_by_its_class(layered: Any) -> None:
     class Holder(nn.Module):
         def __init__(self) -> None:
@@ -323,7 +340,7 @@ import pickle, sys
 import torch
 from torch.nn.modules import module as home
 import astcapture
-from astcapture.record import modules
+from astcapture.record import recorder
 
 astcapture.install(["layered"])
 import layered
@@ -344,7 +361,7 @@ if sys.argv[1] == "dump":
 print(recorded(lambda: layered.window_attention(X)), hooks())
 model = layered.Model() if sys.argv[1] == "built" else pickle.load(open("model.pickle", "rb"))
 if sys.argv[1] == "unpickled":
-    modules._asked = -1  # as the first of 32
+    recorder._passing = iter(())  # as the first of 32
 print(recorded(lambda: model(X)), hooks())
 """
 
