@@ -8,7 +8,7 @@ import sys
 import warnings
 from collections.abc import Callable, Sequence
 from types import CodeType
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from astcapture.errors import CaptureError, CaptureWarning
 from astcapture.rewrite.find import find_functions
@@ -132,9 +132,9 @@ def matching(targets: Sequence[Target], module: str) -> tuple[Target, ...]:
     return tuple(target for target in targets if target.matches_module(module))
 
 
-def may_hold_functions(source: bytes, targets: Sequence[Any]) -> bool:
-    """Whether a module is worth parsing: a function of it is named, or it mentions the marker's package."""
-    return any(target.qualname is not None for target in targets) or b"astcapture" in source
+def may_hold_functions(read: Callable[[], bytes], targets: Sequence[Target]) -> bool:
+    """Whether a module is worth parsing: a function of it is named, or its source mentions the marker's package."""
+    return any(target.qualname is not None for target in targets) or b"astcapture" in read()
 
 
 def marks_functions(source: str | bytes) -> bool:

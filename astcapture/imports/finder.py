@@ -11,6 +11,7 @@ import sys
 import threading
 import warnings
 from collections.abc import Sequence
+from functools import partial
 from importlib.machinery import (
     BuiltinImporter,
     ExtensionFileLoader,
@@ -101,11 +102,10 @@ class CaptureFinder:
             return isinstance(loader, Capturing)
         if isinstance(loader, SourceFileLoader):
             try:
-                source = loader.get_data(loader.path)
+                if not may_hold_functions(partial(loader.get_data, loader.path), targets):
+                    return False
             except OSError:
                 return False  # what is wrong is told by the import itself
-            if not may_hold_functions(source, targets):
-                return False
             if type(loader) is SourceFileLoader:
                 spec.loader = CaptureLoader(loader.name, loader.path, targets, strict=self.strict)
                 return True

@@ -8,6 +8,7 @@ the traceback of every error that the user's module raises on import.
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 import sys
@@ -23,12 +24,13 @@ from astcapture import rewrite
 from astcapture.errors import CaptureError, CaptureWarning
 from astcapture.imports.compile import raising_code, rewritten_code, rewritten_tree
 from astcapture.imports.others import other_tool, taking_trees
+from astcapture.imports.sealed import UNKNOWN, is_whole, made_of, seal, state_of
 from astcapture.targets.target import Target
 from astcapture.version import __version__
 
 _SUFFIX = ".pyc"
-_SEAL_SIZE = 16
-_STEP = 61
+#: Where bytecode holds the time of its source (PEP 3147, PEP 552).
+_TIME = slice(8, 12)
 
 
 class Capturing:
@@ -44,6 +46,9 @@ class Capturing:
     _composed: type[SourceFileLoader] | None = None
     # Set when plain code was compiled after all; it must not be cached under our tag.
     _plain = False
+    # Bytecode that has been read and is asked for next, with the path that it is asked for by. Deleted then: loaders
+    # are compared and pickled by what they hold.
+    _read: tuple[str, bytes] = "", b""
 
     @property
     def source_to_code(self) -> Callable[..., CodeType]:
@@ -119,12 +124,27 @@ class Capturing:
     def path_stats(self, path: str) -> Mapping[str, Any]:
         """The size, and in place of the time a digest of the source.
 
-        Python compares a time in whole seconds and a size, so an edit within the same second that
-        keeps the size would run stale code. Reading the source costs little beside importing it.
+        Python compares a time in whole seconds and a size, so an edit within the same second that keeps the
+        size would run stale code. The source is read for it, unless our bytecode says that it was made of this
+        very file, which nobody has touched since.
         """
         stats: Mapping[str, Any] = super().path_stats(path)  # type: ignore[misc]
-        digest = importlib.util.source_hash(super().get_data(path))  # type: ignore[misc]
-        return {**stats, "mtime": int.from_bytes(digest[:4], "little")}
+        state = state_of(path)
+        if state != UNKNOWN:
+            # No cache_tag, no file, no whole one.
+            with contextlib.suppress(OSError, NotImplementedError):
+                cached = importlib.util.cache_from_source(path)
+                sealed = self.get_data(cached)
+                if made_of(sealed) == state:
+                    self._read = cached, sealed
+                    return {**stats, "mtime": int.from_bytes(sealed[_TIME], "little")}
+        return {**stats, "mtime": int.from_bytes(self._digest(path), "little")}
+
+    def _digest(self, path: str) -> bytes:
+        """Four bytes, as many as bytecode has for a time."""
+        source: bytes = super().get_data(path)  # type: ignore[misc]
+        digest: bytes = importlib.util.source_hash(source)
+        return digest[:4]
 
     def get_data(self, path: str) -> bytes:
         """Read a file; our bytecode where Python's is asked for, which counts as missing if it is not whole.
@@ -135,17 +155,23 @@ class Capturing:
         if not self._is_bytecode(path):
             data: bytes = super().get_data(path)  # type: ignore[misc]
             return data
-        sealed: bytes = super().get_data(self._tagged(path))  # type: ignore[misc]
-        if sealed[-_SEAL_SIZE:] != _seal(len(sealed) - _SEAL_SIZE, sealed[:-_SEAL_SIZE:_STEP]):
-            # A disk was full, or a machine went down, while Python wrote it.
-            raise OSError(f"{self._tagged(path)} is damaged")
-        return sealed  # reading a code object ignores what stands behind it
+        sealed: bytes
+        read, sealed = self.__dict__.pop("_read", Capturing._read)
+        if read != path:
+            sealed = super().get_data(self._tagged(path))  # type: ignore[misc]
+            if not is_whole(sealed):
+                raise OSError(f"{self._tagged(path)} is damaged")
+        return sealed
 
     def set_data(self, path: str, data: bytes, *, _mode: int = 0o666) -> None:
         if not self._is_bytecode(path):
             super().set_data(path, data, _mode=_mode)  # type: ignore[misc]
         elif not self._plain:
-            super().set_data(self._tagged(path), data + _seal(len(data), data[::_STEP]), _mode=_mode)  # type: ignore[misc]
+            # The state first: an edit meanwhile is in the digest, and this bytecode was made of what was there before.
+            state = state_of(self.path)
+            with contextlib.suppress(OSError):
+                state = state if self._digest(self.path) == data[_TIME] else UNKNOWN
+            super().set_data(self._tagged(path), seal(data, state), _mode=_mode)  # type: ignore[misc]
 
     def _is_bytecode(self, path: str) -> bool:
         """Whether a path is where Python or a tool keeps the bytecode of this module, and not a file of data."""
@@ -192,15 +218,6 @@ def loader_of(module: object) -> object:
 def is_asleep(module: object) -> bool:
     """Whether a module of `importlib.util.LazyLoader` has yet to be run; to read an attribute of it would run it."""
     return type(module).__getattribute__ is not ModuleType.__getattribute__
-
-
-def _seal(size: int, sample: bytes) -> bytes:
-    """What stands behind our bytecode, so that a file that was cut short or has a block of something else is seen.
-
-    A digest of every so many bytes, since one of all would be a thirtieth of a warm import. It is no signature: who
-    can write to ``__pycache__`` can write this too. Python looks for no damage in its own.
-    """
-    return max(size, 0).to_bytes(8, "little") + importlib.util.source_hash(sample)
 
 
 class CaptureLoader(Capturing, SourceFileLoader):  # type: ignore[misc]

@@ -13,7 +13,7 @@ from typing import Any
 from astcapture.errors import CaptureError
 from astcapture.rewrite.bindings import bindings
 from astcapture.rewrite.calls import ATTENTION, attention_calls, attention_names
-from astcapture.rewrite.find import Function, FunctionNode, find_functions
+from astcapture.rewrite.find import Function, FunctionNode, find_functions, mentioned
 from astcapture.rewrite.scope import Scope, function_scope, names_read
 from astcapture.targets.capture import Capture, check_capture
 from astcapture.targets.marker import POINTS
@@ -37,6 +37,11 @@ class FunctionPlan:
     def tells_that_it_starts(self) -> bool:
         """Whether one execution can leave any number of values of a label, which do not tell it from the next."""
         return any(capture.at != "return" for capture in self.captures)
+
+    @cached_property
+    def mentioned(self) -> frozenset[str]:
+        """The names and attributes in the function, as it is written."""
+        return frozenset(mentioned(self.function.node))
 
     @cached_property
     def owner(self) -> str | None:
@@ -87,11 +92,7 @@ class Plan:
 
 
 def _may_run_fused(planned: FunctionPlan) -> bool:
-    return all(capture.at != "sdpa" for capture in planned.captures) and any(
-        isinstance(node, (ast.Name, ast.Attribute))
-        and ATTENTION in (getattr(node, "id", ""), getattr(node, "attr", ""))
-        for node in ast.walk(planned.function.node)
-    )
+    return ATTENTION in planned.mentioned and all(capture.at != "sdpa" for capture in planned.captures)
 
 
 def _labels(captures: Iterable[Capture]) -> tuple[str, ...]:

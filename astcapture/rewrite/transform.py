@@ -48,7 +48,7 @@ from astcapture.rewrite import nodes
 from astcapture.rewrite.bindings import record_bindings
 from astcapture.rewrite.calls import record_calls
 from astcapture.rewrite.ends import blocks_that_end
-from astcapture.rewrite.find import EXPRESSION_SCOPES, FunctionNode, own_blocks, own_statements
+from astcapture.rewrite.find import EXPRESSION_SCOPES, FunctionNode, mentioned, own_blocks, own_statements
 from astcapture.rewrite.flow import bound_at_exits
 from astcapture.rewrite.lines import first_line, first_line_of
 from astcapture.rewrite.plan import FunctionPlan, Plan
@@ -92,6 +92,8 @@ def rewrite(tree: ast.Module, plan: Plan) -> ast.Module:
 def rewrite_function(planned: FunctionPlan, module: str) -> None:
     """Insert the captures of one function: at its bindings, at its calls of attention, and at each of its exits."""
     function = planned.function.node
+    # Whether it may hold on to the dict of its locals, and so notice that we ask for it.
+    quiet = _LOCALS_ARE_A_COPY or _EXPOSING.isdisjoint(planned.mentioned)
     exits = bound_at_exits(function, planned.scope)
     record_bindings(planned, module)
     record_calls(planned, module)
@@ -101,7 +103,6 @@ def rewrite_function(planned: FunctionPlan, module: str) -> None:
     if not at_return:
         return
     planned = replace(planned, captures=at_return)
-    quiet = _LOCALS_ARE_A_COPY or not _shows_its_locals(function)
     returns = [
         (block, index, node)
         for block in own_blocks(function)
@@ -147,15 +148,6 @@ def _outlived(function: FunctionNode) -> set[ast.AST]:
         for child in ast.walk(node)
         if isinstance(child, ast.Return)
     }
-
-
-def _shows_its_locals(function: FunctionNode) -> bool:
-    """Whether a function may hold on to the dict of its locals, and so notice that we ask for it."""
-    return any(
-        (isinstance(node, ast.Name) and node.id in _EXPOSING)
-        or (isinstance(node, ast.Attribute) and node.attr in _EXPOSING)
-        for node in ast.walk(function)
-    )
 
 
 class _Exit:
@@ -356,13 +348,8 @@ def _without_line(node: ast.expr | ast.stmt | ast.ExceptHandler) -> None:
 
 def _insert_imports(tree: ast.Module, plan: Plan) -> None:
     """Import what the code calls, and declare its functions, after the docstring and the ``__future__`` imports."""
-    used = {
-        node.id.removeprefix(PREFIX)
-        for planned in plan.functions
-        for node in ast.walk(planned.function.node)
-        if isinstance(node, ast.Name) and node.id.startswith(PREFIX)
-    }
-    names = [ast.alias(name, PREFIX + name) for name in ("declare", *CALLED) if name == "declare" or name in used]
+    used = {PREFIX + "declare"}.union(*(mentioned(planned.function.node) for planned in plan.functions))
+    names = [ast.alias(name, PREFIX + name) for name in ("declare", *CALLED) if PREFIX + name in used]
     inserted: list[ast.stmt] = [
         ast.ImportFrom(RECORDER, names, 0),
         ast.Expr(

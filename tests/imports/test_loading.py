@@ -8,6 +8,7 @@ import importlib.util
 import os
 import pickle
 import re
+import shutil
 import sys
 import textwrap
 import threading
@@ -23,6 +24,7 @@ import pytest
 import astcapture
 from astcapture import CaptureError, CaptureWarning, install
 from astcapture.imports import compile as compiling
+from astcapture.imports import sealed
 from astcapture.imports.loader import CaptureLoader
 
 MARKED = """
@@ -279,6 +281,73 @@ def test_bytecode_is_cached_and_read_again(make_package, forget, monkeypatch):
         monkeypatch.setattr("astcapture.imports.loader.rewritten_code", None)
         importlib.import_module("mod").double(1)
     assert list(astcapture.cache["double"]) == [2]
+
+
+AS_IF_OLD = """
+import astcapture.imports.sealed as sealed
+sealed._COARSE = 0  # as if every file had been there for longer than times are coarse
+"""
+
+
+def test_a_source_that_nobody_has_touched_is_read_once_and_not_again_for_its_digest(make_package, run_python):
+    folder = make_package({"mod.py": MARKED})
+    program = (
+        AS_IF_OLD
+        + """
+import sys
+opened = []
+sys.addaudithook(lambda event, given: opened.append(given[0]) if event == "open" else None)
+import astcapture
+astcapture.install(["mod"])
+import mod
+mod.double(3)
+print(list(astcapture.cache["double"]), sum(str(path).endswith("mod.py") for path in opened))
+"""
+    )
+    first, *later = [run_python(program).stdout for _ in range(3)]
+    assert first.startswith("[6] ") and first > later[0]
+    assert later == ["[6] 1\n"] * 2  # that it holds a marker is read; see `finder`
+    (folder / "mod.py").write_text(MARKED.replace("* 2", "* 5"))
+    assert run_python(program).stdout == first.replace("6", "15")
+
+
+def test_pitfall_25_an_edit_that_keeps_size_and_time_is_seen_though_untouched_sources_are_not_read(
+    make_package, run_python
+):
+    path = make_package({"mod.py": MARKED}) / "mod.py"
+    program = AS_IF_OLD + "import astcapture; astcapture.install(['mod']); import mod; print(mod.double(3))"
+    assert [run_python(program).stdout for _ in range(2)] == ["6\n"] * 2
+    before = path.stat()
+    for factor in (5, 2):
+        path.write_text(re.sub(r"x \* \d", f"x * {factor}", path.read_text()))
+        os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+        assert (path.stat().st_size, path.stat().st_mtime_ns) == (before.st_size, before.st_mtime_ns)
+        assert [run_python(program).stdout for _ in range(2)] == [f"{3 * factor}\n"] * 2
+
+
+def test_a_source_that_was_just_written_or_is_dated_in_the_future_has_no_state_to_be_known_by(tmp_path):
+    path = tmp_path / "mod.py"
+    path.write_text("x = 1\n")
+    assert sealed.state_of(str(path)) == sealed.UNKNOWN
+    os.utime(path, (0, 0))
+    assert sealed.state_of(str(path)) == sealed.UNKNOWN  # its status was changed just now
+    os.utime(path, (2**33, 2**33))
+    assert sealed.state_of(str(path)) == sealed.UNKNOWN
+    assert sealed.state_of(str(tmp_path / "none.py")) == sealed.UNKNOWN
+
+
+def test_another_state_of_a_source_is_another_one(tmp_path, monkeypatch):
+    monkeypatch.setattr(sealed, "_COARSE", 0)
+    path, other = tmp_path / "mod.py", tmp_path / "other.py"
+    states = set()
+    for text, when in (("x = 1\n", 1), ("x = 11\n", 1), ("x = 11\n", 2)):
+        path.write_text(text)
+        os.utime(path, (when, when))
+        assert sealed.state_of(str(path)) == sealed.state_of(str(path))
+        states.add(sealed.state_of(str(path)))
+    shutil.copy2(path, other)
+    states.add(sealed.state_of(str(other)))
+    assert len(states) == 4 and sealed.UNKNOWN not in states
 
 
 def test_a_named_module_in_which_a_wildcard_finds_nothing_is_cached_and_tells_what_it_left_alone(make_package, forget):

@@ -72,12 +72,14 @@ def test_a_file_that_python_refuses_is_counted_and_skipped() -> None:
     assert worlds_code.compare_source(b"def f(:\n", "m.py", "return")["status"] == "not compiled plainly"
 
 
-def test_results_are_taken_up_where_they_stopped(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for name in ("one", "two"):
-        (tmp_path / f"{name}.py").write_bytes(SOURCE)
+def test_results_are_taken_up_where_they_stopped_and_a_text_counts_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, text in (("one", SOURCE), ("copy", SOURCE), ("two", SOURCE + b"\n# another")):
+        (tmp_path / f"{name}.py").write_bytes(text)
     results = tmp_path / "results.jsonl"
     worlds_code.run(results, [tmp_path / "one.py"], "return")
-    worlds_code.run(results, [tmp_path / "one.py", tmp_path / "two.py"], "return")
+    worlds_code.run(results, [tmp_path / f"{name}.py" for name in ("one", "copy", "two")], "return")
     assert [Path(one["path"]).name for one in worlds_code.read(results)] == ["one.py", "two.py"]
     worlds_code.report(results)
     assert "in all" in capsys.readouterr().out
