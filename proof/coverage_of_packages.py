@@ -80,7 +80,10 @@ def main() -> None:
     parser.add_argument("python", type=Path)
     parser.add_argument("package")
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--core", choices=["ctrace", "sysmon"], default="ctrace")
+    parser.add_argument(
+        "--core", choices=["ctrace", "sysmon", "none"], default="ctrace",
+        help="coverage.py's; none for tracebacks alone, which before Python 3.12 take a trace function to see all",
+    )  # fmt: skip
     parser.add_argument("--lines", action="store_true", help="no branches: coverage.py's sysmon has none before 3.14")
     parser.add_argument("--show", type=int, default=5, help="how many differences of a kind are printed")
     parser.add_argument("options", nargs="*", help="pytest's options")
@@ -171,10 +174,13 @@ def _run(
     plugins = root / "plugins"
     plugins.mkdir(exist_ok=True)
     shutil.copy(HERE / "tracebacks.py", plugins)
-    find = f"import importlib.util as u; print(u.find_spec({package!r}).submodule_search_locations[0])"
+    find = (
+        f"import sys, importlib.util as u; print(hasattr(sys, 'monitoring') or '')"
+        f"; print(u.find_spec({package!r}).submodule_search_locations[0])"
+    )
     # In an empty folder, since that stands first on the path: what is installed is what is tested.
     found = subprocess.run([python, "-c", find], cwd=home, capture_output=True, text=True, check=True)
-    installed = found.stdout.strip()
+    monitored, installed = found.stdout.splitlines()
     environment = {
         "PATH": os.defpath, "HOME": str(home), "TMPDIR": str(home), "LANG": "C.UTF-8", "PYTHONHASHSEED": "1",
         "PYTHONPATH": str(plugins), "COVERAGE_CORE": core, "COVERAGE_FILE": str(root / ".coverage"),
@@ -186,9 +192,12 @@ def _run(
         # A module that is named and holds no function is refused.
         own = [package] if "def " in Path(installed, "__init__.py").read_text() else []
         environment["ASTCAPTURE"] = ";".join(f"{module}:*={capture}" for module in (*own, f"{package}.*"))
+    measuring = ["-m", "coverage", "run", "--rcfile=/dev/null", f"--source={package}"]
+    if core == "none":
+        measuring = []
+        environment["PROOF_TRACED"] = "" if monitored else "1"
     command = [
-        *(str(python), "-m", "coverage", "run", "--rcfile=/dev/null", f"--source={package}"),
-        *(["--branch"] if branches else []),
+        *(str(python), *measuring, *(["--branch"] if measuring and branches else [])),
         *("-m", "pytest", "-q", "-p", "tracebacks", "-p", "no:cacheprovider", "-o", "addopts=", *options),
         *(f"--rootdir={work}", f"--basetemp={root / 'basetemp'}"),
     ]
@@ -201,7 +210,7 @@ def _run(
         raise SystemExit(f"{' '.join(command)}\n{done.stdout[-4000:]}{done.stderr[-4000:]}")
     if core == "sysmon" and "no-sysmon" in done.stderr:
         raise SystemExit(f"{core} measures no branches here:\n{done.stderr[-1000:]}")
-    reader = [str(python), "-c", READ]
+    reader = [str(python), "-c", READ if measuring else "print({})"]
     files = subprocess.run(reader, cwd=root, env=reading, capture_output=True, text=True, check=False)
     if files.returncode:
         raise SystemExit(files.stderr[-2000:])

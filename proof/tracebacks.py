@@ -4,7 +4,9 @@
 
 Kept is what a test raises, what it expects (``pytest.raises``, ``assertRaises``), what its set-up and its end
 raise, and from Python 3.12 on, where `sys.monitoring` tells it, every exception that comes to a handler in
-the files of ``PROOF_HANDLED``, each time that it comes to one. The text is that of
+the files of ``PROOF_HANDLED``, each time that it comes to one. Before 3.12 it takes a trace function to see
+those; with ``PROOF_TRACED`` there is one, and coverage.py has none then. It keeps each exception in each frame
+that it passes. The text is that of
 `traceback.TracebackException`: the chain, the notes, the groups, the lines and the anchors under them. Only
 addresses and the names of temporary files are blotted out.
 """
@@ -20,7 +22,7 @@ import unittest.case
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from traceback import TracebackException
-from types import CodeType
+from types import CodeType, FrameType, TracebackType
 from typing import Any
 
 import pytest
@@ -35,12 +37,12 @@ _texts: dict[str, str] = {}
 _test = "outside of tests"
 
 
-def keep(kind: str, error: BaseException) -> None:
-    """Keep an exception as it is printed."""
+def keep(kind: str, error: BaseException, traceback: TracebackType | None = None) -> None:
+    """Keep an exception as it is printed; with another traceback than its own, if one is given."""
     kept = _of_test.setdefault(_test, {}).setdefault(kind, [])
     if kind == "handled" and len(kept) >= MOST:
         return
-    text = CHANCE.sub("0x", "".join(TracebackException.from_exception(error).format()))
+    text = CHANCE.sub("0x", "".join(TracebackException(type(error), error, traceback or error.__traceback__).format()))
     name = hashlib.blake2b(text.encode(errors="surrogatepass"), digest_size=12).hexdigest()
     _texts.setdefault(name, text)
     kept.append(name)
@@ -74,7 +76,7 @@ def pytest_configure() -> None:
     for context in (RaisesExc, RaisesGroup, WarningsChecker, unittest.case._AssertRaisesContext):
         context.__exit__ = _keeping(context.__exit__)
     if files := os.environ.get("PROOF_HANDLED"):
-        _keep_handled(tuple(files.split(os.pathsep)))
+        (_keep_traced if os.environ.get("PROOF_TRACED") else _keep_handled)(tuple(files.split(os.pathsep)))
 
 
 def _keeping(leave: Callable[..., Any]) -> Callable[..., Any]:
@@ -102,6 +104,21 @@ def _keep_handled(folders: tuple[str, ...]) -> None:
     monitoring.use_tool_id(tool, "proof")
     monitoring.register_callback(tool, event, handled)
     monitoring.set_events(tool, event)
+
+
+def _keep_traced(folders: tuple[str, ...]) -> None:
+    def in_frame(frame: FrameType, event: str, told: Any) -> Any:
+        if event == "exception":
+            keep("handled", told[1], told[2])
+        return in_frame
+
+    def calls(frame: FrameType, event: str, told: Any) -> Any:
+        if not frame.f_code.co_filename.startswith(folders):
+            return None
+        frame.f_trace_lines = False
+        return in_frame
+
+    sys.settrace(calls)
 
 
 def pytest_unconfigure() -> None:
