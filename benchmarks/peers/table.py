@@ -41,7 +41,8 @@ def ratios(one: Measured, other: Measured) -> list[float]:
 
 
 def _cell(values: Sequence[float], unit: float = 1.0, digits: int = 2, sign: str = "") -> str:
-    median, low, high = (f"{unit * value:,.{digits}f}" for value in spread(values))
+    # Adding zero makes 0.0 of -0.0.
+    median, low, high = (f"{round(unit * value, digits) + 0.0:,.{digits}f}" for value in spread(values))
     return f"{median}{sign} ({low} to {high})"
 
 
