@@ -24,9 +24,14 @@ def free_on(device: str, proc: Path = Path("/proc"), cgroup: Path = Path("/sys/f
     return max(0, min(limits))
 
 
+def _text(path: Path) -> str:
+    # Said outright: Python can be asked to warn where it is not, and would, in the program's own output.
+    return path.read_text(encoding="utf-8", errors="surrogateescape")
+
+
 def _available(proc: Path) -> int:
     with suppress(OSError, ValueError):
-        for line in (proc / "meminfo").read_text().splitlines():
+        for line in _text(proc / "meminfo").splitlines():
             name, _, value = line.partition(":")
             if name == "MemAvailable":
                 return int(value.split()[0]) * 1024
@@ -39,7 +44,7 @@ def _left_in_groups(proc: Path, cgroup: Path) -> list[int]:
     """What each control group above the process leaves of its limit."""
     left = []
     with suppress(OSError):
-        for line in (proc / "self/cgroup").read_text().splitlines():
+        for line in _text(proc / "self/cgroup").splitlines():
             _, controllers, path = line.split(":", 2)
             if not controllers:
                 root, most, used, cached = cgroup, "memory.max", "memory.current", "inactive_file"
@@ -58,12 +63,12 @@ def _left_in_groups(proc: Path, cgroup: Path) -> list[int]:
 
 def _left_in(folder: Path, most: str, used: str, cached: str) -> list[int]:
     try:
-        limit = int((folder / most).read_text())  # "max" where there is none
-        taken = int((folder / used).read_text())
+        limit = int(_text(folder / most))  # "max" where there is none
+        taken = int(_text(folder / used))
     except (OSError, ValueError):
         return []
     with suppress(OSError, ValueError):
-        for line in (folder / "memory.stat").read_text().splitlines():
+        for line in _text(folder / "memory.stat").splitlines():
             name, _, value = line.partition(" ")
             if name == cached:
                 taken -= int(value)  # pages of files, which are given up where memory is short

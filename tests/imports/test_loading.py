@@ -363,6 +363,23 @@ def test_a_named_module_in_which_a_wildcard_finds_nothing_is_cached_and_tells_wh
     assert cached(folder) == ["__init__", "one+", "three+", "two+"]
 
 
+@pytest.mark.parametrize("action", ["always", "error"])
+@pytest.mark.parametrize("store", ["", ", store='run'"])
+def test_a_python_that_warns_of_all_there_is_to_warn_of_has_nothing_to_say(make_package, run_python, store, action):
+    make_package({"mod.py": MARKED})
+    program = f"""
+import astcapture
+astcapture.install(["mod", "string:Template.substitute=mapping", "re:escape=pattern"]{store})
+import mod, numpy, re, string
+mod.double(numpy.ones(int(string.Template("$a").substitute(a=re.escape("2")))))
+print(len(astcapture.cache), astcapture.cache.summary().count("Error"))
+"""
+    options = ["-X", "dev", "-X", "warn_default_encoding", "-W", action]
+    for _ in range(2):
+        done = run_python(*options, "-c", program)
+        assert (done.stdout, done.stderr) == ("3 0\n", "")
+
+
 # 26
 
 
