@@ -1,0 +1,1 @@
+"""The parts of `mutants.py`: mutants are made, tests are timed, one mutant is tried, all are counted."""
