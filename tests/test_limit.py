@@ -160,6 +160,21 @@ def test_a_block_that_is_dropped_makes_room(limited):
         assert kept() == 5
 
 
+@pytest.mark.parametrize("limit", ["auto", "1MB"])
+def test_a_cache_that_is_cleared_after_each_step_is_not_weighed_after_each(limited, monkeypatch, limit):
+    weighed = []
+    weigh = budget._weighed
+    monkeypatch.setattr(budget, "_weighed", lambda: weighed.append(1) or weigh())
+    with astcapture.install(["limited:f=y"], limit=limit), warnings.catch_warnings():
+        warnings.simplefilter("error")
+        f = limited().f
+        for _ in range(200):
+            fill(f, 20)
+            assert kept() == 20
+            astcapture.cache.clear()
+    assert len(weighed) <= (1 if limit == "auto" else 10)  # 4 MB with what is kept of each value, by 1 MB
+
+
 def test_blocks_that_are_dropped_one_after_another_never_reach_the_limit(limited):
     with astcapture.install(["limited:f=y"], limit=20_000), warnings.catch_warnings():
         warnings.simplefilter("error")

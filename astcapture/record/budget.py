@@ -42,6 +42,10 @@ def on_room() -> None:
     """Called when room was made; the recorder puts a function of its own in this place."""
 
 
+def on_limit() -> None:
+    """Called when another limit holds; as `on_room`."""
+
+
 _holders: dict[int, weakref.ref[Any]] = {}
 _sources: list[Callable[[], Iterable[Any]]] = []
 _limits: dict[object, int | str | None] = {}
@@ -91,6 +95,7 @@ def release(hook: object) -> None:
 def _on_change() -> None:
     _allowed.clear()
     made_room()
+    on_limit()
 
 
 def limit() -> int | str | None:

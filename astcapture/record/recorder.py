@@ -312,10 +312,17 @@ def _apply() -> None:
 
 
 def _look_again() -> None:
-    """There may be room again."""
+    """There may be less room than there was, or more."""
     global _room, _stopped
     _room, _stopped = -1, False
     _apply()
+
+
+def _go_on() -> None:
+    """There may be room again. Where recording has not stopped there is more than it counts on, and it looks when that
+    is used up: a program may clear the cache after each step, and to look takes longer than to record."""
+    if _stopped:
+        _look_again()
 
 
 def _watch_events(phase: str, info: dict[str, int]) -> None:
@@ -326,7 +333,8 @@ def _watch_events(phase: str, info: dict[str, int]) -> None:
         _kept.clear()
 
 
-budget.on_room = _look_again
+budget.on_room = _go_on
+budget.on_limit = _look_again
 budget.source(lambda: (one for event in events[:] for one in parts(event[1])))
 budget.source(lambda: (one for chain in compiled.chains[:] for value in chain.values() for one in parts(value)))
 

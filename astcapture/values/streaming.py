@@ -184,7 +184,7 @@ class Stream:
             if taken:
                 with caches._process.lock:
                     caches.cache._let_go(taken, part)
-        _make_room()
+        budget.on_room()
 
     def _refuse(self, entry: Any, why: str) -> None:
         where = (f"{entry.module}:{entry.function}", entry.label)
@@ -213,7 +213,7 @@ class Stream:
             self.lost += len(batch)
             with caches._process.lock:
                 caches.cache._let_go(batch, None)
-            _make_room()
+            budget.on_room()
         if not final:
             self.tell_of_loss()
         return bool(batch)
@@ -282,13 +282,6 @@ class Stream:
         self.background.forget()
         if self._was_running:
             self.background.start()
-
-
-def _make_room() -> None:
-    """Have recording go on where it has stopped. Elsewhere the next look at the room comes by itself: each weighs
-    everything that is held, which would be slow after each shard."""
-    if recorder._stopped:
-        budget.on_room()
 
 
 def _estimate(waiting: Sequence[Any]) -> float:
