@@ -90,7 +90,8 @@ def when_one_exists(ready: Callable[[], None]) -> None:
     home = sys.modules["torch.nn.modules.module"]
     register = [getattr(home, f"register_module_{kind}_registration_hook", None) for kind in _KINDS]
     stop_waiting()
-    if None in register or live_modules():
+    # To look through all objects takes long where there are many, and mostly the first value is a model's.
+    if None in register or _is_one_running() or live_modules():
         ready()
         return
     _ready = ready
@@ -110,14 +111,18 @@ def _first(module: Any, name: str, part: Any) -> None:
 
 def first_layer(owner: Any) -> str | None:
     """What `layer` says while no module is known of; from the first on that is found running, one is."""
-    frame: FrameType | None = _getframe(2)
-    while frame is not None and frame.f_code is not _call:
-        frame = frame.f_back
-    if frame is None:
+    if not _is_one_running():
         return None
     stop_waiting()
     _ready()
     return layer(owner)
+
+
+def _is_one_running() -> bool:
+    frame: FrameType | None = _getframe(2)
+    while frame is not None and frame.f_code is not _call:
+        frame = frame.f_back
+    return frame is not None
 
 
 def layer(owner: Any) -> str | None:
