@@ -40,7 +40,7 @@ _test = "outside of tests"
 def keep(kind: str, error: BaseException, traceback: TracebackType | None = None) -> None:
     """Keep an exception as it is printed; with another traceback than its own, if one is given."""
     kept = _of_test.setdefault(_test, {}).setdefault(kind, [])
-    if kind == "handled" and len(kept) >= MOST:
+    if kind in ("handled", "unbound name") and len(kept) >= MOST:
         return
     text = CHANCE.sub("0x", "".join(TracebackException(type(error), error, traceback or error.__traceback__).format()))
     name = hashlib.blake2b(text.encode(errors="surrogatepass"), digest_size=12).hexdigest()
@@ -109,7 +109,10 @@ def _keep_handled(folders: tuple[str, ...]) -> None:
 def _keep_traced(folders: tuple[str, ...]) -> None:
     def in_frame(frame: FrameType, event: str, told: Any) -> Any:
         if event == "exception":
-            keep("handled", told[1], told[2])
+            # Up to Python 3.12 a record of a name that may be unbound reads it in a ``try``, in a function
+            # that may show its locals: of a kind of their own, so that all others can be compared.
+            unbound = isinstance(told[1], NameError) and told[2].tb_next is None
+            keep("unbound name" if unbound else "handled", told[1], told[2])
         return in_frame
 
     def calls(frame: FrameType, event: str, told: Any) -> Any:
