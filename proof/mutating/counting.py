@@ -31,7 +31,7 @@ def wilson(killed: int, tried: int) -> tuple[float, float]:
     share = killed / tried
     middle = (share + z * z / (2 * tried)) / (1 + z * z / tried)
     half = z / (1 + z * z / tried) * sqrt(share * (1 - share) / tried + z * z / (4 * tried * tried))
-    return 100 * (middle - half), 100 * (middle + half)
+    return max(0.0, 100 * (middle - half)), min(100.0, 100 * (middle + half))
 
 
 def table(mutants: Iterable[Mutant], outcomes: Outcomes) -> str:

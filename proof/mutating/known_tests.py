@@ -52,7 +52,7 @@ class KnownTests:
 
     @property
     def files(self) -> list[str]:
-        return sorted({test.partition("::")[0] for test in self.seconds})
+        return sorted(set(map(file_of, self.seconds)))
 
     def others(self, tests: Sequence[str]) -> list[str]:
         """All other tests, the quickest first."""
@@ -68,6 +68,10 @@ class KnownTests:
         return cls(**json.loads(path.read_text(encoding="utf-8")))
 
 
+def file_of(test: str) -> str:
+    return test.partition("::")[0]
+
+
 def learn(root: Path, folder: Path, modules: Sequence[str], files: Sequence[str]) -> KnownTests:
     """Run the tests twice: plainly, and in a copy whose modules tell which of their lines run."""
     with Copy(root, folder / "plain", files) as copy:
@@ -76,8 +80,10 @@ def learn(root: Path, folder: Path, modules: Sequence[str], files: Sequence[str]
     with Copy(root, folder / "lines", files, lines=True) as copy:
         tell(copy.folder, modules)
         told = copy.run(files, stop=False)
-    lines: dict[str, list[str] | None] = dict.fromkeys(passed)
-    for one in told["outcomes"]:
-        if one["test"] in passed and one["outcome"] == "passed":
-            lines[one["test"]] = one["lines"]
-    return KnownTests(passed, lines)
+    # A test that is called otherwise in each run, by an address say, cannot be asked for.
+    lines = {
+        one["test"]: one["lines"] if one["outcome"] == "passed" else None
+        for one in told["outcomes"]
+        if one["test"] in passed
+    }
+    return KnownTests({test: passed[test] for test in lines}, lines)

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from mutating.copies import Copy
-from mutating.known_tests import KnownTests
+from mutating.known_tests import KnownTests, file_of
 from mutating.mutant import Mutant
 
-#: So many of the tests are run first, for they are collected sooner than all.
-FIRST = 30
+#: So many tests of so many files are run first, for they are collected sooner than all.
+FIRST, FILES = 30, 3
 #: The seconds that a run may take besides five times as long as without a mutant.
 PATIENCE = 10
 
@@ -33,11 +33,14 @@ def try_mutant(
     tests = known.for_(mutant, text)
     told: dict[str, Any] = {"outcome": "survived" if tests else "not run", "tests": len(tests), "seconds": 0.0}
     chosen = [test for test in tests if quick is None or known.seconds[test] <= quick]
-    parts = [chosen[:FIRST], chosen[FIRST:], known.others(tests) if whole else []]
+    files = list(dict.fromkeys(map(file_of, chosen)))[:FILES]
+    first = [test for test in chosen if file_of(test) in files][:FIRST]
+    rest = [test for test in chosen if test not in first]
+    parts = [first, rest, known.others(tests) if whole else []]
     with copy.changed(mutant.module, mutant.text(text)):
         for part in filter(None, parts):
             limit = 5 * sum(known.seconds[test] for test in part) + PATIENCE
-            files = list(dict.fromkeys(test.partition("::")[0] for test in part))
+            files = list(dict.fromkeys(map(file_of, part)))
             answer = copy.run(files, part, limit)
             told["seconds"] += answer["seconds"]
             if answer["status"] == 71:

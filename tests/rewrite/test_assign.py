@@ -136,6 +136,24 @@ BINDINGS = {
         [(2, 4), (6, 5)],
     ),
     "an unbound name as the right side fails": ("x = y\ny = 1", []),
+    "a name twice in a loop's targets": ("for x, x in [(1, 2)]: pass", [(1, 2)]),
+    "a with behind which one binds nothing": ("with nullcontext(5) as x, nullcontext(): pass", [(1, 5)]),
+    "a with behind which one binds another": ("with nullcontext(5) as x, nullcontext(6) as y: pass", [(1, 5)]),
+    "a name in a list's pattern": ("match [1, 2]:\n    case [1, *x]: pass", [(2, [2])]),
+    "the rest of a mapping of several lines": (
+        "match {1: 2, 3: 4, 5: 6}:\n    case {\n        1: a,\n        3:\n            b,\n        **x\n    }: pass",
+        [(5, {5: 6})],
+    ),
+    "the rest of a whole mapping": ("match {1: 2}:\n    case {\n        **x\n    }: pass", [(2, {1: 2})]),
+    "a walrus in the decorator of a def and of a class": (
+        "@[str, (x := 5)][0]\ndef g(): pass\n@[str, (x := 6)][0]\nclass C: pass",
+        [(1, 5), (3, 6)],
+    ),
+    "a walrus behind an annotation": ("y: int = (x := 5)", [(1, 5)]),
+    "a walrus in a base and a keyword of a class": (
+        "class C((x := dict), metaclass=(x := type)): pass",
+        [(1, dict), (1, type)],
+    ),
 }
 
 
@@ -155,6 +173,20 @@ def test_imports_are_recorded_with_the_line_of_the_name():
     import os
 
     assert [value for _, value in found] == [sys, os.sep, math.e]
+
+
+def test_modules_imported_under_one_name_are_each_recorded():
+    import cmath
+    import math
+
+    assert at_bindings("import math as x, cmath as x") == [(1, math), (1, cmath)]
+
+
+def test_an_import_of_a_submodule_binds_its_package():
+    import os
+
+    assert at_bindings("import os.path", name="os") == [(1, os)]
+    assert at_bindings("import os.path as x") == [(1, os.path)]
 
 
 def test_an_import_is_recorded_before_the_next_one_of_its_statement_fails():

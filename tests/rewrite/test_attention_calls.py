@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import sys
 import types
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 from plain_and_rewritten import both, plain_code, rewritten_code, shown, traced, write_down
 
 from astcapture.record import recorder
+from astcapture.rewrite.calls import attention_names
 
 HEAD = """
 import functional as F
@@ -100,3 +102,31 @@ def test_calls_under_other_names_are_left_as_they_are():
     assert shown(source, "m:f=output@sdpa").endswith(
         "return len(_@attend(((('m', 'f', 'output', 3), 'output'),), None, sdpa,\n        q)())\n"
     )
+
+
+@pytest.mark.parametrize(
+    ("source", "names"),
+    [
+        ("from torch.nn.functional import scaled_dot_product_attention as sdpa", {"sdpa"}),
+        ("import kernels.scaled_dot_product_attention as a", {"a"}),
+        ("import kernels.other as a", set()),
+        ("a = F.scaled_dot_product_attention", {"a"}),
+        ("a.b = c[0] = F.scaled_dot_product_attention", {"b", "c"}),
+        ("a: object = F.scaled_dot_product_attention", {"a"}),
+        ("a: object", set()),
+        ("(a := scaled_dot_product_attention)", {"a"}),
+        ("a = scaled_dot_product_attention\nb = a\nc = b or d", {"a", "b", "c"}),
+        ("a = scaled_dot_product_attention(q, k, v)", set()),
+        ("a = getattr(F, 'scaled_dot_product_attention')", {"a"}),
+        ("a, b = c, scaled_dot_product_attention", {"a", "b"}),
+        ("for a in [scaled_dot_product_attention]: pass", {"a"}),
+        ("[a(q) for a in [scaled_dot_product_attention]]", {"a"}),
+        ("def f(a, b=scaled_dot_product_attention): pass", {"b"}),
+        ("def f(a, b, /, c=scaled_dot_product_attention, d=1): pass", {"c"}),
+        ("def f(*, a, b=scaled_dot_product_attention, c=1): pass", {"b"}),
+        ("f(a=scaled_dot_product_attention, **b)", {"a"}),
+        ("f(**scaled_dot_product_attention)", set()),
+    ],
+)
+def test_the_names_that_may_stand_for_attention_are_those_that_get_it_somewhere(source: str, names: set[str]):
+    assert attention_names(ast.parse(source)) == {"scaled_dot_product_attention", *names}

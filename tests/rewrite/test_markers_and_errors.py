@@ -45,6 +45,7 @@ def marked(source: str) -> list[str]:
         ("import os, astcapture as ac", "ac.capture"),
         ("from astcapture import capture\nmark = capture", "mark"),
         ("import astcapture as ac\nmark = ac.capture", "mark"),
+        ("from astcapture import capture\nmark: object = capture", "mark"),
         (
             "try:\n    from astcapture import capture\nexcept ImportError:\n    def capture(*a): return lambda f: f",
             "capture",
@@ -286,6 +287,39 @@ WRONG = {
         "m:C.__init__=x",
         "m.py: target 'm:C.__init__=x' matches no def in m",
     ),
+    "a name that one def of a qualname binds and a name that none does": (
+        "if x:\n    def f(): y = 1\nelse:\n    def f(): z = 1",
+        "m:f=y,nope",
+        "m.py:2: 'nope' is never bound in f (line 2)",
+    ),
+    "a target behind a wildcard that finds it": (
+        "def f(): x = 1\ndef g(): x = 1",
+        ["m:f=x", "m:*=x", "m:*=y"],
+        "m.py: target 'm:*=y': none of the 2 functions it matches binds 'y'",
+    ),
+    "no call of attention": (
+        "def f(q): return q @ q",
+        "m:f=query@sdpa",
+        (
+            "m.py:1: query@sdpa: no call of scaled_dot_product_attention stands in f (line 1), under this name or one "
+            "that the module gives it"
+        ),
+    ),
+    "no call of attention in any": (
+        "def f(q): return q @ q\ndef g(q): return q",
+        "m:*=query@sdpa",
+        "m.py: target 'm:*=query@sdpa': none of the 2 functions it matches calls scaled_dot_product_attention",
+    ),
+    "several names are near": (
+        "def f(): attn1 = attn2 = attn3 = attn4 = other = 1",
+        "m:f=attn",
+        "m.py:1: 'attn' is never bound in f (line 1): did you mean attn4 or attn3 or attn2?",
+    ),
+    "methods of that name": (
+        "class Attention:\n    def forward(self): x = 1\nclass Other:\n    def run(self): x = 1",
+        "m:Model.forward=x",
+        "m.py: target 'm:Model.forward=x' matches no def in m: did you mean Attention.forward?",
+    ),
     "a wildcard that finds the name nowhere": (
         "def f(): x = 1\ndef g(): x = 1",
         "m:*=y",
@@ -299,6 +333,21 @@ def test_a_mistake_is_an_error_that_says_where_and_what_to_write(source, targets
     with pytest.raises(CaptureError) as error:
         plan(source, targets)
     assert str(error.value) == message
+
+
+def test_a_mistake_has_the_line_that_it_is_in():
+    with pytest.raises(CaptureError) as error:
+        plan("x = 1\ndef f(): y = 1", "m:f=z")
+    assert error.value.lineno == 2
+
+
+def test_what_the_recorder_is_told_of_a_module():
+    source = "def f():\n    x = scaled_dot_product_attention()\ndef g(): x = 1\ndef h(): y = 1"
+    functions = (("f", 1, ("x",)), ("g", 3, ("x",)))
+    assert plan(source, "*:g=x").declaration() == ("m", (("g", 3, ("x",)),), ())
+    assert plan(source, "*:*=x").declaration() == ("m", functions, (("h", "x"),), ("f",))
+    assert plan(source, "*:g=x@assign").declaration() == ("m", (("g", 3, ("x",)),), (), (), ("g",))
+    assert plan(source, "m:f=query@sdpa").declaration() == ("m", (("f", 1, ("query",)),), (), (), ("f",))
 
 
 def test_what_a_wildcard_over_modules_finds_nowhere_is_no_error():
