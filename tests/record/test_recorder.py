@@ -1,0 +1,340 @@
+"""What rewritten code calls, without torch: what is recorded, with which owner, and what goes back to the program."""
+
+from __future__ import annotations
+
+import gc
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy
+import pytest
+
+from astcapture.record import budget, modules, recorder, switch
+from astcapture.record.checkpoint import Recomputed
+from astcapture.record.events import MISSED, STARTED, Failed
+from astcapture.record.weight import EVENT
+
+SITE = ("m", "f", "y", 3)
+Found = list[tuple[Any, Any]]
+
+
+@pytest.fixture(autouse=True)
+def on() -> Iterator[None]:
+    """Recording on, as with a hook installed, and nothing recorded yet."""
+    recorder.take()
+    switch.installed(+1)
+    yield
+    switch.installed(-1)
+    recorder.take()
+
+
+@pytest.fixture
+def owners(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Layers are found, as once a module exists: here the owner is its own layer."""
+    monkeypatch.setattr(recorder, "_layer", lambda owner: owner)
+    monkeypatch.setattr(recorder, "_passing", iter(()))
+
+
+def taken() -> Found:
+    """What has been recorded: the value, or the class of what stands for one, and the layer."""
+    found: Found = []
+    for site, value, thread, layer in recorder.take():
+        assert (site, thread) == (SITE, threading.get_ident())
+        if isinstance(value, Failed):
+            value = value.error
+        found.append((value, layer))
+    return found
+
+
+def unbound() -> None:
+    """What a ``try`` around a name that is not bound does."""
+    try:
+        y  # noqa: B018
+    except NameError:
+        recorder.missed(SITE, "owner")
+
+
+CALLS: dict[str, tuple[Callable[[], Any], Any, Any]] = {
+    "record": (lambda: recorder.record("result", SITE, 1, "owner"), "result", 1),
+    "an object": (lambda: recorder.record("result", SITE, Ellipsis, "owner"), "result", Ellipsis),
+    "look": (lambda: recorder.look("result", SITE, "y", {"y": 1}, "owner"), "result", 1),
+    "look in vain": (lambda: recorder.look("result", SITE, "y", {"x": 1}, "owner"), "result", MISSED),
+    "missed": (unbound, None, MISSED),
+    "evaluate": (
+        lambda: recorder.evaluate("result", SITE, "lambda y: y + z", {"y": 1}, {"z": 2}, "owner"),
+        "result",
+        3,
+    ),
+    "evaluate without all names": (
+        lambda: recorder.evaluate("result", SITE, "lambda y, x: y", {"y": 1}, {}, "owner"),
+        "result",
+        MISSED,
+    ),
+}
+
+
+@pytest.mark.parametrize(("call", "result", "value"), CALLS.values(), ids=CALLS)
+def test_a_value_is_recorded_with_its_owner_and_the_result_goes_back(
+    owners: None, call: Callable[[], Any], result: Any, value: Any
+):
+    assert call() == result
+    assert taken() == [(value, "owner")]
+
+
+@pytest.mark.parametrize(("call", "result", "value"), CALLS.values(), ids=CALLS)
+def test_before_torch_is_imported_no_layer_is_looked_for(
+    monkeypatch: pytest.MonkeyPatch, call: Callable[[], Any], result: Any, value: Any
+):
+    monkeypatch.setattr(recorder, "_layer", None)
+    assert call() == result
+    assert taken() == [(value, None)]
+
+
+@pytest.mark.parametrize("call", [call for call, *_ in CALLS.values()], ids=CALLS)
+def test_of_a_second_run_nothing_is_recorded(monkeypatch: pytest.MonkeyPatch, call: Callable[[], Any]):
+    def again(owner: Any) -> Any:
+        raise Recomputed
+
+    monkeypatch.setattr(recorder, "_layer", again)
+    monkeypatch.setattr(recorder, "_passing", iter(()))
+    call()
+    assert taken() == []
+
+
+@pytest.mark.parametrize("call", [call for call, *_ in CALLS.values()], ids=CALLS)
+def test_while_recording_is_off_nothing_is_recorded(call: Callable[[], Any]):
+    with switch.pause():
+        call()
+        recorder.enter(SITE)
+    assert taken() == []
+
+
+def test_where_no_module_is_known_of_most_values_pass_without_a_look(monkeypatch: pytest.MonkeyPatch):
+    asked: list[Any] = []
+    monkeypatch.setattr(modules, "first_layer", asked.append)
+    monkeypatch.setattr(recorder, "_layer", recorder._seldom)
+    monkeypatch.setattr(recorder, "_passing", iter(()))
+    for step in range(2 * recorder._EVERY + 1):
+        recorder.record(None, SITE, step, step)
+    assert asked == [0, recorder._EVERY, 2 * recorder._EVERY]
+    assert [value for value, _ in taken()] == list(range(2 * recorder._EVERY + 1))
+
+
+def test_where_no_module_is_known_of_each_value_is_asked_whether_it_comes_again(monkeypatch: pytest.MonkeyPatch):
+    asked: list[Any] = []
+    monkeypatch.setattr(modules, "first_layer", asked.append)
+    monkeypatch.setattr(recorder, "_layer", recorder._seldom_of_second_runs)
+    for name in ("_passing", "_passing_once_asked"):
+        monkeypatch.setattr(recorder, name, iter(()))
+    runs: list[bool] = []
+    monkeypatch.setattr(recorder, "is_second_run", lambda frame: runs.append(frame.f_code.co_name == "record") or False)
+    monkeypatch.setattr(recorder.checkpoint, "backward_pass", lambda: 0)
+    for step in range(recorder._EVERY + 1):
+        recorder.record(None, SITE, step, step)
+    assert asked == [0, recorder._EVERY]
+    assert runs == [True] * (recorder._EVERY + 1)
+    assert len(taken()) == recorder._EVERY + 1
+    monkeypatch.setattr(recorder, "is_second_run", lambda frame: True)
+    recorder.record(None, SITE, 1)
+    assert taken() == []
+    monkeypatch.setattr(recorder.checkpoint, "backward_pass", lambda: -1)
+    recorder.record(None, SITE, 1)
+    assert taken() == [(1, None)]
+
+
+def test_an_execution_that_starts_is_told_without_a_layer(owners: None):
+    recorder.enter(SITE)
+    assert taken() == [(STARTED, None)]
+
+
+# Expressions
+
+
+def test_an_expression_is_computed_in_its_own_module_also_when_that_is_imported_anew():
+    source = "lambda y: (y, z)"
+    for z in (1, 1, 2):
+        module = {"z": z}
+        for y in (3, 4):
+            recorder.evaluate(None, SITE, source, {"y": y, "other": 0}, module)
+    assert [value for value, _ in taken()] == [(3, 1), (4, 1), (3, 1), (4, 1), (3, 2), (4, 2)]
+
+
+def test_an_expression_is_compiled_once_for_a_module(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(recorder, "_functions", {})
+    module: dict[str, Any] = {}
+    for _ in range(2):
+        recorder.evaluate(None, SITE, "lambda: 1", {}, module)
+        (function,) = recorder._functions.values()
+        assert recorder._functions["m", "lambda: 1"] is function
+        assert function.__globals__ is module
+        module["first"] = module.get("first", function)
+    assert module["first"] is function
+
+
+def test_an_expression_that_fails_is_told_and_stays_with_us():
+    assert recorder.evaluate("result", SITE, "lambda y: y.nothing", {"y": 1}, {}) == "result"
+    assert taken() == [("AttributeError: 'int' object has no attribute 'nothing'", None)]
+
+
+def test_an_expression_has_none_of_the_recorders_future_imports():
+    # With postponed annotations this would be text.
+    recorder.evaluate(None, SITE, "lambda: [f.__annotations__ for f in [made()]][0]", {}, {"made": lambda: made})
+
+    def made(x: int) -> None: ...
+
+    assert len(taken()) == 1
+
+
+def fails(error: BaseException, deeper: bool = False) -> None:
+    def inner() -> None:
+        raise error
+
+    try:
+        if deeper:
+            inner()
+        raise error
+    except BaseException:
+        recorder.failed(SITE, "owner")
+
+
+def test_what_goes_wrong_with_an_expression_is_told(owners: None):
+    fails(ValueError("no"))
+    assert taken() == [("ValueError: no", None)]
+
+
+def test_a_local_that_an_expression_reads_and_that_is_not_bound_is_missed(owners: None):
+    fails(UnboundLocalError("y"))
+    assert taken() == [(MISSED, "owner")]
+    fails(UnboundLocalError("y"), deeper=True)  # in a function that the expression calls
+    assert taken() == [("UnboundLocalError: y", None)]
+
+
+def test_what_is_no_mistake_goes_on_its_way():
+    with pytest.raises(KeyboardInterrupt):
+        fails(KeyboardInterrupt())
+    assert taken() == []
+
+
+def test_what_goes_wrong_in_a_second_run_has_been_told(monkeypatch: pytest.MonkeyPatch):
+    seen: list[str] = []
+    monkeypatch.setattr(recorder, "is_second_run", lambda frame: seen.append(frame.f_code.co_name) or True)
+    monkeypatch.setattr(recorder.checkpoint, "backward_pass", lambda: 0)
+    fails(ValueError())
+    assert (taken(), seen) == ([], ["fails"])
+    monkeypatch.setattr(recorder.checkpoint, "backward_pass", lambda: -1)
+    fails(ValueError())
+    assert len(taken()) == 1
+
+
+# Taking out
+
+
+def test_what_is_recorded_while_events_are_taken_stays_for_the_next_time():
+    recorder.record(None, SITE, 1)
+    assert [value for value, _ in taken()] == [1]
+    recorder.record(None, SITE, 2)
+    recorder.record(None, SITE, 3)
+    assert [value for value, _ in taken()] == [2, 3]
+    assert taken() == []
+
+
+def test_what_was_taken_out_counts_unless_it_was_weighed(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(recorder, "_room", 10_000)
+    monkeypatch.setattr(recorder, "_weighed", 0)
+    for _ in range(3):
+        recorder.record(None, SITE, 1)
+    monkeypatch.setattr(recorder, "_weighed", 1)
+    recorder.take()
+    assert (recorder._room, recorder._weighed) == (10_000 - 2 * EVENT, 0)
+
+
+# The room
+
+
+@pytest.fixture
+def looks(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """What `budget` is asked for; it gives ten thousand bytes."""
+    asked: list[int] = []
+    monkeypatch.setattr(budget, "look", lambda wanted: asked.append(wanted) or 10_000)
+    for name, value in (("_room", -1), ("_stopped", False), ("_weighed", 0)):
+        monkeypatch.setattr(recorder, name, value)
+    return asked
+
+
+def test_arrays_take_from_the_room_what_they_and_their_record_weigh(looks: list[int]):
+    array = numpy.zeros(100)  # 800 bytes
+    recorder.record(None, SITE, array)
+    assert looks == [800 + EVENT]
+    assert recorder._room == 10_000 - (800 + EVENT)
+    for _ in range(8):
+        recorder.record(None, SITE, array)
+    assert len(looks) == 1
+    recorder.record(None, SITE, array)
+    assert len(looks) == 2
+    assert len(taken()) == 10
+
+
+def test_values_that_are_kept_as_they_are_are_weighed_by_the_collectors_rounds(looks: list[int]):
+    recorder._room = 10 * EVENT
+    for _ in range(10):
+        recorder.record(None, SITE, 1)
+    recorder._watch_events("start", {})
+    assert recorder._kept
+    recorder.record(None, SITE, 1)
+    recorder._watch_events("stop", {})
+    assert recorder._kept
+    recorder._watch_events("start", {})
+    assert not recorder._kept
+    assert recorder._room == -1
+    recorder.record(None, SITE, 1)
+    assert len(looks) == 1
+    assert recorder._weighed == 11
+    assert recorder._kept
+    assert len(taken()) == 12
+
+
+def test_a_value_for_which_there_is_no_room_is_counted(looks: list[int], monkeypatch: pytest.MonkeyPatch):
+    left_out: list[Any] = []
+    monkeypatch.setattr(budget, "leave_out", left_out.append)
+    monkeypatch.setattr(budget, "look", lambda wanted: 0)
+    recorder.record(None, SITE, numpy.zeros(10))
+    recorder.record(None, SITE, numpy.zeros(10))
+    recorder.record(None, SITE, 1)  # the short way is closed too
+    assert left_out == [SITE] * 3
+    monkeypatch.setattr(budget, "look", lambda wanted: 1000)
+    recorder.record(None, SITE, 2)
+    assert left_out == [SITE] * 4  # until it is told that there is room
+    budget.on_room()
+    recorder.record(None, SITE, 3)
+    assert [value for value, _ in taken()] == [3]
+
+
+def test_where_another_thread_has_looked_meanwhile_the_value_is_recorded(
+    looks: list[int], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(budget, "look", lambda wanted: looks.append(wanted))
+    recorder.record(None, SITE, numpy.zeros(10))
+    assert len(looks) == 1
+    assert len(taken()) == 1
+
+
+def test_the_collector_is_watched_while_recording_is_on_and_once():
+    assert gc.callbacks.count(recorder._watch_events) == 1
+    recorder.switch(True)
+    assert gc.callbacks.count(recorder._watch_events) == 1
+    with switch.pause():
+        assert recorder._watch_events not in gc.callbacks
+
+
+# Calls of attention
+
+
+def test_what_is_not_callable_is_called_by_the_program_itself():
+    assert recorder.attend((), None, 3) == 3
+
+
+def test_a_call_of_something_else_is_that_call():
+    made = recorder.attend(((SITE, "output"),), None, dict, [("a", 1)], b=2)
+    assert made() == {"a": 1, "b": 2}
+    assert taken() == []
