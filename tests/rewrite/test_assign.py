@@ -139,10 +139,13 @@ BINDINGS = {
     "a name twice in a loop's targets": ("for x, x in [(1, 2)]: pass", [(1, 2)]),
     "a with behind which one binds nothing": ("with nullcontext(5) as x, nullcontext(): pass", [(1, 5)]),
     "a with behind which one binds another": ("with nullcontext(5) as x, nullcontext(6) as y: pass", [(1, 5)]),
+    "a name twice in a with's target": ("with nullcontext((1, 2)) as (x, x): pass", [(1, 2)]),
+    "a name that only a finally binds": ("try: pass\nfinally: x = 4", [(2, 4)]),
+    "an annotation of what a def returns": ("x = 1\ndef g() -> (x := 2): pass", [(1, 1)]),
     "a name in a list's pattern": ("match [1, 2]:\n    case [1, *x]: pass", [(2, [2])]),
     "the rest of a mapping of several lines": (
-        "match {1: 2, 3: 4, 5: 6}:\n    case {\n        1: a,\n        3:\n            b,\n        **x\n    }: pass",
-        [(5, {5: 6})],
+        "match {1: 2, 3: 4, 5: 6, 7: 8}:\n  case {\n    1: a,\n    3: b,\n    5:\n      c,\n    **x\n  }: pass",
+        [(6, {7: 8})],
     ),
     "the rest of a whole mapping": ("match {1: 2}:\n    case {\n        **x\n    }: pass", [(2, {1: 2})]),
     "a walrus in the decorator of a def and of a class": (
@@ -187,6 +190,30 @@ def test_an_import_of_a_submodule_binds_its_package():
 
     assert at_bindings("import os.path", name="os") == [(1, os)]
     assert at_bindings("import os.path as x") == [(1, os.path)]
+    import xml
+
+    assert at_bindings("import xml.etree.ElementTree", name="xml") == [(1, xml)]
+
+
+def test_names_of_one_statement_are_recorded_in_its_order():
+    source = "def f():\n    x = (y, z) = 'ab'\n    with nullcontext(1) as v, nullcontext(2) as w: pass\n"
+    seen = both("from contextlib import nullcontext\n" + source, "f()", "m:f=*@assign")
+    assert seen.captured == [("x", "ab"), ("y", "a"), ("z", "b"), ("v", 1), ("w", 2)]
+
+
+def test_a_name_that_another_function_can_unbind_is_read_at_once_where_nothing_runs_in_between():
+    source = "def f(b):\n    def g():\n        nonlocal x\n        del x\n    x = 1\n    x, b.c = 1, 2\n"
+    text = ast.unparse(ast.parse(shown(source, "m:f=x@assign").replace("_@", "recorder_")))
+    assert text.count("recorder_missed(") == text.count("try:") == 1
+    assert text.index("x = 1\n    recorder_record(") < text.index("try:")
+
+
+def test_an_import_of_a_module_in_a_package_binds_the_package():
+    assert bindings(ast.parse("def f():\n    import a.b.c, d as e\n    x = x\n    x = 1").body[0]) == {
+        "a": 2,
+        "e": 2,
+        "x": 3,
+    }
 
 
 def test_an_import_is_recorded_before_the_next_one_of_its_statement_fails():

@@ -17,6 +17,9 @@ STATEMENTS = [
     "x = (\n  1\n  +\n  2)",
     "x = (\n  1\n  +\n  a)",
     "x = (\n  (\n    1,\n    2)\n  +\n  a)",
+    "x = (\n  (\n    1)\n  +\n  2)",
+    "x = (\n  (\n    1)\n  +\n  a)",
+    "x = (\n  (\n    a)\n  +\n  1)",
     "x = (\n  -\n  a)",
     "x = (\n  -\n  1)",
     "x = (\n  not\n  a)",
@@ -44,6 +47,10 @@ STATEMENTS = [
     "x = (\n  f\n  )(\n  *\n  a)",
     "x = (\n  f\n  [\n  0]\n  )(\n  a)",
     "x = (\n  (\n    f\n    if\n    a\n    else\n    g)\n  )(\n  a)",
+    *(
+        f"x = (\n  (\n    a\n    if\n    b\n    else\n    c)\n  .\n  g\n  )(\n{arguments})"
+        for arguments in ("  d", "  *d", "  **d", "  *d, e=c", "  d, **d", "  d, e=c")
+    ),
     # Displays.
     "x = (\n  )",
     "x = [\n  ]",
@@ -140,6 +147,15 @@ LONG = [
     *("x = (\n" + "  f'{a}'\n" * many + ")" for many in (29, 30, 31, 32)),
     *("x = (\n  '" + "%s" * many + "'\n  %\n  (\n" + "    a,\n" * many + "))" for many in (29, 30, 31)),
     *("x = (\n  '" + "%s_" * many + "'\n  %\n  (\n" + "    a,\n" * many + "))" for many in (14, 15, 16)),
+    *(
+        "x = (\n  (\n    a\n    if\n    b\n    else\n    c)\n  .\n  g\n  )(\n" + "  a,\n" * many + ")"
+        for many in (28, 29, 30, 31)
+    ),
+    *(
+        "x = (\n  (\n    a\n    if\n    b\n    else\n    c)\n  .\n  g\n  )(\n" + "  a,\n" * many + "  e=c)"
+        for many in (27, 29, 30)
+    ),
+    *("x = (\n  '" + "%s%%s" * many + "'\n  %\n  (\n" + "    a,\n" * many + "))" for many in (14, 15, 16)),
     *("x = (\n  '" + "%s%%" * many + "'\n  %\n  (\n" + "    a,\n" * many + "))" for many in (14, 15, 16)),
 ]
 

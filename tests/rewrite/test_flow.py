@@ -12,6 +12,7 @@ from astcapture.rewrite.find import find_functions
 from astcapture.rewrite.flow import bound_at_exits
 from astcapture.rewrite.scope import function_scope
 
+needs_311 = pytest.mark.skipif(sys.version_info < (3, 11), reason="syntax of Python 3.11")
 needs_312 = pytest.mark.skipif(sys.version_info < (3, 12), reason="syntax of Python 3.12")
 
 #: A body, and what is surely bound: at each ``return`` in the order of the source, then at the end, None where
@@ -112,6 +113,12 @@ def exits_of(source: str) -> list[frozenset[str] | None]:
 def test_what_is_surely_bound_at_each_exit(body: str, expected: list[str | None]):
     found = exits_of("def f(yes):\n" + indent(body, "    "))
     assert [None if one is None else one - {"yes"} for one in found] == [names(one) for one in expected]
+
+
+@needs_311
+def test_a_handler_of_groups_is_a_handler():
+    body = "a = b = 1\n    try:\n        del a\n        c = 1\n    except* OSError as b: c = 2"
+    assert exits_of(f"def f():\n    {body}") == [frozenset("c")]
 
 
 @needs_312

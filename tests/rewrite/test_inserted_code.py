@@ -147,13 +147,28 @@ def test_a_function_keeps_its_docstring():
     "exposing",
     [
         *(f"{name}()" for name in ("locals", "vars", "eval", "exec")),
-        *(f"a.{name}" for name in ("f_locals", "_getframe", "currentframe", "stack", "f_back", "locals")),
+        *(f"a.{name}" for name in ("f_locals", "_getframe", "currentframe", "f_back")),
+        "inspect.stack()",
+        "builtins.locals()",
     ],
 )
 def test_where_a_function_shows_its_locals_a_name_is_read_in_a_try(exposing: str):
     maybe = "def f(a):\n    if a: y = 1\n    {}\n    return a()\n"
     assert calls_in(maybe.format(exposing), "m:f=y") == {"hold", "record", "missed", "release"}
     assert calls_in(maybe.format("a.other()"), "m:f=y") == {"look", "locals"}
+
+
+@one_dict
+def test_where_a_function_shows_its_locals_an_expression_is_computed_in_a_try():
+    maybe = "def f(a):\n    if a: y = 1\n    {}\n    return a()\n"
+    assert "locals" not in calls_in(maybe.format("a.f_locals"), "m:f=z:=[y for _ in a]")
+    assert "locals" in calls_in(maybe.format("a.other"), "m:f=z:=[y for _ in a]")
+
+
+@one_dict
+def test_a_name_that_is_not_bound_is_missed_with_the_owner():
+    text = written("class C:\n  def f(self):\n    if self: y = 1\n    self.f_locals\n    return self()\n", "m:C.f=y")
+    assert "_@missed(('m', 'C.f', 'y', 5), self)" in text
 
 
 @one_dict
@@ -172,6 +187,10 @@ def test_the_dict_of_locals_is_emptied_where_code_of_the_function_still_runs(blo
 
 
 # The end of a function
+
+
+def test_what_stands_behind_a_return_stays():
+    assert both("def f():\n    y = 1\n    return y\n    yield\n", "list(f())", "m:f=y").captured == [("y", 1)]
 
 
 def test_an_else_runs_behind_a_block_that_ends_with_a_try():
@@ -203,6 +222,7 @@ def test_an_else_runs_behind_a_block_that_ends_with_a_try():
         ("__x", "C", "_C__x"),
         ("__x", "__C", "_C__x"),
         ("__x", "_", "__x"),
+        ("__x", "X", "_X__x"),
         ("__x", "___", "__x"),
         ("__x", None, "__x"),
         ("__x__", "C", "__x__"),

@@ -46,6 +46,7 @@ def marked(source: str) -> list[str]:
         ("from astcapture import capture\nmark = capture", "mark"),
         ("import astcapture as ac\nmark = ac.capture", "mark"),
         ("from astcapture import capture\nmark: object = capture", "mark"),
+        ("from astcapture import capture\ncapture: object", "capture"),
         (
             "try:\n    from astcapture import capture\nexcept ImportError:\n    def capture(*a): return lambda f: f",
             "capture",
@@ -288,7 +289,7 @@ WRONG = {
         "m.py: target 'm:C.__init__=x' matches no def in m",
     ),
     "a name that one def of a qualname binds and a name that none does": (
-        "if x:\n    def f(): y = 1\nelse:\n    def f(): z = 1",
+        "if x:\n    def f(): z = 1\nelse:\n    def f(): y = 1",
         "m:f=y,nope",
         "m.py:2: 'nope' is never bound in f (line 2)",
     ),
@@ -316,9 +317,36 @@ WRONG = {
         "m.py:1: 'attn' is never bound in f (line 1): did you mean attn4 or attn3 or attn2?",
     ),
     "methods of that name": (
-        "class Attention:\n    def forward(self): x = 1\nclass Other:\n    def run(self): x = 1",
+        "class Unlike:\n    class AsCanBe:\n        def forward(self): x = 1\nclass Other:\n    def run(self): x = 1",
         "m:Model.forward=x",
-        "m.py: target 'm:Model.forward=x' matches no def in m: did you mean Attention.forward?",
+        "m.py: target 'm:Model.forward=x' matches no def in m: did you mean Unlike.AsCanBe.forward?",
+    ),
+    "a function of that name": (
+        "def run(): x = 1\nclass Unlike:\n    def forward(self): x = 1",
+        "m:Model.run=x",
+        "m.py: target 'm:Model.run=x' matches no def in m: did you mean run?",
+    ),
+    "a variable as a keyword of the marker": (
+        MARKED + "@capture(y=NAME)\ndef f():\n    y = 1",
+        "m",
+        (
+            "m.py:2: NAME in capture(y=NAME) is not a literal: the marker is read from the source and never run, "
+            'so write the name itself, @capture("attn")'
+        ),
+    ),
+    "a parameter that is never bound again": (
+        "x = 1\ndef f(y): pass",
+        "m:f=y@assign",
+        (
+            "m.py:2: 'y' is a parameter of f (line 2) and never bound in its body: @assign records bindings, so take "
+            "it at the return, without @assign"
+        ),
+    ),
+    "two markers of one name on defs of one qualname, one of which binds it": (
+        MARKED + "import astcapture\nif x:\n    @capture('y')\n    def f(): y = 1\n"
+        "else:\n    @astcapture.capture('y')\n    def f(): z = 1",
+        "m",
+        "m.py:7: 'y' is never bound in f (line 8)",
     ),
     "a wildcard that finds the name nowhere": (
         "def f(): x = 1\ndef g(): x = 1",
@@ -333,6 +361,72 @@ def test_a_mistake_is_an_error_that_says_where_and_what_to_write(source, targets
     with pytest.raises(CaptureError) as error:
         plan(source, targets)
     assert str(error.value) == message
+
+
+def captures(source: str, targets: object) -> list[tuple[str, str, str]]:
+    return [(one.label, one.expression, one.at) for one in plan(source, targets).functions[0].captures]
+
+
+def test_markers_come_before_targets_the_nearest_to_the_def_first():
+    source = MARKED + "@capture('a')\n@capture(b=' b ', c='d + 1', at='return')\ndef f(): a = b = d = e = 1"
+    assert captures(source, ["m", "m:f=e"]) == [
+        ("b", "b", "return"),
+        ("c", "d + 1", "return"),
+        ("a", "a", "return"),
+        ("e", "e", "return"),
+    ]
+
+
+def test_a_marker_says_where_its_names_are_taken():
+    assert captures(MARKED + "@capture('a', at='assign')\ndef f(): a = 1", "m") == [("a", "a", "assign")]
+
+
+def test_every_local_is_every_name_that_is_bound_there():
+    source = "def f(a, b):\n    c = 1\n    b = 2"
+    assert captures(source, "m:f=*") == [(name, name, "return") for name in "abc"]
+    assert captures(source, "m:f=*@assign") == [(name, name, "assign") for name in "bc"]
+
+
+def test_a_stub_for_the_type_checker_is_no_function():
+    source = (
+        "@overload\ndef f(x): y = 1\n@typing.overload\ndef f(x): y = 1\n@a.b.overload\ndef f(x): y = 1\ndef f(x): y = 2"
+    )
+    assert [one.is_overload for one in find_functions(ast.parse(source))] == [True, True, True, False]
+    assert planned(source, "m:f=y") == ["f: y"]
+
+
+def test_functions_in_every_block_are_found():
+    source = """
+    if x:
+        def a(): pass
+    else:
+        def b(): pass
+    try:
+        def c(): pass
+    except OSError:
+        def d(): pass
+    else:
+        def e(): pass
+    finally:
+        def f(): pass
+    for x in y:
+        def g(): pass
+    with x:
+        def h(): pass
+    match x:
+        case 1:
+            def i(): pass
+    """
+    assert "".join(one.qualname for one in find_functions(ast.parse(dedent(source)))) == "abcdefghi"
+
+
+def test_private_names_are_those_of_the_class_around_also_in_functions_in_methods():
+    source = (
+        "class C:\n    def f(self):\n        def g():\n            __x = 1\n            return 0\n        return g()"
+    )
+    assert both(source, "C().f()", "m:C.f.<locals>.g=__x").captured == [("__x", 1)]
+    (_, inner) = find_functions(ast.parse(source))
+    assert inner.private == "C"
 
 
 def test_a_mistake_has_the_line_that_it_is_in():

@@ -65,6 +65,13 @@ def test_a_function_has_the_locals_and_closure_that_its_code_has(body: str, own:
     assert scope.parameters == ("p",)
 
 
+def test_all_functions_around_are_looked_into():
+    source = "def a(x):\n    def b(y):\n        def c():\n            x\n        c\n"
+    (function,) = (one for one in find_functions(ast.parse(source)) if one.qualname == "a.<locals>.b.<locals>.c")
+    scope = function_scope(function)
+    assert (scope.free, scope.out_of_reach) == (frozenset("x"), frozenset("ybc"))
+
+
 def test_what_is_declared_nonlocal_is_neither_local_nor_free():
     scope, _ = scope_of("nonlocal x\nx = 1\na = 1")
     assert (scope.locals, scope.nonlocals, scope.free) == (("p", "a"), frozenset("x"), frozenset())
