@@ -37,7 +37,7 @@ _DEFS = (ast.FunctionDef, ast.AsyncFunctionDef)
 _NOT_EVALUATED = frozenset({"annotation", "returns", "type_params"})
 # There the end of a ``finally`` that an exception passes through has the line of its last statement,
 # and none where that is a call. A ``pass`` leaves its line and no instruction.
-_LINE_IS_LEFT_BEHIND = sys.version_info[:2] == (3, 11)
+_LINE_IS_LEFT_BEHIND = sys.version_info < (3, 12)
 
 
 class Binding(NamedTuple):

@@ -7,15 +7,85 @@ with an ``if``, a loop, a ``with``), the copy is given the line of the first han
 on Python 3.12 the last line is visited twice. So there the paths through a ``try`` that a function ends with
 are given an end of their own, in its ``else`` and in its handlers; and on Python 3.10, which jumps to the
 ``else`` likewise, at the end of its block.
+
+A ``finally`` is spoilt in the same way, and no end can be put into it, since exceptions pass through it. What it
+says is compiled twice, for them and for the path to the end, so it is written twice: after an ``except``
+that raises what it caught again, and behind the ``try``.
 """
 
 from __future__ import annotations
 
 import ast
+import copy
 import sys
+
+from astcapture.rewrite.find import own_statements
+from astcapture.rewrite.nodes import is_call_of_the_recorder
 
 _JUMPS_HAVE_NO_LINE = sys.version_info < (3, 13)
 _JUMPS_TO_ELSE = sys.version_info < (3, 11)
+
+
+def write_out_finally(body: list[ast.stmt]) -> None:
+    """Write out the ``finally`` of each ``try`` that a function may end with, where several paths through it meet.
+
+    Left as it is where a ``return`` is inside: it would have to be written out there as well.
+    """
+    if not _JUMPS_HAVE_NO_LINE:
+        return
+    stack = [body]
+    while stack:
+        block = stack.pop()
+        last = block[-1] if block else None
+        if not isinstance(last, _TRIES) or not last.finalbody:
+            stack += _blocks_at_the_end_of(last)
+        elif isinstance(last.finalbody[-1], _SEVERAL_ENDS) and not _returns(last):
+            behind, last.finalbody = last.finalbody, []
+            again = ast.Raise(None, None)
+            caught = ast.ExceptHandler(None, None, [*copy.deepcopy(behind), again])
+            for node, line in ((caught, -1), (again, _line_of_the_reraise(behind))):
+                node.lineno = node.end_lineno = line
+                node.col_offset = node.end_col_offset = -1
+            inside: list[ast.stmt] = [last] if last.handlers else last.body
+            block[-1:] = [ast.copy_location(ast.Try(inside, [caught], [], []), last), *behind]
+            stack.append(block)
+
+
+_TRIES: tuple[type[ast.Try], ...] = (ast.Try, getattr(ast, "TryStar", ast.Try))
+_SEVERAL_ENDS = (ast.If, ast.For, ast.AsyncFor, ast.While, ast.With, ast.AsyncWith, ast.Match, *_TRIES)
+
+
+def _line_of_the_reraise(block: list[ast.stmt]) -> int:
+    """The line on which the exception goes on after a ``finally``, none from Python 3.12 on.
+
+    Before, it is that of the last assignment, ``pass`` or the like, though that may not have been run.
+    """
+    last = _last_of_the_users(block)
+    while isinstance(last, ast.If):
+        last = _last_of_the_users(last.orelse or last.body)
+    return -1 if sys.version_info >= (3, 12) or isinstance(last, (ast.Expr, *_SEVERAL_ENDS)) else last.lineno
+
+
+def _last_of_the_users(block: list[ast.stmt]) -> ast.stmt:
+    """Behind what it binds, a statement may have calls of the recorder."""
+    return next(statement for statement in reversed(block) if not is_call_of_the_recorder(statement))
+
+
+def _returns(statement: ast.stmt) -> bool:
+    return any(isinstance(one, ast.Return) for one in own_statements(ast.Module([statement], [])))
+
+
+def _blocks_at_the_end_of(last: ast.stmt | None) -> list[list[ast.stmt]]:
+    """The blocks inside a statement from the end of which nothing runs any more."""
+    if isinstance(last, ast.If):
+        return [last.body, last.orelse]
+    if isinstance(last, (ast.For, ast.AsyncFor, ast.While)):
+        return [last.orelse]
+    if isinstance(last, ast.Match):
+        return [case.body for case in last.cases]
+    if isinstance(last, ast.Try) and not last.finalbody:
+        return [last.orelse or last.body, *(handler.body for handler in last.handlers)]
+    return []
 
 
 def blocks_that_end(body: list[ast.stmt]) -> list[tuple[list[ast.stmt], str | None]]:
@@ -31,17 +101,8 @@ def blocks_that_end(body: list[ast.stmt]) -> list[tuple[list[ast.stmt], str | No
     while stack:
         block = stack.pop()
         last = block[-1] if block else None
-        if isinstance(last, ast.If):
-            stack += [last.body, last.orelse]
-        elif isinstance(last, (ast.For, ast.AsyncFor, ast.While)):
-            stack.append(last.orelse)
-        elif isinstance(last, ast.Match):
-            stack += [case.body for case in last.cases]
-        elif isinstance(last, ast.Try) and not last.finalbody:
+        stack += _blocks_at_the_end_of(last)
+        if isinstance(last, ast.Try) and not last.finalbody:
             otherwise = last.body if _JUMPS_TO_ELSE and not last.orelse else last.orelse
-            ends = [(otherwise, None), *((handler.body, handler.name) for handler in last.handlers)]
-            stack += [block for block, _ in ends]
-            if not last.orelse and otherwise is not last.body:
-                stack.append(last.body)  # what is behind it comes to the end with nothing in between
-            found += ends
+            found += [(otherwise, None), *((handler.body, handler.name) for handler in last.handlers)]
     return found

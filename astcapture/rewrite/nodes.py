@@ -52,3 +52,9 @@ def call_statement(name: str, arguments: list[ast.expr], place: Place) -> ast.st
     """A call of the recorder as a statement, all of it at one point."""
     call = ast.Call(ast.Name(PREFIX + name, ast.Load()), arguments, [])
     return cast(ast.stmt, placed(ast.Expr(call), place))
+
+
+def is_call_of_the_recorder(statement: ast.stmt) -> bool:
+    """Whether a statement is one that `call_statement` made."""
+    call = statement.value if isinstance(statement, ast.Expr) else None
+    return isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id.startswith(PREFIX)

@@ -47,7 +47,7 @@ from typing import Any, cast
 from astcapture.rewrite import nodes
 from astcapture.rewrite.bindings import record_bindings
 from astcapture.rewrite.calls import record_calls
-from astcapture.rewrite.ends import blocks_that_end
+from astcapture.rewrite.ends import blocks_that_end, write_out_finally
 from astcapture.rewrite.find import EXPRESSION_SCOPES, FunctionNode, mentioned, own_blocks, own_statements
 from astcapture.rewrite.flow import bound_at_exits
 from astcapture.rewrite.lines import first_line, first_line_of
@@ -67,7 +67,11 @@ TOLD_THE_OWNER = frozenset({"record", "look", "evaluate", "missed", "failed"})
 
 # Up to Python 3.12 ``locals()`` is the frame's one dict, brought up to date with each call.
 _LOCALS_ARE_A_COPY = sys.version_info >= (3, 13)
-_EXPOSING = frozenset({"locals", "vars", "eval", "exec", "f_locals", "_getframe", "currentframe", "stack", "f_back"})
+# What gives a function its own dict of locals: built-ins (`vars` is given nothing then), and what leads to its frame.
+_EXPOSING_BUILTINS = frozenset({"locals", "vars", "eval", "exec"})
+_EXPOSING = _EXPOSING_BUILTINS | {"f_locals", "_getframe", "currentframe", "stack", "f_back"}
+# Attributes that count as themselves in these modules alone: `model.eval()` and `self.stack` are something else.
+_OF_MODULES = {**dict.fromkeys(_EXPOSING_BUILTINS, "builtins"), "stack": "inspect"}
 
 
 def rewrite(tree: ast.Module, plan: Plan) -> ast.Module:
@@ -92,8 +96,7 @@ def rewrite(tree: ast.Module, plan: Plan) -> ast.Module:
 def rewrite_function(planned: FunctionPlan, module: str) -> None:
     """Insert the captures of one function: at its bindings, at its calls of attention, and at each of its exits."""
     function = planned.function.node
-    # Whether it may hold on to the dict of its locals, and so notice that we ask for it.
-    quiet = _LOCALS_ARE_A_COPY or _EXPOSING.isdisjoint(planned.mentioned)
+    quiet = _LOCALS_ARE_A_COPY or not _may_hold_its_locals(planned)
     exits = bound_at_exits(function, planned.scope)
     record_bindings(planned, module)
     record_calls(planned, module)
@@ -115,6 +118,7 @@ def rewrite_function(planned: FunctionPlan, module: str) -> None:
         bound = exits.at_return.get(node, frozenset())
         block[index : index + 1] = _Exit(planned, module, bound, node, quiet, node in outlived).statements()
     if exits.at_end is not None:
+        write_out_finally(function.body)
         at_end = _Exit(planned, module, exits.at_end, None, quiet)
         for block, unbound in blocks_that_end(function.body):
             block += at_end.leaving(unbound)
@@ -148,6 +152,28 @@ def _outlived(function: FunctionNode) -> set[ast.AST]:
         for child in ast.walk(node)
         if isinstance(child, ast.Return)
     }
+
+
+def _may_hold_its_locals(planned: FunctionPlan) -> bool:
+    """Whether a function may hold on to the dict of its locals, and so notice that we ask for it."""
+    if _EXPOSING.isdisjoint(planned.mentioned):
+        return False
+    given = {
+        id(node.func)
+        for node in ast.walk(planned.function.node)
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "vars" and node.args
+    }
+    return any(
+        node.id in _EXPOSING and node.id not in planned.scope.readable and id(node) not in given
+        if isinstance(node, ast.Name)
+        else node.attr in _EXPOSING
+        and (
+            (module := _OF_MODULES.get(node.attr)) is None
+            or (isinstance(node.value, ast.Name) and node.value.id == module)
+        )
+        for node in ast.walk(planned.function.node)
+        if isinstance(node, (ast.Name, ast.Attribute))
+    )
 
 
 class _Exit:

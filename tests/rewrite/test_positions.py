@@ -507,6 +507,114 @@ SHAPES = {
         """,
         ("use(f(0))", "use(f(1))", "use(g(0))", "use(g(2))"),
     ),
+    "a finally that ends with an if": (
+        """
+        def f(c):
+            try:
+                x = 1 / c
+            finally:
+                if c > 1:
+                    x = 2
+        """,
+        ("f(0)", "f(1)", "f(2)"),
+    ),
+    "a finally that ends with an if, behind handlers, in an if": (
+        """
+        def f(c):
+            if c < 5:
+                try:
+                    x = 1 / c
+                except TypeError as e:
+                    x = 3
+                else:
+                    x = 4
+                finally:
+                    str(c)
+                    if c:
+                        str(3)
+        """,
+        ("f(0)", "f(1)", "f(7)"),
+    ),
+    "a finally that ends with a loop, in a finally": (
+        """
+        def f(c):
+            try:
+                str(c)
+            finally:
+                try:
+                    x = 1 / c
+                finally:
+                    while c:
+                        c -= 1
+                        if c == 1: break
+                    else:
+                        x = [c for c in "ab"]
+        """,
+        ("f(0)", "f(1)", "f(2)"),
+    ),
+    "a finally that ends with a try, and raises what is handled": (
+        """
+        def f(c):
+            try:
+                str(c)
+                if c: raise TypeError(c)
+            finally:
+                try:
+                    x = int("2" if c else "s")
+                    if c == 2: raise
+                except ValueError:
+                    str(2)
+        """,
+        ("f(0)", "f(1)", "f(2)"),
+    ),
+    "a finally that ends with a with": (
+        """
+        import contextlib
+        def f(c):
+            try:
+                x = 1 / c
+            finally:
+                with contextlib.suppress(ValueError):
+                    str(c)
+        """,
+        ("f(0)", "f(1)"),
+    ),
+    "a finally that ends with an if in a generator": (
+        """
+        def f(c):
+            try:
+                x = yield c
+                str(c)
+            finally:
+                if c:
+                    x = yield 3
+        def use(generator):
+            for _ in generator: pass
+        """,
+        ("use(f(0))", "use(f(1))"),
+    ),
+    "a local that is called as a built-in": (
+        """
+        def f(c):
+            vars = [1]
+            if c:
+                if c > 1:
+                    str(1)
+                else:
+                    x = 1
+                    str(2)
+        """,
+        ("f(0)", "f(1)", "f(2)"),
+    ),
+    "built-ins that are given something else's locals": (
+        """
+        def f(c):
+            if c:
+                x = vars(int)
+            return len(c.stack) if c else vars(str)["lower"]
+        """,
+        ("f(0)", "f(1)"),
+    ),
 }
 # On Python 3.12 these lead to the end from an except block that ran, or a with that swallowed.
 SWALLOWED = {

@@ -96,6 +96,26 @@ def test_up_to_312_a_function_that_shows_its_locals_is_not_asked_for_them():
     )
 
 
+SHOWN = ["locals()", "vars()", "print(vars)", "eval('x')", "exec('x')", "builtins.locals()", "inspect.stack()",
+         "stack()", "sys._getframe()", "inspect.currentframe().f_locals", "x.f_back", "[locals()]"]  # fmt: skip
+NOT_SHOWN = ["vars(x)", "x.eval()", "x.stack", "self.stack.exec", "x.vars", "localsx()", "'locals()'"]
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 13), reason="locals() is a copy")
+@pytest.mark.parametrize(("written", "shows"), [*((one, True) for one in SHOWN), *((one, False) for one in NOT_SHOWN)])
+def test_up_to_312_a_function_shows_its_locals_where_it_asks_for_them_or_for_its_frame(written, shows):
+    text = shown(f"def f(x):\n    {written}\n    if x:\n        y = 1\n    return x", "m:f=y")
+    assert ("try:" in text) == shows
+    assert ("_@look" in text) != shows
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 13), reason="locals() is a copy")
+@pytest.mark.parametrize("name", ["vars", "stack", "locals"])
+def test_up_to_312_a_local_that_is_called_as_a_built_in_shows_nothing(name):
+    assert "_@look" in shown(f"def f(x):\n    {name} = [x]\n    if x:\n        y = 1\n    return {name}", "m:f=y")
+    assert "_@look" in shown(f"def f({name}):\n    if {name}:\n        y = 1\n    return {name}()", "m:f=y")
+
+
 @pytest.mark.skipif(sys.version_info < (3, 13), reason="locals() is one dict of the frame")
 def test_from_313_a_function_that_shows_its_locals_is_as_any_other():
     assert "_@look(locals(), ('m', 'f', 'y', 3), 'y', _@locals())" in shown(
