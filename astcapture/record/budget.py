@@ -56,8 +56,9 @@ _busy = False
 # How often it has been looked.
 _looks = 0
 _warned = False
-# For each site, how many values were not recorded at the limit.
-_left_out: Counter[Any] = Counter()
+# For each site, how many values were not recorded at the limit. No `Counter`, which is Python code that may be
+# captured itself, and would come back here.
+_left_out: dict[Any, int] = {}
 _counting = threading.RLock()
 
 
@@ -211,7 +212,7 @@ def made_room() -> None:
 def leave_out(site: Any) -> None:
     """Count a value that is not recorded because there is no room."""
     with _counting:
-        _left_out[site] += 1
+        _left_out[site] = _left_out.get(site, 0) + 1
 
 
 def take_left_out() -> dict[Any, int]:

@@ -16,7 +16,6 @@ import os
 import sys
 from _thread import RLock, get_ident
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from functools import partial
 from itertools import repeat, starmap
 from types import FunctionType
@@ -191,9 +190,12 @@ def _has_room(size: int) -> bool:
 def missed(site: Site, owner: Any = None) -> None:
     """Count a return at which the name was not bound."""
     if _on:
-        with suppress(Recomputed):
+        # Not `contextlib.suppress`: nothing here may call code that could be captured itself, and come back.
+        try:
             ask = None if _layer is None else next(_passing, _layer)
             _append((site, MISSED, get_ident(), None if ask is None else ask(owner)))
+        except Recomputed:
+            pass
 
 
 def enter(site: Site) -> None:
