@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fnmatch
 import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from typing import Any
 from astcapture.errors import CaptureError
 from astcapture.record.devices import read_device
 from astcapture.record.dtypes import read_dtype
+from astcapture.targets.target import matcher
 
 Reduce = Callable[[Any], Any]
 
@@ -77,9 +77,9 @@ def matches(pattern: str, module: str, qualname: str, label: str) -> bool:
     True
     """
     if ":" not in pattern:
-        return fnmatch.fnmatchcase(label, pattern)
+        return bool(matcher(pattern)(label))
     whole = f"{module}:{qualname}={label}" if "=" in pattern else f"{module}:{qualname}"
-    return fnmatch.fnmatchcase(whole, pattern)
+    return bool(matcher(pattern)(whole))
 
 
 def read_conversions(

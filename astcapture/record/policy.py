@@ -23,6 +23,11 @@ _known: dict[_Site, Conversion] = {}
 
 def add(hook: object, targets: Sequence[Target], conversions: Conversions) -> None:
     """Let a hook's options hold for what its targets name, until it is removed."""
+    # Patterns are compiled now: `re` and `fnmatch` may be captured themselves, and come back where a value is taken.
+    for target in targets:
+        _closeness(target, "", "", "")
+        target.matches_function("")
+    conversions.of("", "", "")
     _asked[hook] = targets, conversions
     if conversions.patterns:
         _ever.append(conversions)

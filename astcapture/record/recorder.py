@@ -59,6 +59,9 @@ def take() -> list[Event]:
     _room -= (len(front) - _weighed) * EVENT
     _weighed = 0
     settle_compiled()
+    while _too_deep:
+        site, _ = _too_deep.popitem()
+        front.append((site, Failed(RecursionError("the recursion limit was reached where it is recorded")), 0, None))
     return front + [event for event in compiled.take() if event[1] is not LEFT_OUT]
 
 
@@ -98,6 +101,9 @@ compiled.on_left_out = _no_place
 
 
 _append = events.append
+# Sites where the stack was as deep as it may be: the program goes on, and it is told of later. An assignment of an item
+# calls nothing.
+_too_deep: dict[Site, None] = {}
 # The types of tensors that take the short way; none where there is more to be done than to copy.
 _NONE: frozenset[type] = frozenset()
 _tensors: set[type] | frozenset[type] = _NONE
@@ -143,6 +149,8 @@ def record(result: Any, site: Site, value: Any, owner: Any = None) -> Any:
             _record_slowly(site, value, owner)
     except Recomputed:
         pass
+    except RecursionError:
+        _too_deep[site] = None
     except Exception:
         # Inside ``torch.func`` transforms ``.data`` is refused; sparse tensors have no ``.nbytes``.
         _record_slowly(site, value, owner)
@@ -196,12 +204,17 @@ def missed(site: Site, owner: Any = None) -> None:
             _append((site, MISSED, get_ident(), None if ask is None else ask(owner)))
         except Recomputed:
             pass
+        except RecursionError:
+            _too_deep[site] = None
 
 
 def enter(site: Site) -> None:
     """Told at the start of a function of which one execution can leave any number of values."""
     if _on:
-        _append((site, STARTED, get_ident(), None))
+        try:  # noqa: SIM105, which would be a call
+            _append((site, STARTED, get_ident(), None))
+        except RecursionError:
+            pass  # what it leaves will be too deep as well
 
 
 def _record_compiled(result: Any, site: Site, value: Any, owner: Any = None) -> Any:
@@ -243,10 +256,13 @@ globals = builtins.globals  # noqa: A001
 
 def look(result: Any, site: Site, name: str, names: dict[str, Any], owner: Any = None) -> Any:
     """Record a local that may be unbound, out of the caller's ``locals()``, and hand `result` back."""
-    if name in names:
-        record(None, site, names[name], owner)
-    else:
-        missed(site, owner)
+    try:
+        if name in names:
+            record(None, site, names[name], owner)
+        else:
+            missed(site, owner)
+    except RecursionError:
+        _too_deep[site] = None
     return result
 
 
@@ -279,6 +295,8 @@ def evaluate(
                 record(None, site, function(*[names[name] for name in parameters]), owner)
             else:
                 missed(site, owner)
+        except RecursionError:
+            _too_deep[site] = None
         except Exception as error:
             _append((site, Failed(error), get_ident(), None))
     return result

@@ -20,7 +20,7 @@ _LONGEST = 300
 
 
 @cache
-def _matcher(pattern: str) -> Callable[[str], object]:
+def matcher(pattern: str) -> Callable[[str], object]:
     """Whether a name matches; `fnmatch` forgets compiled patterns where there are many, and all are asked each time."""
     return re.compile(fnmatch.translate(pattern)).match if _WILDCARDS.search(pattern) else pattern.__eq__
 
@@ -53,7 +53,7 @@ class Target:
 
     def matches_module(self, module: str) -> bool:
         """Whether functions of `module` can be meant; a plain module stands for its submodules too."""
-        matches = _matcher(self.module)
+        matches = matcher(self.module)
         if self.qualname is not None:
             return bool(matches(module))
         while module:
@@ -63,7 +63,7 @@ class Target:
         return False
 
     def matches_function(self, qualname: str) -> bool:
-        return self.qualname is not None and bool(_matcher(self.qualname)(qualname))
+        return self.qualname is not None and bool(matcher(self.qualname)(qualname))
 
     def __str__(self) -> str:
         return self.text

@@ -249,3 +249,37 @@ def test_a_live_module_that_defines_a_function_where_it_is_never_reached_is_capt
     )
     done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert (done.stdout, done.stderr) == ("2 [2]\n", "")
+
+
+@pytest.mark.parametrize("at", ["*", "*,*@assign"])
+@pytest.mark.parametrize("options", [{}, {"dtype": "float32"}, {"limit": 2_000}], ids=["plain", "dtype", "limit"])
+def test_what_the_recorder_itself_may_be_made_with_can_be_captured(run_python, at, options):
+    program = f"""
+    import collections, contextlib, fnmatch, threading, warnings, weakref
+    import astcapture
+
+    class Thing: pass
+
+    def work():
+        with contextlib.suppress(KeyError), contextlib.ExitStack() as stack:
+            stack.callback(print, "left")
+            raise KeyError(1)
+        counted = collections.Counter("abca") + collections.Counter(d=2)
+        one = Thing()
+        known = weakref.WeakKeyDictionary({{one: 1}})
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            warnings.warn("once")
+        return sorted(counted.items()), len(known), fnmatch.filter(["a", "b"], "[a]"), len(told)
+
+    plain = work()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        modules = "contextlib", "collections", "weakref", "warnings", "fnmatch", "threading"
+        with astcapture.install([f"{{name}}:*={at}" for name in modules], **{options!r}):
+            assert repr(work()) == repr(plain)
+        told = astcapture.cache.summary()
+        print("RecursionError" in told, "contextlib:suppress.__exit__" in astcapture.cache)
+    """
+    done = run_python(program)
+    assert done.stdout == "left\nleft\nFalse True\n"

@@ -669,3 +669,41 @@ def test_a_value_is_not_asked_for_its_class():
     """
     seen = both(source, "(f(), asked)", "m:f=y;m:Proxy.__getattribute__=name")
     assert seen.captured[-1][0] == "y"
+
+
+@pytest.mark.parametrize(
+    "targets", [["m:f=*", "m:g=*"], ["m:f=*@assign", "m:g=*@assign"], ["m:f=x,both:=[x, n]", "m:g=x,both:=[x, n]"]]
+)
+def test_where_the_stack_is_full_the_programs_own_error_is_raised_and_what_is_not_recorded_is_told(targets):
+    source = """
+    import sys
+    def f(n):
+        x = [n]
+        if n < 0: late = x
+        return f(n + 1)
+    def g(n, depth):
+        x = [n]
+        if n < 0: late = x
+        return g(n + 1, depth) if n < depth else x
+    def deepest():
+        frames = []
+        try:
+            f(0)
+        except RecursionError as error:
+            trace = error.__traceback__
+            while trace is not None:
+                frames.append(trace.tb_frame.f_code.co_filename)
+                trace = trace.tb_next
+        for depth in range(sys.getrecursionlimit() - 90, sys.getrecursionlimit()):
+            try:
+                g(0, depth)
+            except RecursionError:
+                return sorted(set(frames)), depth
+    """
+    source, path = write_down(source)
+    frames, depth = run(plain_code(source, path), "deepest()").result
+    rewritten = run(rewritten_code(source, path, targets), "deepest()")
+    assert rewritten.result[0] == frames == [path]  # none of ours is among them
+    assert depth - 3 <= rewritten.result[1] <= depth
+    assert set(rewritten.failed.values()) <= {"RecursionError: the recursion limit was reached where it is recorded"}
+    assert rewritten.failed or targets != ["m:f=*", "m:g=*"]
