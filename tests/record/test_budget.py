@@ -86,6 +86,9 @@ def test_a_limit_allows_what_is_not_held_yet():
 def test_room_that_is_wanted_exactly_is_given():
     budget.ask("hook", 10_000)
     assert budget.look(10_000) == 10_000
+    budget.ask("hook", 1)
+    assert budget.look(1) == 1
+    budget.ask("hook", 10_000)
     with pytest.warns(CaptureWarning, match="recording has stopped: 0 bytes of captured values are held"):
         assert budget.look(10_001) == 0
 

@@ -77,6 +77,11 @@ def test_of_one_hooks_targets_the_closest_counts():
     assert holds(("m", "C.f", "q", 3)) == "float32"
 
 
+def test_a_hook_without_targets_decides_nothing():
+    policy.add(object(), [], read_conversions(dtype="float16"))
+    assert policy.conversion_of(SITE) is PLAIN
+
+
 def test_what_is_known_of_a_site_is_asked_anew_when_a_hook_comes_or_goes():
     assert holds() is None
     hook = ask("m", "float16")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import os
+import signal
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -23,9 +25,11 @@ Found = list[tuple[Any, Any]]
 def on() -> Iterator[None]:
     """Recording on, as with a hook installed, and nothing recorded yet."""
     recorder.take()
+    gc.disable()  # a round of the collector may close the short way, whenever it comes
     switch.installed(+1)
     yield
     switch.installed(-1)
+    gc.enable()
     recorder.take()
 
 
@@ -143,6 +147,55 @@ def test_where_no_module_is_known_of_each_value_is_asked_whether_it_comes_again(
     assert taken() == [(1, None)]
 
 
+@pytest.mark.parametrize("used", [False, True])
+@pytest.mark.parametrize("exists", [False, True])
+def test_once_torch_is_there_layers_are_looked_for(monkeypatch: pytest.MonkeyPatch, used: bool, exists: bool):
+    for name, value in (("_layer", None), ("_passing", iter(())), ("_expected", True)):
+        monkeypatch.setattr(recorder, name, value)
+    there = [False]
+    monkeypatch.setattr(modules, "find_torch", lambda: there[0])
+    monkeypatch.setattr(modules, "when_one_exists", lambda ready: ready() if exists else None)
+    monkeypatch.setattr(recorder.checkpoint, "is_used", lambda: used)
+    recorder._apply()
+    recorder._look_for_torch()
+    assert (recorder._layer, recorder._expected, bool(recorder._kept)) == (None, True, False)
+    there[0] = True
+    recorder._look_for_torch()
+    seldom = recorder._seldom_of_second_runs if used else recorder._seldom
+    assert recorder._layer is (modules.layer if exists else seldom)
+    assert (recorder._expected, bool(recorder._kept)) == (False, True)
+    recorder.expect_second_runs()
+    assert recorder._layer is (modules.layer if exists else recorder._seldom_of_second_runs)
+    recorder.expect_torch()  # it has been found
+    assert not recorder._expected
+    recorder.forget_torch()
+    assert recorder._layer is (modules.layer if exists else None)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of a fork where threads run
+def test_a_fork_made_while_another_thread_looks_for_torch_can_look(monkeypatch: pytest.MonkeyPatch):
+    holds, done = threading.Event(), threading.Event()
+
+    def look() -> None:
+        with recorder._asking:
+            holds.set()
+            done.wait(10)
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    assert holds.wait(10)
+    child = os.fork()
+    if child == 0:
+        signal.alarm(5)  # a lock that nobody releases would be waited for without end
+        recorder._look_for_torch()
+        os._exit(0)
+    status = os.waitpid(child, 0)[1]
+    done.set()
+    thread.join()
+    assert status == 0
+
+
 def test_an_execution_that_starts_is_told_without_a_layer(owners: None):
     recorder.enter(SITE)
     assert taken() == [(STARTED, None)]
@@ -242,6 +295,7 @@ def test_what_is_recorded_while_events_are_taken_stays_for_the_next_time():
 def test_what_was_taken_out_counts_unless_it_was_weighed(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(recorder, "_room", 10_000)
     monkeypatch.setattr(recorder, "_weighed", 0)
+    recorder._apply()
     for _ in range(3):
         recorder.record(None, SITE, 1)
     monkeypatch.setattr(recorder, "_weighed", 1)
@@ -277,6 +331,7 @@ def test_arrays_take_from_the_room_what_they_and_their_record_weigh(looks: list[
 
 def test_values_that_are_kept_as_they_are_are_weighed_by_the_collectors_rounds(looks: list[int]):
     recorder._room = 10 * EVENT
+    recorder._apply()
     for _ in range(10):
         recorder.record(None, SITE, 1)
     recorder._watch_events("start", {})
@@ -306,6 +361,7 @@ def test_a_value_for_which_there_is_no_room_is_counted(looks: list[int], monkeyp
     recorder.record(None, SITE, 2)
     assert left_out == [SITE] * 4  # until it is told that there is room
     budget.on_room()
+    assert recorder._room < 0  # an empty tensor is asked for too
     recorder.record(None, SITE, 3)
     assert [value for value, _ in taken()] == [3]
 

@@ -298,6 +298,11 @@ WRONG = {
         ["m:f=x", "m:*=x", "m:*=y"],
         "m.py: target 'm:*=y': none of the 2 functions it matches binds 'y'",
     ),
+    "of two names in a wildcard one that none binds": (
+        "def f(): x = 1\ndef g(): x = 1",
+        "m:*=x,y",
+        "m.py: target 'm:*=x,y': none of the 2 functions it matches binds 'y'",
+    ),
     "no call of attention": (
         "def f(q): return q @ q",
         "m:f=query@sdpa",
