@@ -150,8 +150,9 @@ def test_where_no_module_is_known_of_each_value_is_asked_whether_it_comes_again(
 @pytest.mark.parametrize("used", [False, True])
 @pytest.mark.parametrize("exists", [False, True])
 def test_once_torch_is_there_layers_are_looked_for(monkeypatch: pytest.MonkeyPatch, used: bool, exists: bool):
-    for name, value in (("_layer", None), ("_passing", iter(())), ("_expected", True)):
+    for name, value in (("_layer", None), ("_passing", iter(())), ("_expected", False)):
         monkeypatch.setattr(recorder, name, value)
+    recorder.expect_torch()
     there = [False]
     monkeypatch.setattr(modules, "find_torch", lambda: there[0])
     monkeypatch.setattr(modules, "when_one_exists", lambda ready: ready() if exists else None)
@@ -221,6 +222,7 @@ def test_an_expression_is_compiled_once_for_a_module(monkeypatch: pytest.MonkeyP
         (function,) = recorder._functions.values()
         assert recorder._functions["m", "lambda: 1"] is function
         assert function.__globals__ is module
+        assert function.__code__.co_filename == "<capture>"
         module["first"] = module.get("first", function)
     assert module["first"] is function
 
@@ -278,6 +280,18 @@ def test_what_goes_wrong_in_a_second_run_has_been_told(monkeypatch: pytest.Monke
     monkeypatch.setattr(recorder.checkpoint, "backward_pass", lambda: -1)
     fails(ValueError())
     assert len(taken()) == 1
+
+
+def test_what_a_compiler_admits_no_record_of_is_told_with_what_to_do():
+    recorder._no_place(SITE)
+    assert taken() == [
+        (
+            "NotRecorded: inside torch.compile, a checkpoint or torch.cond admits no side effect, and so no record: run "
+            "it without torch.compile, or set torch._dynamo.config.skip_fwd_side_effects_in_bwd_under_checkpoint = "
+            "True first",
+            None,
+        )
+    ]
 
 
 # Taking out

@@ -114,6 +114,7 @@ def test_a_function_is_imported_by_its_path_in_a_module():
     assert Imported("os.path", "basename")("a/b") == "b"
     reduce = read_conversions(reduce="os.path:basename").of("m", "f", "y").reduce
     assert reduce == Imported("os.path", "basename")
+    assert read_conversions(reduce="builtins:str.upper").of("m", "f", "y").reduce == Imported("builtins", "str.upper")
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from astcapture.rewrite.plan import FunctionPlan, plan_module
 from astcapture.rewrite.transform import CALLED, mangled
 from astcapture.targets.target import parse_targets
 
+needs_312 = pytest.mark.skipif(sys.version_info < (3, 12), reason="syntax of Python 3.12")
 one_dict = pytest.mark.skipif(sys.version_info >= (3, 13), reason="locals() is a copy from Python 3.13 on")
 
 
@@ -83,6 +84,13 @@ def test_a_call_of_attention_is_told_the_owner_where_it_can_be_read(body: str, s
 def test_a_function_without_an_owner_tells_none_at_a_call_of_attention():
     text = written("def f(x):\n    return scaled_dot_product_attention(x)\n", "m:f=query@sdpa")
     assert "_@attend(((('m', 'f', 'query', 2), 'query'),), None, scaled_dot_product_attention, x)()" in text
+
+
+@needs_312
+def test_a_type_alias_is_left_as_it_is():
+    call = "scaled_dot_product_attention(x)"
+    text = written(f"def f(x):\n    type X = {call}\n    return {call}\n", "m:f=query@sdpa")
+    assert f"type X = {call}\n" in text
 
 
 @pytest.mark.parametrize(
