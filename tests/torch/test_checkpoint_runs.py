@@ -160,6 +160,7 @@ def test_what_a_tensor_will_weigh_goes_by_what_is_kept():
     view = torch.zeros(1000)[:10]
     assert expected_size(view, PLAIN) == 40
     assert expected_size(view, Conversion(dtype="float16")) == 20
+    assert type(expected_size(view, Conversion(dtype="float16"))) is int
     assert expected_size(view, Conversion(dtype="float64")) == 80
     assert expected_size(view, Conversion(copy=False)) == 4000
     assert expected_size(torch.zeros(10, dtype=torch.int64), Conversion(dtype="float16")) == 80
