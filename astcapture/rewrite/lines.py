@@ -20,10 +20,12 @@ def first_line_of(statement: ast.stmt) -> int:
         first = statement.items[0].context_expr
     elif isinstance(statement, ast.AugAssign):
         first = statement.target
+    elif isinstance(statement, ast.Delete):
+        first = statement.targets[0]
     else:
         for part in ("test", "iter", "subject", "exc", "value"):
             first = first or getattr(statement, part, None)
-        if isinstance(statement, (ast.For, ast.AsyncFor)) and _is_looped_over_as_one(statement.iter):
+        if isinstance(statement, ast.For) and _is_looped_over_as_one(statement.iter):
             return statement.iter.lineno
     return statement.lineno if first is None else first_line(first)
 
@@ -127,4 +129,6 @@ def _pushes_null_first(node: ast.Call) -> bool:
     if not (3, 11) <= sys.version_info < (3, 13):
         return False
     unpacks = any(isinstance(one, ast.Starred) for one in node.args) or any(not one.arg for one in node.keywords)
-    return not isinstance(node.func, ast.Attribute) or unpacks or len(node.args) + len(node.keywords) >= _LONG
+    # Names of keywords are one more thing on the stack.
+    long = len(node.args) + len(node.keywords) + bool(node.keywords) >= _LONG
+    return not isinstance(node.func, ast.Attribute) or unpacks or long

@@ -98,6 +98,10 @@ STATEMENTS = [
     "(\n  a\n  [\n  b]) += (\n  c)",
     "x: int = (\n  a)",
     "return (\n  a)",
+    "del (\n  a\n  )",
+    "del (\n  a\n  .\n  b), c",
+    "del (\n  a\n  [\n  b])",
+    "del (\n  a,\n  b)",
     "assert (\n  a)",
     "raise (\n  a)",
     "raise",
@@ -127,6 +131,7 @@ STATEMENTS = [
 ASYNCHRONOUS = [
     "x = (\n  await\n  a)",
     "async for x in (\n  a\n  ): pass",
+    "async for x in [\n  1]: pass",
     "async with (\n  a\n  ): pass",
     "x = [\n  y\n  async for y in\n  a]",
 ]
@@ -153,7 +158,7 @@ LONG = [
     ),
     *(
         "x = (\n  (\n    a\n    if\n    b\n    else\n    c)\n  .\n  g\n  )(\n" + "  a,\n" * many + "  e=c)"
-        for many in (27, 29, 30)
+        for many in (27, 28, 29, 30)
     ),
     *("x = (\n  '" + "%s%%s" * many + "'\n  %\n  (\n" + "    a,\n" * many + "))" for many in (14, 15, 16)),
     *("x = (\n  '" + "%s%%" * many + "'\n  %\n  (\n" + "    a,\n" * many + "))" for many in (14, 15, 16)),
