@@ -136,7 +136,9 @@ def mentioned(node: ast.AST) -> set[str]:
         elif kind is not ast.Constant:
             if kind is ast.Attribute:
                 found.add(node.attr)  # type: ignore[attr-defined]
-            for value in vars(node).values():
+            # By its fields: tools hang more on a node, a way back to its parent for one.
+            for name in kind._fields:
+                value = getattr(node, name, None)
                 if type(value) is list:
                     stack += [one for one in value if isinstance(one, ast.AST)]
                 elif isinstance(value, ast.AST):

@@ -8,7 +8,7 @@ from textwrap import indent
 import pytest
 from plain_and_rewritten import plain_code
 
-from astcapture.rewrite.find import find_functions
+from astcapture.rewrite.find import find_functions, mentioned
 from astcapture.rewrite.scope import Scope, function_scope, names_read
 
 #: The body of a function `f(p)` in one that binds `x`, `y` and `z`; its locals, and what it reads of that one.
@@ -130,3 +130,12 @@ def test_an_expression_reads_what_its_lambdas_and_comprehensions_take_from_aroun
     assert read("lambda a, b=c: a + d") == set("cd")
     assert read("[[a for a in b] for b in c]") == set("c")
     assert read("{a: b for a, b in c for d in a} and (e for e in f)") == set("cf")
+
+
+def test_a_tree_whose_nodes_know_their_parents_is_looked_through_once():
+    tree = ast.parse("def f(x):\n    y = [x.stack, *vars(x)]\n    return {y: locals}")
+    for node in ast.walk(tree):
+        for child in ast.iter_child_nodes(node):
+            child.parent = node  # as IPython and `executing` do
+    assert mentioned(tree.body[0].body[0]) == {"y", "x", "stack", "vars"}
+    assert mentioned(tree) == {"y", "x", "stack", "vars", "locals"}
