@@ -251,8 +251,9 @@ def test_a_live_module_that_defines_a_function_where_it_is_never_reached_is_capt
     assert (done.stdout, done.stderr) == ("2 [2]\n", "")
 
 
-@pytest.mark.parametrize("at", ["*", "*,*@assign"])
-@pytest.mark.parametrize("options", [{}, {"dtype": "float32"}, {"limit": 2_000}], ids=["plain", "dtype", "limit"])
+@pytest.mark.parametrize(
+    ("at", "options"), [("*,*@assign", {}), ("*", {"dtype": "float32"}), ("*", {"limit": 2_000})], ids=str
+)
 def test_what_the_recorder_itself_may_be_made_with_can_be_captured(run_python, at, options):
     program = f"""
     import collections, contextlib, fnmatch, threading, warnings, weakref
