@@ -61,8 +61,8 @@ def main() -> None:
 
 def run(results: Path, folders: list[Path], at: str) -> None:
     """Compare every file below the folders, unless it or its text is in the results, and add it there."""
-    done = {one["path"] for one in read(results)}
-    texts = {one.get("text") for one in read(results)}
+    known = list(read(results))
+    done, texts = {one["path"] for one in known}, {one.get("text") for one in known}
     began = time.monotonic()
     results.parent.mkdir(parents=True, exist_ok=True)
     with results.open("a", encoding="utf-8") as file:
@@ -70,11 +70,12 @@ def run(results: Path, folders: list[Path], at: str) -> None:
             for path in sorted(folder.rglob("*.py")) if folder.is_dir() else [folder]:
                 if str(path) in done or not path.is_file():
                     continue
-                text = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+                source = path.read_bytes()
+                text = hashlib.sha256(source).hexdigest()[:16]
                 if text in texts:
                     continue
                 texts.add(text)
-                outcome = compare_file(path, at)
+                outcome = compare_source(source, str(path), at)
                 group = path.relative_to(folder).parts[0] if folder.is_dir() else path.name
                 where = {"path": str(path), "text": text, "root": str(folder), "group": group}
                 file.write(json.dumps({**where, **outcome}) + "\n")

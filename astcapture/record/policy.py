@@ -25,7 +25,7 @@ def add(hook: object, targets: Sequence[Target], conversions: Conversions) -> No
     """Let a hook's options hold for what its targets name, until it is removed."""
     # Patterns are compiled now: `re` and `fnmatch` may be captured themselves, and come back where a value is taken.
     for target in targets:
-        _closeness(target, "", "", "")
+        target.matches_module("")
         target.matches_function("")
     conversions.of("", "", "")
     _asked[hook] = targets, conversions
