@@ -11,6 +11,8 @@ are given an end of their own, in its ``else`` and in its handlers; and on Pytho
 A ``finally`` is spoilt in the same way, and no end can be put into it, since exceptions pass through it. What it
 says is compiled twice, for them and for the path to the end, so it is written twice: after an ``except``
 that raises what it caught again, and behind the ``try``.
+
+And which returns are not the end yet: what a ``with`` or a ``finally`` around them does comes after.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ import ast
 import copy
 import sys
 
-from astcapture.rewrite.find import own_statements
+from astcapture.rewrite.find import FunctionNode, own_statements
 from astcapture.rewrite.nodes import is_call_of_the_recorder
 
 _JUMPS_HAVE_NO_LINE = sys.version_info < (3, 13)
@@ -105,4 +107,40 @@ def blocks_that_end(body: list[ast.stmt]) -> list[tuple[list[ast.stmt], str | No
         if isinstance(last, ast.Try) and not last.finalbody:
             otherwise = last.body if _JUMPS_TO_ELSE and not last.orelse else last.orelse
             found += [(otherwise, None), *((handler.body, handler.name) for handler in last.handlers)]
+    return found
+
+
+def outlived_returns(function: FunctionNode) -> set[ast.AST]:
+    """The returns after which code of the function still runs: those inside a ``try … finally`` or a ``with``."""
+    return {
+        child
+        for node in own_statements(function)
+        if isinstance(node, (ast.With, ast.AsyncWith)) or getattr(node, "finalbody", None)
+        for child in ast.walk(node)
+        if isinstance(child, ast.Return)
+    }
+
+
+def returns_that_leave_a_with(body: list[ast.stmt]) -> set[ast.AST]:
+    """The returns of which the first thing after the value is that a ``with`` is left.
+
+    Before a ``for``, a block of a ``try`` or a handler is left, an instruction is on the line of the ``return``; in a
+    ``finally`` that is so where an exception came to it.
+    """
+    found: set[ast.AST] = set()
+    stack = [(body, False)]
+    while stack:
+        block, inside = stack.pop()
+        for node in block:
+            if isinstance(node, ast.Return) and inside:
+                found.add(node)
+            elif isinstance(node, (ast.With, ast.AsyncWith)):
+                stack.append((node.body, True))
+            elif isinstance(node, ast.Match):
+                stack += [(case.body, inside) for case in node.cases]
+            elif isinstance(node, _TRIES):
+                stack += [(node.body, False), (node.orelse, inside and not node.finalbody), (node.finalbody, False)]
+                stack += [(handler.body, False) for handler in node.handlers]
+            elif isinstance(node, (ast.If, ast.For, ast.AsyncFor, ast.While)):
+                stack += [(node.body, inside and isinstance(node, (ast.If, ast.While))), (node.orelse, inside)]
     return found

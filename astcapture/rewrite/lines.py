@@ -1,4 +1,4 @@
-"""The line of the first instruction of a statement or an expression: what a trace function is told of first."""
+"""The lines of the first and the last instruction of a statement or an expression: what a trace function is told of."""
 
 from __future__ import annotations
 
@@ -39,6 +39,21 @@ def first_line(node: ast.expr) -> int:
         if isinstance(node, ast.Call) and _pushes_null_first(node):
             return inner.lineno
         node = inner
+
+
+def is_left_below(node: ast.Return) -> bool:
+    """Whether the value of a ``return`` starts on its line and is computed, on some path, by one further down.
+
+    Where nothing else stands between that and what the ``return`` leaves, its line is not visited again.
+    """
+    value = node.value
+    if value is None or value.lineno != node.lineno:
+        return False
+    if isinstance(value, (ast.IfExp, ast.BoolOp)) or (isinstance(value, ast.Compare) and len(value.ops) > 1):
+        return value.end_lineno != node.lineno
+    if isinstance(value, ast.Call) and _is_called_as_a_method(value):
+        value = value.func
+    return isinstance(value, ast.Attribute) and value.end_lineno != node.lineno
 
 
 # Longer displays, calls and f-strings are built up from an empty one, for the sake of the stack.
@@ -126,9 +141,12 @@ def _is_constant(node: ast.expr) -> bool:
 
 def _pushes_null_first(node: ast.Call) -> bool:
     """Whether a call begins with an instruction on the line of its function; methods are called another way."""
-    if not (3, 11) <= sys.version_info < (3, 13):
-        return False
+    return (3, 11) <= sys.version_info < (3, 13) and not _is_called_as_a_method(node)
+
+
+def _is_called_as_a_method(node: ast.Call) -> bool:
+    """Whether the compiler calls an attribute without making a bound method of it, on the line of its name."""
     unpacks = any(isinstance(one, ast.Starred) for one in node.args) or any(not one.arg for one in node.keywords)
     # Names of keywords are one more thing on the stack.
     long = len(node.args) + len(node.keywords) + bool(node.keywords) >= _LONG
-    return not isinstance(node.func, ast.Attribute) or unpacks or long
+    return isinstance(node.func, ast.Attribute) and not unpacks and not long

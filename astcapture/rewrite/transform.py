@@ -14,6 +14,7 @@ function with captures there starts with ``_@enter(site)``, since one execution 
   _@release()``. No name of ours is ever in ``locals()``. One that holds a comprehension or a lambda
   would put a code object into the function and cells among its locals; it is handed to the recorder
   as text, ``_@evaluate(E, site, 'lambda q: …', names, _@globals())``.
+- where the program visits no line between `E` and the ``with`` that the ``return`` leaves, all of that has no line.
 - a bare ``return``, or one of a value that takes no evaluation, has the statements before it.
 - at the end of the body stand the same statements without a line of their own. The compiler copies a
   last block without a line to each path that leads to it, and gives each copy the line where its path
@@ -29,7 +30,8 @@ of another path. On Python 3.12 alone, where a ``with`` that swallowed an except
 before the end of the body, its line is visited twice and the return has
 none. Up to Python 3.11, where a body ends with an ``if`` that ends with a loop left in several ways, and
 its ``else`` raises, the end after the loop is on the last line of the ``else``. On Python 3.11 the end after
-an ``except*`` that no exception came to is on the line of that path. Results, exceptions and
+an ``except*`` that no exception came to is on the line of that path. A ``return`` in a ``finally`` inside a
+``with``, of a value that ends on another line, visits its own line again. Results, exceptions and
 tracebacks are the plain ones there as everywhere.
 
 Names such as ``_@record`` are legal in a tree and impossible in source, so they cannot collide, and
@@ -47,10 +49,15 @@ from typing import Any, cast
 from astcapture.rewrite import nodes
 from astcapture.rewrite.bindings import record_bindings
 from astcapture.rewrite.calls import record_calls
-from astcapture.rewrite.ends import blocks_that_end, write_out_finally
-from astcapture.rewrite.find import EXPRESSION_SCOPES, FunctionNode, mentioned, own_blocks, own_statements
+from astcapture.rewrite.ends import (
+    blocks_that_end,
+    outlived_returns,
+    returns_that_leave_a_with,
+    write_out_finally,
+)
+from astcapture.rewrite.find import EXPRESSION_SCOPES, mentioned, own_blocks, own_statements
 from astcapture.rewrite.flow import bound_at_exits
-from astcapture.rewrite.lines import first_line, first_line_of
+from astcapture.rewrite.lines import first_line, first_line_of, is_left_below
 from astcapture.rewrite.plan import FunctionPlan, Plan
 from astcapture.rewrite.scope import names_read
 from astcapture.targets.capture import Capture
@@ -112,11 +119,12 @@ def rewrite_function(planned: FunctionPlan, module: str) -> None:
         for index, node in enumerate(block)
         if isinstance(node, ast.Return)
     ]
-    outlived = _outlived(function)
+    outlived, leaving_with = outlived_returns(function), returns_that_leave_a_with(function.body)
     # From the back, so that the indices in front stay true.
     for block, index, node in reversed(returns):
         bound = exits.at_return.get(node, frozenset())
-        block[index : index + 1] = _Exit(planned, module, bound, node, quiet, node in outlived).statements()
+        unseen = node in leaving_with and is_left_below(node)
+        block[index : index + 1] = _Exit(planned, module, bound, node, quiet, node in outlived, unseen).statements()
     if exits.at_end is not None:
         write_out_finally(function.body)
         at_end = _Exit(planned, module, exits.at_end, None, quiet)
@@ -141,17 +149,6 @@ def _runs_nothing(statement: ast.stmt) -> bool:
     return isinstance(statement, (ast.Global, ast.Nonlocal)) or (
         isinstance(statement, ast.AnnAssign) and statement.value is None and isinstance(statement.target, ast.Name)
     )
-
-
-def _outlived(function: FunctionNode) -> set[ast.AST]:
-    """The returns after which code of the function still runs: those inside a ``try … finally`` or a ``with``."""
-    return {
-        child
-        for node in own_statements(function)
-        if isinstance(node, (ast.With, ast.AsyncWith)) or getattr(node, "finalbody", None)
-        for child in ast.walk(node)
-        if isinstance(child, ast.Return)
-    }
 
 
 def _may_hold_its_locals(planned: FunctionPlan) -> bool:
@@ -187,6 +184,7 @@ class _Exit:
         node: ast.Return | None,
         quiet: bool,
         outlived: bool = False,
+        unseen: bool = False,
     ) -> None:
         self.planned = planned
         self.owner = planned.owner
@@ -196,6 +194,11 @@ class _Exit:
         self.module = module
         self.bound = bound
         self.node = node
+        self.line = node.lineno if node is not None else planned.function.node.end_lineno
+        # What records stands nowhere where the program visits no line after the value.
+        self.nowhere = unseen or node is None
+        if node is not None and unseen:
+            _without_line(node)
 
     def statements(self) -> list[ast.stmt]:
         node = self.node
@@ -296,9 +299,7 @@ class _Exit:
         return isinstance(value, ast.Tuple) and all(self.is_inert(element) for element in value.elts)
 
     def site(self, capture: Capture) -> ast.expr:
-        function = self.planned.function
-        line = self.node.lineno if self.node is not None else function.node.end_lineno
-        parts = (self.module, function.qualname, capture.label, line)
+        parts = (self.module, self.planned.function.qualname, capture.label, self.line)
         return self.expression(ast.Tuple([self.constant(part) for part in parts], ast.Load()))
 
     def read(self, capture: Capture) -> ast.expr:
@@ -332,7 +333,7 @@ class _Exit:
     def place(self, node: ast.AST) -> None:
         if not isinstance(node, (ast.expr, ast.stmt, ast.ExceptHandler)):
             return
-        if self.node is None:
+        if self.node is None or self.nowhere:
             _without_line(node)
         else:
             # One point on one line: the compiler goes by the end of some nodes.

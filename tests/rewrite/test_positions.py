@@ -663,6 +663,58 @@ def test_a_trace_function_is_told_the_same_events_and_lines(source, call, target
     assert traced(rewritten, call).events == traced(plain, call).events
 
 
+LEFT = {
+    "a with": "with o:\n    return {}",
+    "an if in a with": "with o:\n    if c:\n        return {}\n    return {}",
+    "a while in a with": "with o:\n    while True:\n        return {}",
+    "a loop's else in a with": "with o:\n    for i in (): pass\n    else:\n        return {}",
+    "a match in a with": "with o:\n    match c:\n        case 0 | 1:\n            return {}\n        case _: str()",
+    "a with in a loop": "for i in 'ab':\n    with o:\n        return {}",
+    "a with in a with": "with o:\n    with (\n        o):\n        return {}",
+    "a with in a finally": "try:\n    with o:\n        return {}\nfinally: str()",
+    "a loop in a with": "with o:\n    for i in 'ab':\n        return {}",
+    "a try in a with": "with o:\n    try:\n        return {}\n    except TypeError: str()",
+    "an else in a with": "with o:\n    try: str()\n    except TypeError: str()\n    else:\n        return {}",
+    "a handler in a with": "with o:\n    try: 1 / 0\n    except ZeroDivisionError:\n        return {}",
+    "a named handler in a with": "with o:\n    try: 1 / 0\n    except ZeroDivisionError as e:\n        return {}",
+    "a finally in a with": "with o:\n    try:\n        return {}\n    finally: str()",
+    "an else before a finally in a with": (
+        "with o:\n    try: str()\n    except TypeError: str()\n    else:\n        return {}\n    finally: str()"
+    ),
+    "a finally": "try:\n    return {}\nfinally: str()",
+    "a loop": "for i in 'ab':\n    return {}",
+    "nothing": "return {}",
+}
+RETURNED = {
+    "a method of a constant": '(\n    "x").format(\n    c)',
+    "methods": "str(\n    c).upper().center(\n    9).strip(\n    )",
+    "an attribute": "(\n    c).real",
+    "a function": "str(\n    c)",
+    "a method that unpacks": '(\n    "x").format(\n    *"ab",\n    k=1)',
+    "a ternary": "(\n    1) if (\n    c) else (\n    2)",
+    "a ternary on its line and below": "1 if c else (\n    2)",
+    "a ternary of methods": '(\n    "a").upper() if (\n    c) else (\n    "b").lower(\n    )',
+    "an or": "(\n    c) or (\n    2)",
+    "a sum": "(\n    c) + (\n    c)",
+    "a comparison": "(\n    c) < (\n    1) < (\n    c)",
+    "a method on its line": '"x".format(\n    c)',
+    "below": "(\n    str(c).upper(\n    ))",
+}
+
+
+@pytest.mark.parametrize("returned", RETURNED.values(), ids=RETURNED)
+@pytest.mark.parametrize("left", LEFT.values(), ids=LEFT)
+def test_a_value_over_several_lines_is_returned_out_of_anything_with_the_same_events(left, returned):
+    block = textwrap.indent(left.replace("{}", returned.replace("\n", "\n        ")), "    ")
+    source = f"import contextlib\no = contextlib.nullcontext()\ndef f(c):\n    d = c\n{block}\n"
+    for target in ("m:f=c", "m:f=c,twice:=c * 2", "m:f=*@assign"):
+        plain, rewritten = compiled(source, target)
+        for call in ("f(0)", "f(1)"):
+            expected = traced(plain, call).events
+            assert traced(rewritten, call).events == expected
+            assert len(expected) > 2
+
+
 FIRST = {
     "a function": "def f(x): return x()",
     "a decorated function": "@(\n    print\n)\ndef f(x): return x()",
