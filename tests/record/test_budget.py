@@ -233,6 +233,15 @@ def test_with_a_store_what_is_held_is_stored_first(monkeypatch: pytest.MonkeyPat
         assert budget.look(50_000) == 50_000  # one value that is larger than the limit
 
 
+def test_with_a_store_auto_counts_what_has_become_free_by_storing(monkeypatch: pytest.MonkeyPatch):
+    held = texts(2000, 4)
+    spilled = storing(monkeypatch, held, frees=True)
+    budget.ask("hook", "auto")
+    monkeypatch.setattr(budget, "free_on", lambda device: 40_000 - 2000 * len(held))
+    assert budget.look(9000) == (40_000 + 4 * EVENT) // 4
+    assert spilled == [4]
+
+
 def test_with_a_store_that_frees_nothing_recording_stops(monkeypatch: pytest.MonkeyPatch):
     spilled = storing(monkeypatch, texts(5000, 2), frees=False)
     with pytest.warns(CaptureWarning):

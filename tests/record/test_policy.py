@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import fnmatch
+import re
+import sys
+from types import FrameType
+from typing import Any
+
 import pytest
 
 from astcapture.record import policy
@@ -75,6 +81,27 @@ def test_of_one_hooks_targets_the_closest_counts():
     ask(["m", "m:C.f=attn"], "float16")
     assert holds() == "float16"
     assert holds(("m", "C.f", "q", 3)) == "float32"
+
+
+def test_patterns_are_compiled_when_they_are_asked_for_and_not_when_a_value_comes():
+    # `re` and `fnmatch` may be captured themselves, and would come back to where a value is taken.
+    compiling = {re.compile.__code__.co_filename, fnmatch.translate.__code__.co_filename}
+    called: list[str] = []
+
+    def called_in(frame: FrameType, event: str, _: Any) -> None:
+        if event == "call" and frame.f_code.co_filename in compiling and frame.f_code.co_name != "match":
+            called.append(frame.f_code.co_name)
+
+    re.purge()
+    hook = object()
+    policy.add(hook, parse_targets("m.*:C[0-9].f*=attn"), read_conversions(dtype={"m.*:C[1-9].*=at*": "float16"}))
+    sys.setprofile(called_in)
+    try:
+        found = policy.conversion_of(("m.a", "C1.forward", "attn", 3))
+    finally:
+        sys.setprofile(None)
+    assert found.dtype == "float16"
+    assert called == []
 
 
 def test_a_hook_without_targets_decides_nothing():
