@@ -96,6 +96,20 @@ def test_an_unknown_key_is_told_with_the_nearest_or_with_all(key, text):
     assert str(error.value) == text
 
 
+def test_a_label_asked_for_as_a_function_is_told_where_it_is():
+    declare("vit:Attention.forward", labels=("attn", "q"))
+    take(3, "attn", "vit:Attention.forward")
+    with pytest.raises(KeyError) as error:
+        cache["attn"]
+    told = "'attn' is a label: write ['vit:Attention.forward']['attn'], or select(label='attn')"
+    assert str(error.value) == told
+    assert list(cache["vit:Attention.forward"]["attn"]) == list(cache.select(label="attn")) == [3]
+    declare("vit:Other.forward", labels=("attn",))
+    with pytest.raises(KeyError) as error:
+        cache["attn"]
+    assert str(error.value) == told + " for those of all 2 functions"
+
+
 def test_asking_when_nothing_is_captured_says_what_to_call():
     with pytest.raises(KeyError) as error:
         cache["f"]

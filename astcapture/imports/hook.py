@@ -69,12 +69,15 @@ class Hook:
         switch.installed(+1)
         if "torch" in sys.modules:
             expect_torch()
-        report.watch(_finder)
+        new = report.watch(_finder)
         try:
             _exchange_live()
-        except BaseException:
+        except BaseException as error:
             self.uninstall()
-            raise
+            report.forget(new)  # the error has told
+            if isinstance(error, CaptureError):
+                error.__traceback__ = None  # where in our code a mistake was noticed tells its author nothing
+            raise error
 
     def uninstall(self) -> None:
         """Stop: modules imported from now on are plain, and the live functions get their own code back.

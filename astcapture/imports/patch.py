@@ -235,16 +235,18 @@ def _swap(exchanges: Sequence[Exchange]) -> None:
 def _never_found(done: Exchange) -> list[str]:
     """The captured functions that are not alive, with the reason."""
     problems = []
+    frozen = getattr(getattr(sys.modules.get(done.module), "__spec__", None), "origin", None) == "frozen"
     changed = {(code.co_name, code.co_firstlineno) for code in done._pairs.values()}
     for planned in done._plan.functions if done._plan is not None else ():
         node, qualname = planned.function.node, planned.function.qualname
         # The code of a decorated function begins at its first decorator.
         line = min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
         if (node.name, line) in changed and qualname not in done.swapped and not planned.function.enclosing:
-            problems.append(
-                f"{done.module}:{qualname}: no live function runs {done._path}:{node.lineno}; "
-                "it was replaced, or the file has changed since it was imported"
-            )
+            if frozen:
+                why = "the module is frozen into the interpreter: start Python with -X frozen_modules=off"
+            else:
+                why = "it was replaced, or the file has changed since it was imported"
+            problems.append(f"{done.module}:{qualname}: no live function runs {done._path}:{node.lineno}; {why}")
     return problems
 
 

@@ -33,18 +33,24 @@ _asked: dict[Target, None] = {}
 summary_follows = False
 
 
-def watch(finder: CaptureFinder) -> None:
-    """Report at exit on the targets that this finder has now, even if their hook is uninstalled before."""
+def watch(finder: CaptureFinder) -> list[Target]:
+    """Report at exit on the targets that this finder has now, even if their hook is uninstalled before.
+
+    Returns:
+        Those that no hook had until now.
+    """
     global _watched
+    new = [target for target in finder.targets if target not in _asked]
     _asked.update(dict.fromkeys(finder.targets))
     if _watched is None:
         _watched = finder
         _make_reachable()
         atexit.register(_at_exit)
+    return new
 
 
 def forget(targets: Iterable[Target]) -> None:
-    """Say nothing of these targets at exit: another process reports on them."""
+    """Say nothing of these targets at exit: another process reports on them, or an error has told."""
     for target in targets:
         _asked.pop(target, None)
 

@@ -80,6 +80,10 @@ class Captured(Mapping[str, Records]):
             raise Unknown(f"{key!r} is ambiguous: write {listed}{more}")
         if not keys:
             raise Unknown(f"{key!r} is not captured, {self._nothing}")
+        of_functions = [full for full, labels in self._notes().declared.items() if key in labels]
+        if of_functions:
+            of_all = f" for those of all {len(of_functions)} functions" if of_functions[1:] else ""
+            raise Unknown(f"{key!r} is a label: write [{of_functions[0]!r}][{key!r}], or select(label={key!r}){of_all}")
         # Compared with names of the same kind: with the module or without.
         known = keys if ":" in key else [full.partition(":")[2] for full in keys]
         close = difflib.get_close_matches(key, known, n=3)

@@ -145,6 +145,33 @@ def test_a_name_that_a_live_function_never_binds_is_an_error_and_leaves_nothing_
     assert not any(type(finder).__name__ == "CaptureFinder" for finder in sys.meta_path)
 
 
+def test_of_a_mistake_in_a_live_module_one_frame_of_ours_is_shown_and_nothing_more_is_said_at_exit(
+    make_package, run_python
+) -> None:
+    make_package({"mod.py": "def f(x):\n    y = x\n    return y\n"})
+    done = run_python("import mod, astcapture\nastcapture.install(['mod:f=z'])\n", status=1)
+    frames = [line.partition(", line")[0] for line in done.stderr.splitlines() if line.startswith("  File")]
+    assert len([frame for frame in frames if "astcapture" in frame]) <= 2  # `install`, and what it calls
+    assert done.stderr.rstrip().splitlines()[-1].startswith("astcapture.CaptureError: ")
+    assert "mod.py:1: 'z' is never bound in f" in done.stderr
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="frozen from Python 3.11 on")
+def test_of_a_module_that_is_frozen_into_the_interpreter_it_is_said_how_to_have_its_file(run_python) -> None:
+    script = (
+        "import genericpath, astcapture\n"
+        "with astcapture.install(['genericpath:commonprefix=s1']):\n"
+        "    genericpath.commonprefix(['ab', 'ac'])\n"
+        "    print(len(astcapture.cache.select(label='s1')))\n"
+    )
+    frozen = run_python(script)
+    assert frozen.stdout == "0\n"
+    assert "not captured: genericpath:commonprefix: no live function runs" in frozen.stderr
+    assert "start Python with -X frozen_modules=off" in frozen.stderr
+    from_file = run_python("-X", "frozen_modules=off", "-c", script)
+    assert (from_file.stdout, from_file.stderr) == ("1\n", "")
+
+
 def test_a_source_that_has_changed_since_the_import_is_warned_of_by_function(live: ModuleType) -> None:
     path = Path(live.__file__ or "")
     path.write_text(SOURCE.replace("x * self.scale", "x * self.scale * 2"))
