@@ -66,9 +66,12 @@ def machine(tmp_path: Path) -> Machine:
 
 def test_without_control_groups_all_that_is_available_is_free(machine: Machine):
     assert machine.free == AVAILABLE
+    machine.write(machine.proc / "self/cgroup", "")
+    assert machine.free == AVAILABLE
 
 
-def test_the_kernels_own_files_are_read_unless_others_are_given():
+def test_the_kernels_own_files_are_read_unless_others_are_given(machine: Machine):
+    assert machine.free == AVAILABLE
     given = inspect.signature(free_on).parameters
     assert given["proc"].default.as_posix() == "/proc"
     assert given["cgroup"].default.as_posix() == "/sys/fs/cgroup"
@@ -275,7 +278,7 @@ class Devices:
         return len(self.devices)
 
     def _of(self, device: Any) -> tuple[int, int, int, int]:
-        return self.devices[device if isinstance(device, int) else int(device.partition(":")[2])]
+        return self.devices[device if isinstance(device, int) else int(device.partition(":")[2] or 0)]
 
     def mem_get_info(self, device: Any) -> tuple[int, int]:
         return self._of(device)[1], self._of(device)[0]
@@ -318,6 +321,7 @@ def test_free_on_an_accelerator_is_what_the_driver_has_and_what_torch_keeps_for_
     torch.xpu = Devices((100, 7, 4, 1))
     assert free_on("cuda:0") == 50 + (20 - 5)
     assert free_on("cuda:1") == 300
+    assert free_on("cuda") == free_on("cuda:0")
     assert free_on("xpu:0") == 7 + (4 - 1)
 
 
