@@ -144,8 +144,8 @@ def test_killed_at_any_moment_every_finished_shard_loads_and_none_is_missing(tmp
         folder.mkdir()
         process = start(folder, BUSY)
         assert process.stdout is not None and process.stdout.readline() == "going\n"
-        deadline = time.monotonic() + 0.013 * attempt
-        while time.monotonic() < deadline or not list(folder.glob("run/*/*.safetensors")):
+        # Wherever it is in the next shard then, and each time further on.
+        while len(list(folder.glob("run/*/*.safetensors"))) <= attempt:
             time.sleep(0.001)
         process.kill()
         process.wait()
