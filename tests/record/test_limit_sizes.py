@@ -33,7 +33,9 @@ def test_a_size_may_have_a_fraction_spaces_and_underscores(written: object, size
     assert (read, type(read)) == (size, int)
 
 
-@pytest.mark.parametrize(("written", "read"), [(" Auto ", "auto"), ("auto", "auto"), (" None", None), ("NONE", None)])
+@pytest.mark.parametrize(
+    ("written", "read"), [(" Auto ", "auto"), ("auto", "auto"), (" None", None), ("NONE", None), (None, None)]
+)
 def test_auto_and_none_may_be_words_in_any_case(written: str, read: str | None) -> None:
     assert read_limit(written) == read
 
