@@ -202,14 +202,22 @@ def test_the_first_module_that_is_found_running_gives_its_layer_and_ends_the_wai
     class Leaf(home.Module):
         def forward(self, value: Any) -> Any:
             found.append(layer_of(self))
+            found.append(layer_of(None))
             return value
+
+    class Method(home.Module):
+        def captured(self) -> None:
+            found.append(layer_of(self))
 
     class Model(home.Module):
         def forward(self, value: Any) -> Any:
+            self._modules["method"].captured()
             return self._modules["leaf"](value)
 
     modules.when_one_exists(lambda: told.append(1))
     model = Model()
     model._modules["leaf"] = Leaf()
+    model._modules["method"] = Method()
     model(0)
-    assert (found, told, home.waiting) == (["leaf"], [1], [0, 0, 0])
+    assert (found, home.waiting) == (["method", "leaf", "leaf"], [0, 0, 0])
+    assert told[:1] == [1]
