@@ -184,8 +184,10 @@ def little(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(transfer, "PINNED", 100)
 
 
-def test_as_much_pinned_memory_is_used_as_a_few_large_tensors_take_and_not_gigabytes() -> None:
+def test_a_few_large_tensors_may_stay_in_pinned_memory_and_not_gigabytes() -> None:
     assert 64 * 2**20 <= transfer.PINNED <= 2**30
+    sent = [send(2**20), send(2**20)]
+    assert [held(one) is one._pinned for one in sent] == [True, True]
 
 
 def test_what_is_held_is_the_pinned_copy_until_it_is_read_and_then_an_ordinary_one() -> None:
