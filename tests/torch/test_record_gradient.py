@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import weakref
 from typing import Any
 
@@ -62,7 +63,9 @@ def test_of_several_passes_it_is_their_sum(passes: int) -> None:
     assert gradient.value.tolist() == [sum(10**number for number in range(passes))] * 2
 
 
-def test_a_leaf_has_that_of_the_next_pass_alone_and_then_is_let_go_of() -> None:
+def test_a_leaf_has_that_of_the_next_pass_alone_and_then_is_let_go_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    errors: list[object] = []
+    monkeypatch.setattr(sys, "unraisablehook", errors.append)
     x = leaf(1, 2)
     gradient = watched(x)
     assert gradient.pending
@@ -74,6 +77,8 @@ def test_a_leaf_has_that_of_the_next_pass_alone_and_then_is_let_go_of() -> None:
     del x
     assert gone() is None
     assert gradient.value.tolist() == [3, 3]
+    del gradient
+    assert errors == []  # nothing is let go of twice
 
 
 def test_a_leaf_that_gets_no_gradient_in_one_pass_has_that_of_the_next() -> None:

@@ -401,7 +401,10 @@ def test_within_one_run_the_stack_is_gone_up_once_for_each_depth_that_is_new() -
     depths = nn.Sequential(Leaf(), nn.Sequential(Leaf(), nn.Sequential(Leaf())), Leaf())
     assert calls_of(looks, lambda: depths(X)) == 3
     assert calls_of(looks, lambda: depths(X)) == 1
-    assert calls_of(modules._write_down.__code__, lambda: (depths(X), model(X))) == 0
+    four = nn.Sequential(Leaf(), nn.Sequential(Leaf(), nn.Sequential(Leaf(), nn.Sequential(Leaf()))), Leaf())
+    assert calls_of(looks, lambda: four(X)) == 2  # at three of the four depths the model before had modules too
+    assert calls_of(looks, lambda: four(X)) == 1
+    assert calls_of(modules._write_down.__code__, lambda: (depths(X), model(X), four(X))) == 0
 
 
 def test_a_module_that_runs_through_more_depths_than_are_remembered_is_named_all_the_same() -> None:
