@@ -66,17 +66,19 @@ def test_of_several_passes_it_is_their_sum(passes: int) -> None:
 def test_a_leaf_has_that_of_the_next_pass_alone_and_then_is_let_go_of(monkeypatch: pytest.MonkeyPatch) -> None:
     errors: list[object] = []
     monkeypatch.setattr(sys, "unraisablehook", errors.append)
-    x = leaf(1, 2)
-    gradient = watched(x)
-    assert gradient.pending
-    (x * 3).sum().backward()
-    (x * 100).sum().backward()
-    assert gradient.value.tolist() == [3, 3]
-    assert x.grad is not None and x.grad.tolist() == [103, 103]
-    gone = weakref.ref(x)
-    del x
-    assert gone() is None
-    assert gradient.value.tolist() == [3, 3]
+    for lasting in (False, True):  # as DistributedDataParallel does, which keeps the node of each parameter
+        x = leaf(1, 2)
+        node = x.view_as(x).grad_fn.next_functions[0][0] if lasting else None
+        gradient = watched(x)
+        assert gradient.pending
+        (x * 3).sum().backward()
+        (x * 100).sum().backward()
+        assert gradient.value.tolist() == [3, 3]
+        assert x.grad is not None and x.grad.tolist() == [103, 103]
+        gone = weakref.ref(x)
+        del x, node
+        assert gone() is None
+        assert gradient.value.tolist() == [3, 3]
     del gradient
     assert errors == []  # nothing is let go of twice
 

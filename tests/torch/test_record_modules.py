@@ -13,6 +13,7 @@ import pytest
 import torch
 import torch._dynamo  # as checkpointing does when it is first used
 from torch import nn
+from torch._dynamo.eval_frame import OptimizedModule
 from torch.distributed.fsdp import FullyShardedDataParallel
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 from torch.utils.checkpoint import checkpoint
@@ -123,6 +124,8 @@ def test_a_module_that_holds_itself_is_walked_once_and_its_other_parts_are_found
 
 def wrapped(kind: type[nn.Module], model: nn.Module) -> Any:
     """A wrapper of a class of torch's that holds a model; they cannot all be made without processes or GPUs."""
+    if kind is OptimizedModule:
+        return torch.compile(model, backend="eager")  # it compiles nothing before it is called
     wrapper = kind.__new__(kind)
     nn.Module.__init__(wrapper)
     name = "_fsdp_wrapped_module" if kind is FullyShardedDataParallel else "module"
@@ -131,7 +134,7 @@ def wrapped(kind: type[nn.Module], model: nn.Module) -> Any:
     return wrapper
 
 
-@pytest.mark.parametrize("kind", [DataParallel, DistributedDataParallel, FullyShardedDataParallel])
+@pytest.mark.parametrize("kind", [DataParallel, DistributedDataParallel, FullyShardedDataParallel, OptimizedModule])
 def test_the_name_under_which_a_wrapper_holds_its_model_is_no_part_of_a_path(kind: type[nn.Module]) -> None:
     model = Calling(leaf=Leaf())
     for root, prefix in ((wrapped(kind, model), ""), (Calling(part=wrapped(kind, model)), "part.")):

@@ -119,9 +119,7 @@ def test_a_proxy_of_fx_is_no_value_and_what_traces_is_named() -> None:
     class Traced(torch.nn.Module):
         def forward(self, x: Any) -> Any:
             for value in (x, x * 2):
-                with pytest.raises(
-                    NotRun, match=r"torch\.fx traces this function and does not run it.*no value to rec"
-                ):
+                with pytest.raises(NotRun, match=r"^torch\.fx traces this function.*no value to record$"):
                     check_run(value)
             check_run(torch.ones(2))
             return x
@@ -136,7 +134,7 @@ def test_a_tensor_without_data_is_no_value_while_operations_are_written_down() -
         check_run(3)
         y = x * 2
         told.append(type(y).__module__)
-        with pytest.raises(NotRun, match=r"torch\.export traces this function without data.*no value to record"):
+        with pytest.raises(NotRun, match=r"^torch\.export traces this function.*no value to record$"):
             check_run(y)
         return y
 
