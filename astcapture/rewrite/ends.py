@@ -99,6 +99,7 @@ def blocks_that_end(body: list[ast.stmt]) -> list[tuple[list[ast.stmt], str | No
     if not _JUMPS_HAVE_NO_LINE:
         return []
     found: list[tuple[list[ast.stmt], str | None]] = []
+    blocks: list[tuple[list[ast.stmt], str | None]]
     stack: list[list[ast.stmt]] = [body]
     while stack:
         block = stack.pop()
@@ -106,8 +107,19 @@ def blocks_that_end(body: list[ast.stmt]) -> list[tuple[list[ast.stmt], str | No
         stack += _blocks_at_the_end_of(last)
         if isinstance(last, ast.Try) and not last.finalbody:
             otherwise = last.body if _JUMPS_TO_ELSE and not last.orelse else last.orelse
-            found += [(otherwise, None), *((handler.body, handler.name) for handler in last.handlers)]
+            blocks = [(handler.body, handler.name) for handler in last.handlers]
+            if _comes_to_its_end(last.body):
+                blocks.append((otherwise, None))
+            # What is read where nothing comes to would only have the compiler number names in another order.
+            found += [(block, name) for block, name in blocks if _comes_to_its_end(block)]
     return found
+
+
+def _comes_to_its_end(block: list[ast.stmt]) -> bool:
+    last = block[-1] if block else None
+    if isinstance(last, ast.If):
+        return _comes_to_its_end(last.body) or _comes_to_its_end(last.orelse)
+    return not isinstance(last, (ast.Return, ast.Raise, ast.Continue, ast.Break))
 
 
 def outlived_returns(function: FunctionNode) -> set[ast.AST]:

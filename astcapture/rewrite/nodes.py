@@ -45,6 +45,11 @@ def recorder_name(name: str, before: ast.expr) -> ast.expr:
 
 
 def read(name: str, place: Place) -> ast.expr:
+    """A local, read at one point."""
+    if name == "super":
+        # Where this name is read in a class, the compiler gives the function its class's ``__class__`` as a cell.
+        held = ast.Call(ast.Name(PREFIX + "locals", ast.Load()), [], [])
+        return cast(ast.expr, placed(ast.Subscript(held, ast.Constant(name), ast.Load()), place))
     return cast(ast.expr, placed(ast.Name(name, ast.Load()), place))
 
 

@@ -303,7 +303,10 @@ class _Exit:
         return self.expression(ast.Tuple([self.constant(part) for part in parts], ast.Load()))
 
     def read(self, capture: Capture) -> ast.expr:
-        expression = ast.parse(capture.expression, mode="eval").body
+        if capture.is_name:
+            expression = nodes.read(capture.expression, nodes.Place.nowhere())
+        else:
+            expression = ast.parse(capture.expression, mode="eval").body
         for node in ast.walk(expression):
             self.place(node)
         return expression

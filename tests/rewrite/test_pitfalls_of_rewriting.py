@@ -8,6 +8,7 @@ import subprocess
 import sys
 import warnings
 from pathlib import Path
+from types import CodeType
 
 import pytest
 from plain_and_rewritten import both, captured, plain_code, recorded, rewritten_code, run, write_down
@@ -240,3 +241,82 @@ def test_compile_tree_does_not_inherit_the_flags_of_its_caller():
     names: dict[str, object] = {}
     exec(compile_tree(rewrite(tree, plan), "m.py"), names)
     assert names["f"].__annotations__ == {"x": int}
+
+
+# Code objects
+
+
+def function_code(code: CodeType, name: str) -> CodeType:
+    """The code of a function, wherever in a module it is."""
+    inside = [one for one in code.co_consts if isinstance(one, CodeType)]
+    return next((one for one in inside if one.co_name == name), None) or next(
+        found for one in inside if (found := function_code(one, name))
+    )
+
+
+SUPER = """
+class C:
+    def f(self, given):
+        if given:
+            class super:
+                said = given
+        def ask():
+            return super().said if given else None
+        return (
+            ask(),
+            given,
+        )
+    def g(self, given):
+        if given:
+            super = given
+        shown = sorted(locals())
+        return shown
+    def h(self, given):
+        for super in given:
+            pass
+"""
+
+
+@pytest.mark.parametrize("targets", ["m:*=*", "m:*=*@assign", "m:*=*,*@assign"])
+@pytest.mark.parametrize(
+    ("call", "last"),
+    [
+        ("C().f(2)", 2),
+        ("C().f(0)", None),
+        ("C().g(3)", 3),
+        ("C().g(0)", None),
+        ("C().h((4, 5))", 5),
+        ("C().h(())", None),
+    ],
+)
+def test_a_local_called_super_gives_a_method_no_cell_of_its_class(call: str, last: int | None, targets: str):
+    """Where that name is read in a class, Python gives the function `__class__`."""
+    source, path = write_down(SUPER)
+    plain, rewritten = plain_code(source, path), rewritten_code(source, path, targets)
+    for name in "fgh":
+        for cells in ("co_freevars", "co_cellvars", "co_varnames", "co_flags"):
+            assert getattr(function_code(rewritten, name), cells) == getattr(function_code(plain, name), cells)
+    values = [getattr(value, "said", value) for label, value in both(SUPER, call, targets).captured if label == "super"]
+    assert values[-1:] == ([] if last is None else [last])
+
+
+@pytest.mark.parametrize("end", ["raise", "return 3", "if one: raise\n        else: return 4"])
+@pytest.mark.parametrize("tried", ["g(one)", "g(one)\n        raise E", "raise E"])
+def test_names_keep_their_order_where_nothing_comes_to_the_end_of_a_block(tried: str, end: str):
+    source, path = write_down(
+        f"""
+class E(Exception): pass
+def g(one):
+    if one: raise E(one)
+def f(one):
+    try:
+        {tried}
+    except E as error:
+        (two, *rest), three = [error.args, 1], 2
+    else:
+        {end}
+"""
+    )
+    plain, rewritten = plain_code(source, path), rewritten_code(source, path, "m:f=*")
+    names = ("one", "error", "two", "rest", "three")
+    assert function_code(rewritten, "f").co_varnames == function_code(plain, "f").co_varnames == names
