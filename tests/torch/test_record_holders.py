@@ -58,12 +58,14 @@ def test_the_names_of_wrappers_are_no_part_of_the_path() -> None:
 
 
 def test_modules_that_hold_one_another_have_paths_too() -> None:
+    ordinary = nn.Sequential(nn.ReLU())
     one, other = nn.Module(), nn.Module()
     one.other, other.one = other, one
     one.leaf = nn.ReLU()
     assert sorted(str(path) for path in paths(one, other)) in (["", "other"], ["", "one"])
     (leaf,) = paths(one.leaf)
     assert leaf in ("leaf", "one.leaf")
+    assert paths(ordinary[0]) == ["0"]
 
 
 def test_a_path_outlives_the_module_and_its_model_until_it_is_forgotten() -> None:
@@ -260,6 +262,13 @@ def test_the_path_in_c_is_taken_by_torchs_attention_in_eval_mode(kind: str) -> N
     assert why_bypassed(__name__, "Other.forward") is None
     model.train()
     assert why_bypassed(*INSIDE[0]) is None
+    for part in model.children():
+        part.eval()
+    assert (why_bypassed(*INSIDE[0]) is None) == (kind == "attention")  # the attention in a layer is such a module too
+    model.eval()
+    for part in model.children():
+        part.train()
+    assert why_bypassed(*INSIDE[0]) is not None
     model.eval()
     torch.backends.mha.set_fastpath_enabled(False)
     try:
