@@ -19,9 +19,9 @@ class Value:
 def test_a_value_goes_when_the_function_drops_it_though_its_locals_were_asked_for() -> None:
     value = Value()
     gone = weakref.ref(value)
-    assert forget(7, locals()) == 7
+    result = forget(7, locals())  # an assertion would have the dict too
     del value
-    assert gone() is None
+    assert (result, gone()) == (7, None)
 
 
 @pytest.mark.skipif(sys.version_info >= (3, 13), reason="locals() is a copy from Python 3.13 on")
