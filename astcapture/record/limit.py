@@ -27,8 +27,9 @@ def read_limit(value: Any) -> int | str | None:
     >>> read_limit("2GB"), read_limit("512MiB"), read_limit("0.5 GB"), read_limit(1000)
     (2000000000, 536870912, 500000000, 1000)
     """
-    if value is None or value == AUTO:
-        return value  # type: ignore[no-any-return]
+    if value is None:
+        return None
+    written = value
     if isinstance(value, str):
         text = value.strip()
         if text.lower() in (AUTO, "none"):
@@ -41,7 +42,7 @@ def read_limit(value: Any) -> int | str | None:
     if isinstance(value, int) and not isinstance(value, bool) and value > 0:
         return value
     raise CaptureError(
-        f'limit={value!r}: write a number of bytes above 0, "2GB", "512MiB", "auto", or None for no limit'
+        f'limit={written!r}: write a number of bytes above 0, "2GB", "512MiB", "auto", or None for no limit'
     )
 
 
@@ -51,8 +52,11 @@ def in_words(size: float) -> str:
     >>> in_words(64_000_000)
     '64 MB'
     """
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if size < 1000:
-            return f"{size:.3g} {unit}" if unit != "bytes" else f"{size:.0f} {unit}"
-        size /= 1000
-    return f"{size:.3g} TB"
+    if size < 1000:
+        return f"{size:.0f} bytes"
+    unit = "bytes"
+    for larger in ("kB", "MB", "GB", "TB"):
+        # What rounds to a thousand in three digits is one of the next unit.
+        if size >= 999.5:
+            size, unit = size / 1000, larger
+    return f"{size:.3g} {unit}" if size < 999.5 else f"{size:.0f} {unit}"

@@ -45,7 +45,7 @@ def test_auto_and_none_may_be_words_in_any_case(written: str, read: str | None) 
     [
         "", " ", "GB", "ten", "2 gigabytes", "2 G B", "2GBs", "2PB", "2Ki", "2iB", "+2GB", "-2GB", "-1",
         "1e9", "0x10", "1,000", "1.000.000", ".5GB", "5.GB", "1__0", "_1", "1_", "1 2", "nan", "inf", "9" * 400,
-        "auto!", 0, -1, -(2**40), 1.5, 1e9, float("inf"), True, False, [1], {"GB": 2}, b"2GB", object,
+        "auto!", "0", "0GB", "0.5B", 0, -1, -(2**40), 1.5, 1e9, float("inf"), True, False, [1], {"GB": 2}, b"2GB", object,
     ],
     ids=lambda value: repr(value)[:20],
 )  # fmt: skip
@@ -73,6 +73,7 @@ def test_a_size_of_no_whole_byte_is_refused(written: str) -> None:
         (1000, "1 kB"), (1500, "1.5 kB"), (999_000, "999 kB"),
         (10**6, "1 MB"), (12_345_678, "12.3 MB"), (999 * 10**6, "999 MB"),
         (10**9, "1 GB"), (123_456_789_012, "123 GB"), (10**12, "1 TB"), (2.5e12, "2.5 TB"),
+        (999_499, "999 kB"), (999_500, "1 MB"), (999_999, "1 MB"), (5 * 10**15, "5000 TB"),
     ],
 )  # fmt: skip
 def test_a_size_is_told_in_three_digits_and_the_unit_that_keeps_them_short(size: float, words: str) -> None:

@@ -17,6 +17,6 @@ os.environ["MPLBACKEND"] = "Agg"  # before matplotlib is imported, and for child
 @pytest.fixture(autouse=True)
 def _close_figures() -> Iterator[None]:
     yield
-    import matplotlib.pyplot as plt
-
-    plt.close("all")
+    pyplot = sys.modules.get("matplotlib.pyplot")
+    if pyplot is not None:
+        pyplot.close("all")
