@@ -45,7 +45,8 @@ def test_auto_and_none_may_be_words_in_any_case(written: str, read: str | None) 
     [
         "", " ", "GB", "ten", "2 gigabytes", "2 G B", "2GBs", "2PB", "2Ki", "2iB", "+2GB", "-2GB", "-1",
         "1e9", "0x10", "1,000", "1.000.000", ".5GB", "5.GB", "1__0", "_1", "1_", "1 2", "nan", "inf", "9" * 400,
-        "auto!", "0", "0GB", "0.5B", 0, -1, -(2**40), 1.5, 1e9, float("inf"), True, False, [1], {"GB": 2}, b"2GB", object,
+        "auto!", "0", "0GB", "0.5B",
+        0, -1, -(2**40), 1.5, 1e9, float("inf"), True, False, [1], {"GB": 2}, b"2GB", object,
     ],
     ids=lambda value: repr(value)[:20],
 )  # fmt: skip
