@@ -450,3 +450,18 @@ def test_the_second_run_of_a_checkpointed_function_is_said_to_be_one(
     assert second == [False, True]
     monkeypatch.undo()
     assert modules.find_torch()
+
+
+def test_a_function_that_runs_in_a_backward_pass_and_in_no_second_run_is_none() -> None:
+    class Calls(torch.autograd.Function):
+        @staticmethod
+        def forward(context: Any, x: torch.Tensor) -> torch.Tensor:
+            return x.clone()
+
+        @staticmethod
+        def backward(context: Any, *gradients: torch.Tensor) -> Any:
+            function()
+            return gradients[0]
+
+    x = torch.ones(2, requires_grad=True)
+    assert layers(lambda: Calls.apply(x).sum().backward()) == [None]
