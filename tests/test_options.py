@@ -50,6 +50,7 @@ def test_a_dtype_is_a_name_or_one_of_numpys(written, name):
         ("device", 0, 'device=0: write device="cpu", device="cuda:0" or a torch.device'),
         ("device", "GPU 1", "device='GPU 1': write device=\"cpu\""),
         ("copy", 1, "copy=1: write copy=True or copy=False"),
+        ("copy", {"m:f=y": 1}, "copy={'m:f=y': 1}: write copy=True or copy=False"),
         ("grad", "yes", "grad='yes': write grad=True or grad=False"),
         ("reduce", 3, "reduce=3: write a function of the value, reduce=lambda attn: attn.mean(1), or its name"),
         ("reduce", "mean", "reduce='mean': write a function of the value"),

@@ -126,6 +126,8 @@ def test_auto_allows_a_quarter_of_what_was_free_with_what_was_held_then(monkeypa
     assert budget._left("cpu", 400) == 600
     monkeypatch.setattr(budget, "free_on", lambda device: 1000)
     assert budget._left("cpu", 100) == 500  # half of what is free now
+    monkeypatch.setattr(budget, "free_on", lambda device: 1001)
+    assert repr(budget._left("cpu", 100)) == "500"  # whole bytes, which are subtracted from sooner
 
 
 def test_auto_goes_by_the_device_that_has_least(monkeypatch: pytest.MonkeyPatch):

@@ -14,9 +14,11 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from astcapture.errors import CaptureError
 from astcapture.record import budget, compiled, policy, recorder, switch
 from astcapture.record.events import LEFT_OUT, MISSED, STARTED, Failed
 from astcapture.record.options import read_conversions
+from astcapture.record.taking import split
 from astcapture.targets.target import parse_targets
 
 SITE = ("m", "f", "y", 3)
@@ -69,7 +71,9 @@ def found() -> list[Any]:
     return [(site, value, layer) for site, value, _, layer in events]
 
 
-@pytest.mark.parametrize("value", [1, Ellipsis, "text", MISSED, STARTED], ids=repr)
+@pytest.mark.parametrize(
+    "value", [1, Ellipsis, "text", MISSED, STARTED], ids=["number", "object", "text", "missed", "started"]
+)
 @pytest.mark.parametrize("call", ["plain", "traced"])
 def test_each_kind_of_event_has_its_site_its_value_and_the_layer_of_its_owner(model: nn.Module, call: str, value: Any):
     def work(layer: Any) -> None:
@@ -180,6 +184,31 @@ def test_a_reduction_that_fails_of_what_compiled_code_recorded_is_kept_as_its_fa
     assert "no_such" in failed.error
 
 
+def test_what_compiled_code_recorded_is_a_copy_and_is_copied_no_more(ask: Callable[..., None]):
+    ask(dtype={"other": "float16"})
+    tensor = torch.ones(2)
+    put(tensor)
+    copied = compiled._local.chain.last.value
+    assert copied is not tensor
+    recorder.settle_compiled()
+    ((_, kept, _),) = found()
+    assert kept is copied
+
+
+def test_of_what_compiled_code_recorded_the_gradient_is_told_to_be_out_of_reach(ask: Callable[..., None]):
+    ask(grad=True, dtype="float64")
+    put(torch.ones(2), torch.ones(2, dtype=torch.int64))
+    recorder.settle_compiled()
+    real, whole = (value for _, value, _ in found())
+    value, gradient = split(real)
+    assert value.tolist() == [1, 1]
+    assert value.dtype == torch.float64
+    assert gradient is not None
+    with pytest.raises(CaptureError, match=r"run the model without torch\.compile"):
+        _ = gradient.value
+    assert split(whole) == (whole, None)  # no gradient reaches an integer
+
+
 def test_what_compiled_code_recorded_without_room_is_left_out_and_counted(monkeypatch: pytest.MonkeyPatch):
     looked: list[int] = []
     monkeypatch.setattr(budget, "look", lambda wanted: looked.append(wanted) or 5000)
@@ -239,8 +268,17 @@ def at_the_recursion_limit(call: Callable[[], Any], tries: int = 60) -> set[str]
     return seen
 
 
-def test_at_the_recursion_limit_the_program_goes_on_and_it_is_told_of_once():
-    seen = at_the_recursion_limit(lambda: recorder.record("result", SITE, [1], None))
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: recorder.record("result", SITE, [1], None),
+        lambda: recorder.look("result", SITE, "y", {"y": [1]}),
+        lambda: recorder.evaluate("result", SITE, "lambda y: [y]", {"y": 1}, {}),
+    ],
+    ids=["record", "look", "evaluate"],
+)
+def test_at_the_recursion_limit_the_program_goes_on_and_it_is_told_of_once(call: Callable[[], Any]):
+    seen = at_the_recursion_limit(call)
     assert "'result'" in seen
     events = recorder.take()
     told = [event for event in events if isinstance(event[1], Failed)]
