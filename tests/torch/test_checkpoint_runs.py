@@ -29,11 +29,11 @@ def _found() -> None:
 
 
 @pytest.fixture
-def on(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    recorder.take()
+def on() -> Iterator[None]:
     switch.installed(+1)
-    monkeypatch.setattr(recorder, "_expected", False)
-    recorder._apply()
+    recorder.expect_torch()
+    recorder.record(None, SITE, 0)  # torch is looked for with the first value
+    recorder.take()
     yield
     switch.installed(-1)
     recorder.take()
