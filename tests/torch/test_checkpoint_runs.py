@@ -32,7 +32,7 @@ def _found() -> None:
 def on() -> Iterator[None]:
     switch.installed(+1)
     recorder.expect_torch()
-    recorder.record(None, SITE, 0)  # torch is looked for with the first value
+    recorder.record(None, SITE, torch.zeros(1))  # torch is looked for, and this type known from then on
     recorder.take()
     yield
     switch.installed(-1)
