@@ -44,9 +44,12 @@ def _is_there(module: ref[Any], known: _Known) -> bool:
 
 
 def forget_dead() -> None:
-    """Forget the modules that are gone; called when no record of them waits for its name."""
-    for identity, (module, _) in list(_known.items()):
-        if module() is None:
+    """Forget what is gone, modules and models; called when no record waits for its name.
+
+    A module that has outlived its model may be in another one when it runs next.
+    """
+    for identity, (module, known) in list(_known.items()):
+        if module() is None or known.model() is None:
             del _known[identity]
 
 
@@ -62,4 +65,8 @@ def _write_down() -> None:
         for names, path, module in modules.walk(model):
             reference = ref(module)
             found.setdefault(id(reference), (reference, _Known(ref(model), names, path)))
-    _known.update(found)
+    for identity, new in found.items():
+        old = _known.get(identity)
+        # What has outlived its model was recorded in that one.
+        if old is None or old[1].model() is not None:
+            _known[identity] = new

@@ -77,9 +77,16 @@ def test_a_path_outlives_the_module_and_its_model_until_it_is_forgotten() -> Non
     assert [one() for one in references] == [None, kept]
     # The model is gone, and no other leads to what is left: it stays what it was.
     assert [path_of(one) for one in references] == ["0", "1.0"]
-    holders.forget_dead()
+    # Nor does it change when another one is looked for, and all that are there are found.
+    other = nn.Sequential(nn.Identity(), kept)
+    assert path_of(ref(other[0])) == "0"
     assert path_of(references[1]) == "1.0"
+    holders.forget_dead()
     assert path_of(references[0]) is None
+    assert path_of(references[1]) == "1"  # no record of the model that is gone waits for its name
+    del other
+    holders.forget_dead()
+    assert path_of(references[1]) == ""
     del kept
     holders.forget_dead()
     assert [path_of(one) for one in references] == [None, None]
