@@ -300,7 +300,7 @@ def test_a_local_called_super_gives_a_method_no_cell_of_its_class(call: str, las
     assert values[-1:] == ([] if last is None else [last])
 
 
-@pytest.mark.parametrize("end", ["raise", "return 3", "if one: raise\n        else: return 4"])
+@pytest.mark.parametrize("end", ["raise", "return 3", "if one: raise\n        else: return 4", "g(one)"])
 @pytest.mark.parametrize("tried", ["g(one)", "g(one)\n        raise E", "raise E"])
 def test_names_keep_their_order_where_nothing_comes_to_the_end_of_a_block(tried: str, end: str):
     source, path = write_down(
@@ -320,3 +320,37 @@ def f(one):
     plain, rewritten = plain_code(source, path), rewritten_code(source, path, "m:f=*")
     names = ("one", "error", "two", "rest", "three")
     assert function_code(rewritten, "f").co_varnames == function_code(plain, "f").co_varnames == names
+
+
+@pytest.mark.parametrize("last", ["if one: done.append(2)", "for _ in 'a': done.append(2)", "done.append(2)"])
+@pytest.mark.parametrize("leaves", ["return done", "pass", "raise KeyError"])
+def test_a_finally_at_the_end_runs_once_however_the_block_is_left(leaves: str, last: str):
+    source = f"""
+def f(one):
+    done = []
+    try:
+        if one:
+            {leaves}
+        done.append(0)
+    except KeyError:
+        done.append(1)
+        if one:
+            {leaves}
+    finally:
+        g(done)
+        {last}
+seen = []
+def g(done):
+    seen.append(done)
+"""
+    for call in ("f(0)", "f(1)"):
+        for targets in ("m:f=done", "m:f=*@assign"):
+            seen = both(source, lambda names, call=call: (run_or_say(call, names), names["seen"]), targets)
+            assert len(seen.result[1]) == 1
+
+
+def run_or_say(call: str, names: dict[str, object]) -> object:
+    try:
+        return eval(call, names)
+    except KeyError as error:
+        return type(error)

@@ -615,6 +615,32 @@ SHAPES = {
         """,
         ("f(0)", "f(1)"),
     ),
+    "an else that ends with an if that raises": (
+        """
+        def f(c):
+            try:
+                str(c)
+            except TypeError:
+                x = 1
+            else:
+                if c:
+                    raise ValueError
+        """,
+        ("f(0)",),
+    ),
+    "a return in a try whose finally ends with an if": (
+        """
+        def f(c):
+            x = 1
+            try:
+                if c:
+                    return [c]
+            finally:
+                if c:
+                    str(x)
+        """,
+        ("f(1)",),
+    ),
 }
 # On Python 3.12 these lead to the end from an except block that ran, or a with that swallowed.
 SWALLOWED = {
@@ -681,6 +707,10 @@ LEFT = {
     "an else before a finally in a with": (
         "with o:\n    try: str()\n    except TypeError: str()\n    else:\n        return {}\n    finally: str()"
     ),
+    "several blocks in a with": (
+        "with o:\n    if c:\n        return {}\n    match c:\n        case 5: str()\n    try: str()\n"
+        "    except TypeError: str()\n    if not c:\n        return {}\n    for i in 'ab': str()"
+    ),
     "a finally": "try:\n    return {}\nfinally: str()",
     "a loop": "for i in 'ab':\n    return {}",
     "nothing": "return {}",
@@ -696,7 +726,8 @@ RETURNED = {
     "a ternary of methods": '(\n    "a").upper() if (\n    c) else (\n    "b").lower(\n    )',
     "an or": "(\n    c) or (\n    2)",
     "a sum": "(\n    c) + (\n    c)",
-    "a comparison": "(\n    c) < (\n    1) < (\n    c)",
+    "a comparison": "(\n    c) < (\n    1)",
+    "a chain of comparisons": "(\n    c) < (\n    1) < (\n    c)",
     "a method on its line": '"x".format(\n    c)',
     "below": "(\n    str(c).upper(\n    ))",
 }
