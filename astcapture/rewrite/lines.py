@@ -49,7 +49,7 @@ def is_left_below(node: ast.Return) -> bool:
     value = node.value
     if value is None or value.lineno != node.lineno:
         return False
-    if isinstance(value, (ast.IfExp, ast.BoolOp)) or (isinstance(value, ast.Compare) and len(value.ops) > 1):
+    if isinstance(value, (ast.IfExp, ast.BoolOp)):
         return value.end_lineno != node.lineno
     if isinstance(value, ast.Call) and _is_called_as_a_method(value):
         value = value.func
