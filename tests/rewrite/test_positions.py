@@ -642,6 +642,21 @@ SHAPES = {
         ("f(1)",),
     ),
 }
+if sys.version_info >= (3, 11):
+    SHAPES["a finally after an except* ends with an if"] = (
+        """
+        def f(c):
+            x = 1
+            try:
+                1 / c
+            except* ZeroDivisionError as e:
+                x = 2
+            finally:
+                if x > 1:
+                    str(x)
+        """,
+        ("f(0)",),
+    )
 # On Python 3.12 these lead to the end from an except block that ran, or a with that swallowed.
 SWALLOWED = {
     "except": (
