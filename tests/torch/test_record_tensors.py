@@ -16,6 +16,7 @@ from astcapture.record.deferred import Deferred, Shared, held, read
 from astcapture.record.devices import read_device
 from astcapture.record.dtypes import read_dtype
 from astcapture.record.tensors import copy_tensor, is_tensor
+from astcapture.record.weight import Scale, parts_of, whole_size
 
 torch = pytest.importorskip("torch")
 
@@ -250,3 +251,34 @@ def test_a_stand_in_has_no_place_for_anything_but_its_value() -> None:
         Deferred().read()
     with pytest.raises(NotImplementedError):
         held(Deferred())
+
+
+class Halves(torch.Tensor):
+    """A tensor that holds no data and is made of two that do, as those of other libraries are."""
+
+    @staticmethod
+    def __new__(cls, first: Any, second: Any) -> Any:
+        return torch.Tensor._make_wrapper_subclass(cls, (len(first) + len(second),), dtype=first.dtype)
+
+    def __init__(self, first: Any, second: Any) -> None:
+        self.first, self.second = first, second
+
+    def __tensor_flatten__(self) -> tuple[list[str], None]:
+        return ["first", "second"], None
+
+    @classmethod
+    def __torch_dispatch__(cls, function: Any, types: Any, arguments: Any = (), options: Any = None) -> Any:
+        raise NotImplementedError
+
+
+def test_a_tensor_that_is_made_of_others_weighs_what_they_do() -> None:
+    one, two, three = torch.zeros(10), torch.zeros(20), torch.zeros(30)
+    nested = Halves(Halves(one, two), three)  # type: ignore[no-untyped-call]
+    assert [part is expected for part, expected in zip(parts_of(nested), (one, two, three), strict=True)] == [True] * 3
+    assert whole_size(nested) == 4 * 60
+    scale = Scale()
+    scale.put(two[5:])  # a part of a storage keeps it whole, and each counts once
+    assert scale.bytes == {"cpu": 80}
+    scale.put(nested)
+    scale.put(one)
+    assert scale.bytes == {"cpu": 240}
