@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import differential
+import drawn_by_hypothesis
 import pytest
 from differential import Difference, Totals, check
 from wider_programs import WiderProgram
@@ -15,6 +16,14 @@ def test_random_programs_of_every_kind_do_not_differ() -> None:
     assert totals.programs > 190
     assert totals.values > 4000
     assert totals.returns > 100
+
+
+def test_programs_that_hypothesis_draws_do_not_differ() -> None:
+    told = drawn_by_hypothesis.run_programs(60, derandomize=True)
+    programs, runs, returns = (int(part.split()[0]) for part in told.split(", "))
+    assert programs > 50
+    assert runs == 6 * programs
+    assert returns > 10
 
 
 # What was found, as the seed that found it.

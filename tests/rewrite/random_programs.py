@@ -20,10 +20,13 @@ class Flaky:
 
 
 class Program:
-    """One function ``f(t, a)``: `t` gives its decisions, and raises now and then."""
+    """One function ``f(t, a)``: `t` gives its decisions, and raises now and then.
 
-    def __init__(self, seed: int) -> None:
-        self.random = random.Random(seed)
+    Drawn by a seed, or by the generator that is given, which may be one that hypothesis makes.
+    """
+
+    def __init__(self, seed: int | random.Random) -> None:
+        self.random = seed if isinstance(seed, random.Random) else random.Random(seed)
         self.lines: list[str] = []
         self.budget = 22
         self.shared = self.random.random() < 0.2

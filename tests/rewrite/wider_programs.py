@@ -47,8 +47,8 @@ class WiderProgram(Program):
     function sees at the return event are then those that a capture is to record.
     """
 
-    def __init__(self, seed: int, leaves_at_once: bool | None = None) -> None:
-        chance = random.Random(f"wider {seed}")
+    def __init__(self, seed: int | random.Random, leaves_at_once: bool | None = None) -> None:
+        chance = seed if isinstance(seed, random.Random) else random.Random(f"wider {seed}")
         self.kind = chance.choices(KINDS, [5, 2, 2, 1])[0]
         self.leaves_at_once = chance.random() < 0.5 if leaves_at_once is None else leaves_at_once
         self.declares = chance.random() < 0.15
