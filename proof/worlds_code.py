@@ -115,10 +115,6 @@ def report(results: Path) -> None:
         print(f"  {count} × {kind}")
 
 
-def compare_file(path: Path, at: str) -> dict[str, Any]:
-    return compare_source(path.read_bytes(), str(path), at)
-
-
 def compare_source(source: bytes, path: str, at: str) -> dict[str, Any]:
     """Compile a source plainly and rewritten, and list how the two differ.
 

@@ -196,9 +196,9 @@ class _Exit:
         self.node = node
         self.line = node.lineno if node is not None else planned.function.node.end_lineno
         # What records stands nowhere where the program visits no line after the value.
-        self.nowhere = unseen or node is None
+        self.at = nodes.Place.nowhere() if node is None or unseen else nodes.Place(node.lineno, node.col_offset)
         if node is not None and unseen:
-            _without_line(node)
+            self.place(node)
 
     def statements(self) -> list[ast.stmt]:
         node = self.node
@@ -304,9 +304,8 @@ class _Exit:
 
     def read(self, capture: Capture) -> ast.expr:
         if capture.is_name:
-            expression = nodes.read(capture.expression, nodes.Place.nowhere())
-        else:
-            expression = ast.parse(capture.expression, mode="eval").body
+            return nodes.read(capture.expression, self.at)
+        expression = ast.parse(capture.expression, mode="eval").body
         for node in ast.walk(expression):
             self.place(node)
         return expression
@@ -334,14 +333,10 @@ class _Exit:
         return node
 
     def place(self, node: ast.AST) -> None:
-        if not isinstance(node, (ast.expr, ast.stmt, ast.ExceptHandler)):
-            return
-        if self.node is None or self.nowhere:
-            _without_line(node)
-        else:
+        if isinstance(node, (ast.expr, ast.stmt, ast.ExceptHandler)):
             # One point on one line: the compiler goes by the end of some nodes.
-            node.lineno = node.end_lineno = self.node.lineno
-            node.col_offset = node.end_col_offset = self.node.col_offset
+            node.lineno = node.end_lineno = self.at.line
+            node.col_offset = node.end_col_offset = self.at.column
 
 
 def _first_line_of_module(tree: ast.Module) -> int:
@@ -370,10 +365,6 @@ def _function_text(parameters: Sequence[str], expression: ast.expr, private: str
                 setattr(node, attribute, mangled(name, private))
     listed = ", ".join(mangled(name, private) for name in parameters)
     return f"lambda {listed}: {ast.unparse(expression)}" if listed else f"lambda: {ast.unparse(expression)}"
-
-
-def _without_line(node: ast.expr | ast.stmt | ast.ExceptHandler) -> None:
-    node.lineno = node.end_lineno = node.col_offset = node.end_col_offset = -1
 
 
 def _insert_imports(tree: ast.Module, plan: Plan) -> None:

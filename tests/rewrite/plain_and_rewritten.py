@@ -61,6 +61,17 @@ def plain_code(source: str, path: str) -> CodeType:
     return compile(source, path, "exec", dont_inherit=True)
 
 
+def function_code(code: CodeType, name: str) -> CodeType:
+    """The code of a function, wherever in a module it is; the outermost of that name."""
+    level = [code]
+    while level:
+        level = [one for outer in level for one in outer.co_consts if isinstance(one, CodeType)]
+        for one in level:
+            if one.co_name == name:
+                return one
+    raise LookupError(name)
+
+
 def rewritten_code(source: str, path: str, targets: Any, module: str = MODULE) -> CodeType:
     return compile(rewritten_tree(source, path, targets, module), path, "exec", dont_inherit=True)
 

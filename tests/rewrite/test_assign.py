@@ -15,7 +15,7 @@ from types import CodeType, FrameType
 from typing import Any
 
 import pytest
-from plain_and_rewritten import both, plain_code, recorded, rewritten_code, shown, traced, write_down
+from plain_and_rewritten import both, function_code, plain_code, recorded, rewritten_code, shown, traced, write_down
 from random_programs import Program
 from test_random_programs import binds, outcome, show
 
@@ -395,10 +395,6 @@ def test_a_trace_function_sees_the_events_of_a_plain_run(case):
         other.co_freevars,
     )
     assert {line for *_, line in one.co_lines() if line} == {line for *_, line in other.co_lines() if line}
-
-
-def function_code(code: CodeType, name: str) -> CodeType:
-    return next(one for one in code.co_consts if getattr(one, "co_name", "") == name)
 
 
 def test_the_carets_of_a_failing_truth_test_of_a_walrus_are_the_plain_ones():

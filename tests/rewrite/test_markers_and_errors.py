@@ -7,7 +7,7 @@ import sys
 from textwrap import dedent, indent
 
 import pytest
-from plain_and_rewritten import both, captured, plain_code
+from plain_and_rewritten import both, captured, function_code, plain_code
 
 from astcapture.errors import CaptureError
 from astcapture.rewrite.find import find_functions
@@ -478,8 +478,7 @@ SCOPES = {
 @pytest.mark.parametrize(("body", "taken"), SCOPES.values(), ids=SCOPES)
 def test_closure_variables_are_those_of_pythons_own_symbol_table(body, taken):
     source = f"def outer():\n    y = 'ab'\n    def f():\n{indent(body, ' ' * 8)}\n    return f()"
-    outer = next(one for one in plain_code(source, "m.py").co_consts if getattr(one, "co_name", "") == "outer")
-    function = next(one for one in outer.co_consts if getattr(one, "co_name", "") == "f")
+    function = function_code(function_code(plain_code(source, "m.py"), "outer"), "f")
     assert function.co_freevars == (("y",) if taken else ())
     if taken:
         assert captured(source, "outer()", "m:outer.<locals>.f=y") == ["ab"]

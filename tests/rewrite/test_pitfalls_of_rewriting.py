@@ -8,10 +8,9 @@ import subprocess
 import sys
 import warnings
 from pathlib import Path
-from types import CodeType
 
 import pytest
-from plain_and_rewritten import both, captured, plain_code, recorded, rewritten_code, run, write_down
+from plain_and_rewritten import both, captured, function_code, plain_code, recorded, rewritten_code, run, write_down
 
 import astcapture
 from astcapture.imports.compile import compile_tree
@@ -244,14 +243,6 @@ def test_compile_tree_does_not_inherit_the_flags_of_its_caller():
 
 
 # Code objects
-
-
-def function_code(code: CodeType, name: str) -> CodeType:
-    """The code of a function, wherever in a module it is."""
-    inside = [one for one in code.co_consts if isinstance(one, CodeType)]
-    return next((one for one in inside if one.co_name == name), None) or next(
-        found for one in inside if (found := function_code(one, name))
-    )
 
 
 SUPER = """

@@ -6,7 +6,7 @@ import random
 import warnings
 from typing import Any
 
-from plain_and_rewritten import plain_code, recorded, rewritten_code
+from plain_and_rewritten import function_code, plain_code, recorded, rewritten_code
 from random_programs import NAMES, Program
 
 FAST = 250
@@ -41,7 +41,7 @@ def check(seed: int) -> int:
 
 
 def binds(source: str, name: str) -> bool:
-    code = next(one for one in plain_code(source, "").co_consts if getattr(one, "co_name", "") == "f")
+    code = function_code(plain_code(source, ""), "f")
     return name in code.co_varnames or name in code.co_cellvars
 
 

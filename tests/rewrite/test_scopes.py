@@ -6,7 +6,7 @@ import ast
 from textwrap import indent
 
 import pytest
-from plain_and_rewritten import plain_code
+from plain_and_rewritten import function_code, plain_code
 
 from astcapture.rewrite.find import find_functions, mentioned
 from astcapture.rewrite.scope import Scope, function_scope, names_read
@@ -57,8 +57,7 @@ def scope_of(body: str) -> tuple[Scope, str]:
 @pytest.mark.parametrize(("body", "own", "free"), BODIES.values(), ids=BODIES)
 def test_a_function_has_the_locals_and_closure_that_its_code_has(body: str, own: str, free: str):
     scope, source = scope_of(body)
-    outer = next(one for one in plain_code(source, "m.py").co_consts if getattr(one, "co_name", "") == "outer")
-    code = next(one for one in outer.co_consts if getattr(one, "co_name", "") == "f")
+    code = function_code(function_code(plain_code(source, "m.py"), "outer"), "f")
     assert set(scope.locals) == set(own.split()) == {*code.co_varnames, *code.co_cellvars}
     assert set(scope.free) == set(free.split()) == set(code.co_freevars)
     assert set(scope.out_of_reach) == set("xyzf") - set(free.split()) - scope.globals
