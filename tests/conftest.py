@@ -76,7 +76,7 @@ def fresh_imports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[C
     finder = hooks._finder
     meta_path, finders, path_hooks = sys.meta_path, sys.meta_path[:], sys.path_hooks[:]
     by_hook = dict(finder.by_hook)
-    installed, paused, notice = switch._installed, switch._paused, marker.notice
+    installed, notice = switch._installed, marker.notice
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setattr(sys, "dont_write_bytecode", False)
     known = set(sys.modules)
@@ -101,7 +101,6 @@ def fresh_imports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[C
     finder.found.clear()
     report._asked.clear()
     marker.notice = notice
-    switch._paused = paused
     switch.installed(installed - switch._installed)
     forget()
     sys.path_importer_cache.clear()
@@ -110,7 +109,6 @@ def fresh_imports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[C
 
 def _forget_captures() -> None:
     caches.drain()
-    caches._process.sinks[:] = [caches.cache]
     caches._process.declared.clear()
     caches._process.skipped.clear()
     caches._process.recorded.clear()

@@ -25,8 +25,7 @@ from typing import Any
 from astcapture.errors import CaptureWarning
 from astcapture.imports.compile import marks_functions, matching, may_hold_functions
 from astcapture.imports.loader import CaptureLoader, Capturing, compose
-from astcapture.record.checkpoint import COMPILER
-from astcapture.record.recorder import expect_second_runs, expect_torch
+from astcapture.record.recorder import expect_torch
 from astcapture.targets.target import Target
 
 #: The package itself, which no target can mean: rewriting the recorder would record its own records.
@@ -61,8 +60,6 @@ class CaptureFinder:
             return None
         if fullname == "torch":
             expect_torch()
-        elif fullname == COMPILER:
-            expect_second_runs()
         targets = matching(self.targets, fullname)
         if not targets or fullname in self._asking.names:
             return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib.machinery import ModuleSpec
 from types import TracebackType
 from typing import Any
@@ -28,7 +28,9 @@ from astcapture.values import streaming
 _finder = CaptureFinder()
 
 #: How values are taken where nothing is said of it.
-_OPTIONS: dict[str, Any] = {"copy": True, "device": None, "dtype": None, "reduce": None, "grad": False}
+_OPTIONS: dict[str, Any] = {
+    "copy": True, "device": None, "dtype": None, "reduce": None, "grad": False, "layers": None,
+}  # fmt: skip
 
 
 class Hook:
@@ -143,8 +145,9 @@ def install(
     copy: bool | Mapping[str, bool] = True,
     device: Any = None,
     dtype: Any = None,
-    reduce: Callable[[Any], Any] | str | Mapping[str, Callable[[Any], Any] | str | None] | None = None,
+    reduce: Callable[..., Any] | str | Mapping[str, Callable[..., Any] | str | None] | None = None,
     grad: bool | Mapping[str, bool] = False,
+    layers: str | Sequence[str] | Mapping[str, str | Sequence[str] | None] | None = None,
     limit: int | str | None = "auto",
     strict: bool = False,
     imported: str = "patch",
@@ -166,15 +169,18 @@ def install(
         dtype: what floating values are kept in, a dtype of torch's or numpy's or its name. A complex dtype is for
             complex values; whole numbers, booleans and quantised tensors stay as they are.
         reduce: a function of the value, a copy of its own, whose result is kept in place of the value; or its name,
-            ``"MODULE:FUNCTION"``. If it raises, that is recorded as a failure.
+            ``"MODULE:FUNCTION"``. A function of two parameters is given the value and what is known of it: ``label,
+            module, function, lineno, layer, model, tags``. If it raises, that is recorded as a failure.
         grad: keep the gradient that reaches a value in backward too, as ``record.grad``; it is converted and
             reduced as the value is.
+        layers: record these layers alone, ``"blocks.11.*"`` or a list of such patterns; of the others nothing is
+            computed, copied or kept (compiled code copies before it knows, and drops the copies after the run).
         limit: bytes of memory that recorded values may take, as a number or ``"2GB"``; None for no limit;
             ``"auto"``, a quarter of what is free when the first value comes. See ``docs/values.md``.
         store: a folder to stream what is captured to, which ``astcapture.load`` reads; see ``docs/store.md``. What
             the process has captured up to now stays in memory, and so does what ``recording()`` takes.
 
-    Each of `copy`, `device`, `dtype`, `reduce` and `grad` takes a mapping as well, from patterns of
+    Each of `copy`, `device`, `dtype`, `reduce`, `grad` and `layers` takes a mapping as well, from patterns of
     ``MODULE:QUALNAME=LABEL``, ``MODULE:QUALNAME`` or ``LABEL``, with shell wildcards, to settings; the first that
     matches holds. Where two hooks name the same, the closer target decides, and of equals the newer hook.
 
@@ -188,7 +194,7 @@ def install(
     ...     hook
     <Hook: mymodel>
     """
-    options = {"copy": copy, "device": device, "dtype": dtype, "reduce": reduce, "grad": grad}
+    options = {"copy": copy, "device": device, "dtype": dtype, "reduce": reduce, "grad": grad, "layers": layers}
     if targets is None:
         settings = read_environment(os.environ)
         targets, strict = settings.targets, strict or settings.strict

@@ -56,8 +56,8 @@ _busy = False
 # How often it has been looked.
 _looks = 0
 _warned = False
-# For each site, how many values were not recorded at the limit. No `Counter`, which is Python code that may be
-# captured itself, and would come back here.
+# For each site, and the cache that they would have gone to, how many values were not recorded at the limit. No
+# `Counter`, which is Python code that may be captured itself, and would come back here.
 _left_out: dict[Any, int] = {}
 _counting = threading.RLock()
 
@@ -209,14 +209,15 @@ def made_room() -> None:
     on_room()
 
 
-def leave_out(site: Any) -> None:
+def leave_out(site: Any, holding: Any = None) -> None:
     """Count a value that is not recorded because there is no room."""
+    where = site, None if holding is None else holding.sink
     with _counting:
-        _left_out[site] = _left_out.get(site, 0) + 1
+        _left_out[where] = _left_out.get(where, 0) + 1
 
 
-def take_left_out() -> dict[Any, int]:
-    """How many values were left out at each site since the last time."""
+def take_left_out() -> dict[tuple[Any, Any], int]:
+    """How many values were left out since the last time, at each site for each cache; None is the main one."""
     with _counting:
         taken = dict(_left_out)
         _left_out.clear()

@@ -18,9 +18,6 @@ from typing import Any
 
 from astcapture.record.gradient import Gradient
 
-#: What is imported before the first forward is checkpointed.
-COMPILER = "torch._dynamo"
-
 
 class Recomputed(Exception):
     """Raised where a value is about to be recorded that has been recorded before."""
@@ -54,12 +51,6 @@ def find() -> None:
     _backward = getattr(home.CheckpointFunction.backward, "__code__", None)
     _forward = getattr(home.CheckpointFunction.forward, "__code__", None)
     _autograd = getattr(sys.modules["torch.autograd"].backward, "__code__", None)
-
-
-def is_used() -> bool:
-    """Whether a forward can have been checkpointed: torch's function imports its compiler when it is first called."""
-    home = sys.modules.get("torch.utils.checkpoint")
-    return COMPILER in sys.modules or not hasattr(getattr(home, "checkpoint", None), "__wrapped__")
 
 
 def _codes_in(function: Any) -> Iterator[CodeType]:

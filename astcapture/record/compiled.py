@@ -6,7 +6,7 @@ the type of the last link is guarded, and the values become outputs of the graph
 chain of its own, so none is lost between reading the last link and replacing it.
 
 Inside compiled code there is no stack to look at. A link has a weak reference to the module whose
-method recorded, and `record.holders` names that afterwards.
+method recorded, and `record.places` says afterwards where that stands.
 """
 
 from __future__ import annotations
@@ -17,11 +17,19 @@ import weakref
 from _thread import get_ident
 from typing import Any
 
-from astcapture.record import graph_copy, holders
+from astcapture.record import graph_copy, modules, places, scope
+from astcapture.record.places import Where
+from astcapture.record.scope import Holding
 
 
 class Link:
-    """One recorded value; `before` is the link recorded before it, None in the first and in those taken out."""
+    """One recorded value; `before` is the link recorded before it, None in the first and in those taken out.
+
+    `owner` is a weak reference to the module, or its place where that is known as the code is compiled. `holding` is
+    what held where the code ran; compiled code does not set it.
+    """
+
+    holding: Holding | None = None
 
     def __init__(self, site: Any, value: Any, owner: Any, before: Link | None) -> None:
         self.site = site
@@ -57,13 +65,29 @@ def _keep_out() -> None:
         skip_code(_run_uncompiled.__code__)
 
 
+def _has_run(chain: Chain, before: Link) -> None:
+    chain.note_run(before)
+    on_run(chain)
+
+
 class Tick:
-    """Tells that compiled code has run: the code makes a new one each time, and lets go of the one before."""
+    """Tells that compiled code has run: the code makes a new one each time, and lets go of the one before.
+
+    It knows the last link of its own run, so that the links of the next one are told from it.
+    """
+
+    # None in those that the compiler makes for itself, and in one that it may keep for longer than the run.
+    link: Link | None = None
+
+    def __init__(self, link: Link) -> None:
+        self.link = link
 
     def __del__(self) -> None:
+        if self.link is None:
+            return
         # By a plain `try`: as the interpreter leaves, what stood in this module is gone.
         try:  # noqa: SIM105
-            _run_uncompiled(on_run, _local.chain)
+            _run_uncompiled(_has_run, _local.chain, self.link)
         except Exception:
             pass
 
@@ -76,20 +100,39 @@ class Chain:
         # The last link that has been handed out by `settled`, and the last one when that was last asked.
         self._done = self.last
         self._next = self.last
-        self.tick: Tick | None = None
+        self.tick = Tick(self.last)
         self.thread = get_ident()
+        # Runs, each with the last link before it and what held as it ran; only where that is not what held before.
+        self._runs: list[tuple[Link, Holding | None]] = []
         chains.append(self)
 
-    def take(self) -> list[tuple[Any, Any, int, str | None]]:
+    def note_compilation(self) -> None:
+        """The compiler traces code that records, and runs it next."""
+        self.tick.link = None
+        self.note_run(self.last)
+
+    def note_run(self, before: Link) -> None:
+        """Compiled code has run: what holds now, holds for the links that it has added to `before`."""
+        holding = scope.holding()
+        if holding is not (self._runs[-1][1] if self._runs else None):
+            self._runs.append((before, holding))
+
+    def take(self) -> list[tuple[Any, Any, int, Where | None, Holding | None]]:
         """The events since the last time, oldest first; they are left to nobody else."""
-        events: list[tuple[Any, Any, int, str | None]] = []
+        events: list[tuple[Any, Any, int, Where | None, Holding | None]] = []
+        self._say_what_held()
         link: Link | None = self.last
         # A compiled function may just now be adding in front, so the links are emptied where they are.
         while link is not None and link.site is not None:
-            events.append((link.site, link.value, self.thread, holders.path_of(link.owner)))
-            link.site = link.value = link.owner = None
+            events.append((link.site, link.value, self.thread, self.where(link), link.holding))
+            link.site = link.value = link.owner = link.holding = None
             link.before, link = None, link.before
+        del self._runs[:-1]
         return events[::-1]
+
+    def where(self, link: Link) -> Where | None:
+        """Where the module of a link stands."""
+        return link.owner if isinstance(link.owner, Where) else places.where_of(link.owner)
 
     def settled(self, all_of_them: bool) -> list[Link]:
         """The links that are new since this was last asked, oldest first.
@@ -98,6 +141,7 @@ class Chain:
         between: unless `all_of_them` are there for sure, those of the last run are left for the next time.
         """
         new = []
+        self._say_what_held()
         link: Link | None = self.last if all_of_them else self._next
         end, self._done = self._done, link or self._done
         self._next = self.last
@@ -105,6 +149,19 @@ class Chain:
             new.append(link)
             link = link.before
         return new[::-1]
+
+    def _say_what_held(self) -> None:
+        """Note in each link what held as it was recorded."""
+        runs = self._runs[::-1]
+        if not runs or (len(runs) == 1 and runs[0][1] is None):
+            return
+        link: Link | None = self.last
+        while link is not None and link.site is not None and runs:
+            while runs and link is runs[0][0]:
+                del runs[0]
+            if runs:
+                link.holding = runs[0][1]
+            link = link.before
 
     def values(self) -> list[Any]:
         """The values of the links, which stay."""
@@ -127,11 +184,12 @@ class _Local(threading.local):
 _local = _Local()
 
 
-def put(site: Any, value: Any, owner: Any) -> None:
+def put(site: Any, value: Any, owner: Any, others: tuple[Any, ...]) -> None:
     """Add to this thread's chain; traced by the compiler, and run only as what it made of it."""
     if not _exporting() and has_place(site):
-        _local.chain.last = Link(site, value, _reference(owner), _local.chain.last)
-        _local.chain.tick = Tick()
+        link = Link(site, value, _reference(owner, others), _local.chain.last)
+        _local.chain.last = link
+        _local.chain.tick = Tick(link)
 
 
 def beside(function: Any, *arguments: Any) -> Any:
@@ -159,8 +217,10 @@ def has_place(site: Any) -> bool:
         place = tracer.parent is None or any(getattr(tracer, name, False) for name in names)
     except (ImportError, AttributeError):
         place = True  # another torch: it will say itself what it does not admit
-    if site is not None and not place:
-        on_left_out(site)
+    if site is not None:
+        _local.chain.note_compilation()
+        if not place:
+            on_left_out(site)
     return place
 
 
@@ -174,23 +234,37 @@ def _exporting() -> bool:
     return hasattr(compiler, "is_exporting") and compiler.is_exporting()
 
 
-def _reference(owner: Any) -> Any:
-    """A weak reference to `owner` if it is a module, named while it is sure to be alive: now, as it is traced."""
+def _reference(owner: Any, others: tuple[Any, ...]) -> Any:
+    """A weak reference to the first that is a module, named while it is sure to be alive: now, as it is traced."""
     from torch import nn
     from torch._dynamo.comptime import comptime
 
-    if not isinstance(owner, nn.Module):
-        return None
-    comptime(_name_owner)
-    return weakref.ref(owner)
+    for one in (owner, *others):
+        if isinstance(one, nn.Module):
+            comptime(_name_owner)
+            return weakref.ref(one)
+    return None
 
 
 def _name_owner(context: Any) -> None:
     """Run by the compiler as it traces `_reference`."""
-    variable = context.get_local("owner")._i_will_not_complain_if_bc_breaks_VariableTracker()
+    variable = context.get_local("one")._i_will_not_complain_if_bc_breaks_VariableTracker()
     module = getattr(variable, "value", None)
-    if module is not None:
-        holders.path_of(weakref.ref(module))
+    if modules.is_module(module):
+        places.name_all(weakref.ref(module), _running(context))
+
+
+def _running(context: Any) -> list[Any]:
+    """The modules that run where the compiler traces, the outermost first: those on the stack, and those it follows."""
+    traced = []
+    tracer = context._i_will_not_complain_if_bc_breaks_InstructionTranslator()
+    while tracer is not None:
+        variable = getattr(tracer, "symbolic_locals", {}).get("self")
+        module = getattr(variable, "value", None)
+        if modules.is_module(module):
+            traced.append(module)
+        tracer = getattr(tracer, "parent", None)
+    return [*modules.running(sys._getframe(1))[::-1], *traced[::-1]]
 
 
 def snapshot(value: Any) -> Any:
@@ -213,8 +287,8 @@ def _copy(value: Any) -> Any:
     return torch.ops.astcapture.copy_of(value)
 
 
-def take() -> list[tuple[Any, Any, int, str | None]]:
+def take() -> list[tuple[Any, Any, int, Where | None, Holding | None]]:
     """The events of all threads, those of each in order."""
     events = [event for chain in chains for event in chain.take()]
-    holders.forget_dead()
+    places.forget_dead()
     return events

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from astcapture.record.places import Where
+    from astcapture.record.scope import Holding
 
 #: ``(module, qualname, label, lineno)``: a literal in the rewritten code.
 Site = tuple[str, str, str, int]
 #: Sites at a call of attention, each with the name of what is taken there: a parameter, ``output`` or ``weights``.
 Sites = tuple[tuple[Site, str], ...]
-#: A site, what was recorded there, the thread, and the layer.
-Event = tuple[Site, Any, int, "str | None"]
+#: A site, what was recorded there, the thread, where the module stands, and what holds for who recorded it.
+Event = tuple[Site, Any, int, "Where | None", "Holding | None"]
 
 
 class Missed:

@@ -3,16 +3,30 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from functools import cache
+from typing import Any, NamedTuple
 
 from astcapture.errors import CaptureError
 from astcapture.record.devices import read_device
 from astcapture.record.dtypes import read_dtype
 from astcapture.targets.target import matcher
 
-Reduce = Callable[[Any], Any]
+Reduce = Callable[..., Any]
+
+
+class Taken(NamedTuple):
+    """What a `reduce` function of two parameters is told of the value that it is given; as in `Record`."""
+
+    label: str
+    module: str
+    function: str
+    lineno: int
+    layer: str | None
+    model: str | None
+    tags: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -23,8 +37,10 @@ class Conversion:
         copy: keep a copy, which later changes in place do not reach; else the value itself.
         device: where tensors are kept; None where they are.
         dtype: what floating values are kept in, by name; None as they are.
-        reduce: what is made of a value before it is kept.
+        reduce: what is made of a value before it is kept: a function of the value, or of the value and a `Taken`.
         grad: keep the gradient that reaches the value in backward too.
+        layers: patterns of the layers whose values are taken; None for all, and for values outside any layer.
+        reduce_takes_record: whether `reduce` is given a `Taken` besides the value.
     """
 
     copy: bool = True
@@ -32,6 +48,17 @@ class Conversion:
     dtype: str | None = None
     reduce: Reduce | None = None
     grad: bool = False
+    layers: tuple[str, ...] | None = None
+    reduce_takes_record: bool = False
+
+    def takes(self, where: tuple[str, str] | None) -> bool:
+        """Whether a value that was recorded there is taken."""
+        return self.layers is None or (where is not None and _is_chosen(self.layers, where[0]))
+
+
+@cache
+def _is_chosen(patterns: tuple[str, ...], layer: str) -> bool:
+    return any(matcher(pattern)(layer) for pattern in patterns)
 
 
 #: What a hook does that says nothing of it.
@@ -60,7 +87,7 @@ class Conversions:
                 if matches(pattern, module, qualname, label):
                     chosen[option] = value
                     break
-        return Conversion(**chosen)
+        return Conversion(**chosen, reduce_takes_record=_takes_record(chosen.get("reduce")))
 
     @property
     def patterns(self) -> list[tuple[str, str]]:
@@ -83,7 +110,7 @@ def matches(pattern: str, module: str, qualname: str, label: str) -> bool:
 
 
 def read_conversions(
-    copy: Any = True, device: Any = None, dtype: Any = None, reduce: Any = None, grad: Any = False
+    copy: Any = True, device: Any = None, dtype: Any = None, reduce: Any = None, grad: Any = False, layers: Any = None
 ) -> Conversions:
     """Check the options as `install` takes them, each a setting or a mapping from patterns to settings.
 
@@ -93,7 +120,7 @@ def read_conversions(
     >>> read_conversions(dtype={"attn": "float16"}).of("m", "f", "attn").dtype
     'float16'
     """
-    given = {"copy": copy, "device": device, "dtype": dtype, "reduce": reduce, "grad": grad}
+    given = {"copy": copy, "device": device, "dtype": dtype, "reduce": reduce, "grad": grad, "layers": layers}
     return Conversions({option: _rules(option, value) for option, value in given.items()})
 
 
@@ -118,6 +145,29 @@ def _read_switch(where: str, value: Any) -> bool:
     raise CaptureError(f"{where}: write {option}=True or {option}=False")
 
 
+def _read_layers(where: str, value: Any) -> tuple[str, ...] | None:
+    if value is None:
+        return None
+    listed = [value] if isinstance(value, str) else value
+    if isinstance(listed, (list, tuple, set, frozenset)) and all(isinstance(one, str) for one in listed):
+        patterns = tuple(part.strip() for one in listed for part in one.split(",") if part.strip())
+        if patterns:
+            return patterns
+    raise CaptureError(f'{where}: write patterns of layers, layers="blocks.11.*" or layers=["blocks.0.*", "head"]')
+
+
+def _takes_record(reduce: Any) -> bool:
+    """Whether a function asks for a second argument: one that it must be given."""
+    if isinstance(reduce, Imported):
+        return True  # it asks once it is imported
+    try:
+        parameters = inspect.signature(reduce).parameters.values()
+    except (TypeError, ValueError):
+        return False
+    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return sum(one.kind in positional and one.default is inspect.Parameter.empty for one in parameters) == 2
+
+
 def _read_reduce(where: str, value: Any) -> Reduce | None:
     if value is None or callable(value):
         return value  # type: ignore[no-any-return]
@@ -137,11 +187,11 @@ class Imported:
     module: str
     name: str
 
-    def __call__(self, value: Any) -> Any:
+    def __call__(self, value: Any, record: Taken) -> Any:
         function: Any = importlib.import_module(self.module)
         for part in self.name.split("."):
             function = getattr(function, part)
-        return function(value)
+        return function(value, record) if _takes_record(function) else function(value)
 
 
 _READERS: dict[str, Callable[[str, Any], Any]] = {
@@ -150,4 +200,5 @@ _READERS: dict[str, Callable[[str, Any], Any]] = {
     "dtype": read_dtype,
     "reduce": _read_reduce,
     "grad": _read_switch,
+    "layers": _read_layers,
 }

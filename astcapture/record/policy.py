@@ -19,6 +19,10 @@ _asked: dict[object, tuple[Sequence[Target], Conversions]] = {}
 _ever: list[Conversions] = []
 # What holds at the sites met so far.
 _known: dict[_Site, Conversion] = {}
+# For each function and label, some of the layers that `layers` left out.
+_passed_over: dict[tuple[str, str, str], dict[str | None, None]] = {}
+#: As many are named.
+_NAMED = 4
 
 
 def add(hook: object, targets: Sequence[Target], conversions: Conversions) -> None:
@@ -73,6 +77,18 @@ def _closeness(target: Target, module: str, qualname: str, label: str) -> int:
         return 2
     labels = {capture.label for capture in target.captures}
     return 3 if label in labels else 2 if "*" in labels else 0
+
+
+def pass_over(site: _Site, where: tuple[str, str] | None) -> None:
+    """Note that a value is left out because `layers` does not choose its layer."""
+    layers = _passed_over.setdefault(site[:3], {})
+    if len(layers) < _NAMED:
+        layers[None if where is None else where[0]] = None
+
+
+def passed_over(module: str, qualname: str, label: str) -> list[str | None]:
+    """Some layers that ran and that `layers` does not choose; None stands for outside any module."""
+    return list(_passed_over.get((module, qualname, label), ()))
 
 
 def unmatched(captured: Iterable[tuple[str, str, str]]) -> list[str]:

@@ -1,7 +1,7 @@
 """The functions that rewritten code calls. They are the only code of ours on the user's hot path.
 
 `events` is the one list of the process: appending to it is atomic, so threads need no lock. Each
-event is ``(site, value, thread, layer)``; `values.cache` takes them out when somebody looks.
+event is ``(site, value, thread, where, holding)``; `values.cache` takes them out when somebody looks.
 
 Nothing here raises into the program or imports anything, and no lock is taken but where the memory
 limit may be reached. Torch's compiler, which traces Python, is given functions that it can follow in
@@ -15,13 +15,14 @@ import gc
 import os
 import sys
 from _thread import RLock, get_ident
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
-from itertools import repeat, starmap
+from itertools import starmap
 from types import FunctionType
 from typing import Any
 
-from astcapture.record import attention, budget, checkpoint, compiled, modules
+from astcapture.record import attention, budget, checkpoint, compiled, modules, places, scope
 from astcapture.record.checkpoint import Recomputed, is_second_run, join
 from astcapture.record.events import (
     LEFT_OUT,
@@ -40,8 +41,10 @@ from astcapture.record.events import declared as declared
 from astcapture.record.frames import forget as forget
 from astcapture.record.frames import hold as hold
 from astcapture.record.frames import release as release
-from astcapture.record.options import PLAIN
-from astcapture.record.policy import conversion_of, plain
+from astcapture.record.options import PLAIN, Conversion, Taken
+from astcapture.record.places import Where
+from astcapture.record.policy import conversion_of, pass_over, plain
+from astcapture.record.scope import Holding
 from astcapture.record.snapshot import BY_REFERENCE
 from astcapture.record.taking import expected_size, parts, taken
 from astcapture.record.tensors import PLAIN_TENSORS
@@ -61,7 +64,8 @@ def take() -> list[Event]:
     settle_compiled()
     while _too_deep:
         site, _ = _too_deep.popitem()
-        front.append((site, Failed(RecursionError("the recursion limit was reached where it is recorded")), 0, None))
+        error = RecursionError("the recursion limit was reached where it is recorded")
+        front.append((site, Failed(error), 0, None, None))
     return front + [event for event in compiled.take() if event[1] is not LEFT_OUT]
 
 
@@ -74,17 +78,38 @@ def settle_compiled() -> None:
 def _after_run(chain: compiled.Chain, all_of_them: bool = False) -> None:
     """Do with what compiled code has recorded, which is copies, what the options ask for, and make it count."""
     for link in chain.settled(all_of_them):
-        site, value = link.site, link.value
-        if site is None or type(value) in (Missed, Failed, Started):
-            continue  # another thread has taken it out, or there is nothing to be done
+        site, value, holding = link.site, link.value, link.holding
+        if site is None:
+            continue  # another thread has taken it out
+        if holding is not None and holding.paused:
+            link.value = LEFT_OUT
+            continue
+        if type(value) in (Missed, Failed, Started):
+            continue
         if _converting:
+            how, where = conversion_of(site), chain.where(link)
+            if not how.takes(where):
+                pass_over(site, where)
+                link.value = LEFT_OUT
+                continue
             try:
-                link.value = taken(value, conversion_of(site), site, compiled=True)
+                link.value = taken(value, _bound(how, site, where, holding), site, compiled=True)
             except Exception as error:
                 link.value = Failed(error)
         if _stopped or not _has_room(rough_size(link.value) + EVENT):
             link.value = LEFT_OUT
-            budget.leave_out(site)
+            budget.leave_out(site, holding)
+
+
+def _bound(how: Conversion, site: Site, where: Where | None, holding: Holding | None) -> Conversion:
+    """The options with a `reduce` that is told what it reduces, where it asks for that."""
+    reduce = how.reduce
+    if reduce is None or not how.reduce_takes_record:
+        return how
+    module, function, label, lineno = site
+    layer, model = (None, None) if where is None else where
+    record = Taken(label, module, function, lineno, layer, model, {} if holding is None else holding.tags)
+    return replace(how, reduce=lambda value: reduce(value, record), reduce_takes_record=False)
 
 
 def _no_place(site: Site) -> None:
@@ -93,7 +118,7 @@ def _no_place(site: Site) -> None:
         "inside torch.compile, a checkpoint or torch.cond admits no side effect, and so no record: run it without "
         "torch.compile, or set torch._dynamo.config.skip_fwd_side_effects_in_bwd_under_checkpoint = True first"
     )
-    _append((site, Failed(NotRecorded(why)), get_ident(), None))
+    _append((site, Failed(NotRecorded(why)), get_ident(), None, None))
 
 
 compiled.on_run = _after_run
@@ -118,68 +143,77 @@ _converting = False
 _room = -1
 _stopped = False
 _weighed = 0
-# How the layer is found, once torch is imported; while it is being imported, nothing takes the fast path.
-_layer: Callable[[Any], str | None] | None = None
+# Says where a module stands, once torch is imported; while that is being imported, nothing takes the fast path.
+_where: Callable[..., Where | None] | None = None
 _expected = False
-# While no module is known of, one value in so many is looked for one at: C code counts the others, which go by.
-_EVERY = 32
-_passing: Iterator[None] = iter(())
+# Whether a block of `scope` is open anywhere.
+_scoped = False
 
 
-def record(result: Any, site: Site, value: Any, owner: Any = None) -> Any:
+def record(result: Any, site: Site, value: Any, owner: Any = None, *others: Any) -> Any:
     """Record `value` and hand `result` back, which is what the user's function returns.
 
-    `owner` is what the function was called on, a method's ``self``: the layer, if it is a module.
+    `owner` is what the function was called on, a method's ``self``; `others` are parameters that may hold the module
+    that it works for, where that is none.
     """
     global _room
     kind = type(value)
     try:
         if kind in _tensors and (_room := _room - value.nbytes) >= 0:
-            # `copy_tensor` written out, detaching by the cheaper `.data`: the call alone would cost a
-            # tenth of what copying a small tensor does.
-            kept = value.data.clone() if value.requires_grad else value.clone()
-            ask = None if _layer is None else next(_passing, _layer)
-            _append((site, kept, get_ident(), None if ask is None else ask(owner)))
+            holding = scope.holding() if _scoped else None
+            if holding is None or not holding.paused:
+                where = None if _where is None else _where(owner, others)
+                # `copy_tensor` written out, detaching by the cheaper `.data`: the call alone would cost a
+                # tenth of what copying a small tensor does.
+                kept = value.data.clone() if value.requires_grad else value.clone()
+                _append((site, kept, get_ident(), where, holding))
         elif kind in _kept:
-            ask = None if _layer is None else next(_passing, _layer)
-            _append((site, value, get_ident(), None if ask is None else ask(owner)))
+            holding = scope.holding() if _scoped else None
+            if holding is None or not holding.paused:
+                where = None if _where is None else _where(owner, others)
+                _append((site, value, get_ident(), where, holding))
         elif _on:
             if _expected:
                 _look_for_torch()
-            _record_slowly(site, value, owner)
+            _record_slowly(site, value, owner, others)
     except Recomputed:
         pass
     except RecursionError:
         _too_deep[site] = None
     except Exception:
         # Inside ``torch.func`` transforms ``.data`` is refused; sparse tensors have no ``.nbytes``.
-        _record_slowly(site, value, owner)
+        _record_slowly(site, value, owner, others)
     return result
 
 
-def _record_slowly(site: Site, value: Any, owner: Any) -> None:
+def _record_slowly(site: Site, value: Any, owner: Any, others: tuple[Any, ...] = ()) -> None:
     """Record what takes more than a copy, or what the room may not suffice for."""
+    holding = scope.holding() if _scoped else None
+    if holding is not None and holding.paused:
+        return
     how = conversion_of(site) if _converting else PLAIN
     try:
-        ask = None if _layer is None else next(_passing, _layer)
-        layer = None if ask is None else ask(owner)
+        where = None if _where is None else _where(owner, others)
     except Recomputed:
         if how.grad:
             join(site, value)
         return
+    if not how.takes(where):
+        pass_over(site, where)
+        return
     if _stopped:
-        budget.leave_out(site)
+        budget.leave_out(site, holding)
         return
     try:
         # Of what a function makes of it, the size is known afterwards; a copy is not made in vain.
         room = how.reduce is not None or _has_room(expected_size(value, how) + EVENT)
-        kept = taken(value, how, site, _has_room) if room else None
+        kept = taken(value, _bound(how, site, where, holding), site, _has_room) if room else None
         if room and (how.reduce is None or _has_room(rough_size(kept) + EVENT)):
-            _append((site, kept, get_ident(), layer))
+            _append((site, kept, get_ident(), where, holding))
         else:
-            budget.leave_out(site)
+            budget.leave_out(site, holding)
     except Exception as error:
-        _append((site, Failed(error), get_ident(), layer))
+        _append((site, Failed(error), get_ident(), where, holding))
 
 
 def _has_room(size: int) -> bool:
@@ -195,13 +229,14 @@ def _has_room(size: int) -> bool:
     return not _stopped
 
 
-def missed(site: Site, owner: Any = None) -> None:
+def missed(site: Site, owner: Any = None, *others: Any) -> None:
     """Count a return at which the name was not bound."""
     if _on:
         # Not `contextlib.suppress`: nothing here may call code that could be captured itself, and come back.
         try:
-            ask = None if _layer is None else next(_passing, _layer)
-            _append((site, MISSED, get_ident(), None if ask is None else ask(owner)))
+            holding = scope.holding() if _scoped else None
+            if holding is None or not holding.paused:
+                _append((site, MISSED, get_ident(), None if _where is None else _where(owner, others), holding))
         except Recomputed:
             pass
         except RecursionError:
@@ -211,26 +246,27 @@ def missed(site: Site, owner: Any = None) -> None:
 def enter(site: Site) -> None:
     """Told at the start of a function of which one execution can leave any number of values."""
     if _on:
-        try:  # noqa: SIM105, which would be a call
-            _append((site, STARTED, get_ident(), None))
+        try:
+            holding = scope.holding() if _scoped else None
+            _append((site, STARTED, get_ident(), None, holding))
         except RecursionError:
             pass  # what it leaves will be too deep as well
 
 
-def _record_compiled(result: Any, site: Site, value: Any, owner: Any = None) -> Any:
+def _record_compiled(result: Any, site: Site, value: Any, owner: Any = None, *others: Any) -> Any:
     if _on:
-        compiled.put(site, compiled.snapshot(value), owner)
+        compiled.put(site, compiled.snapshot(value), owner, others)
     return result
 
 
-def _missed_compiled(site: Site, owner: Any = None) -> None:
+def _missed_compiled(site: Site, owner: Any = None, *others: Any) -> None:
     if _on:
-        compiled.put(site, MISSED, owner)
+        compiled.put(site, MISSED, owner, others)
 
 
 def _enter_compiled(site: Site) -> None:
     if _on:
-        compiled.put(site, STARTED, None)
+        compiled.put(site, STARTED, None, ())
 
 
 enter._torchdynamo_inline = _enter_compiled  # type: ignore[attr-defined]
@@ -238,15 +274,21 @@ record._torchdynamo_inline = _record_compiled  # type: ignore[attr-defined]
 missed._torchdynamo_inline = _missed_compiled  # type: ignore[attr-defined]
 
 
-def failed(site: Site, owner: Any = None) -> None:
+def failed(site: Site, owner: Any = None, *others: Any) -> None:
     """Called in an ``except``: keep what went wrong with a capture's expression, unless it is not ours to keep."""
     error = sys.exc_info()[1]
     if not isinstance(error, Exception):
         raise  # KeyboardInterrupt and the like go on their way
     if isinstance(error, UnboundLocalError) and error.__traceback__ is not None and not error.__traceback__.tb_next:
-        missed(site, owner)  # a local that the expression reads is not bound here
+        missed(site, owner, *others)  # a local that the expression reads is not bound here
     elif _on and not (checkpoint.backward_pass() != -1 and is_second_run(sys._getframe(1))):
-        _append((site, Failed(error), get_ident(), None))
+        _append_failed(site, error)
+
+
+def _append_failed(site: Site, error: Exception) -> None:
+    holding = scope.holding() if _scoped else None
+    if holding is None or not holding.paused:
+        _append((site, Failed(error), get_ident(), None, holding))
 
 
 #: What rewritten code calls for the names around it, whatever the module has made of these two words.
@@ -254,13 +296,13 @@ locals = builtins.locals  # noqa: A001
 globals = builtins.globals  # noqa: A001
 
 
-def look(result: Any, site: Site, name: str, names: dict[str, Any], owner: Any = None) -> Any:
+def look(result: Any, site: Site, name: str, names: dict[str, Any], owner: Any = None, *others: Any) -> Any:
     """Record a local that may be unbound, out of the caller's ``locals()``, and hand `result` back."""
     try:
         if name in names:
-            record(None, site, names[name], owner)
+            record(None, site, names[name], owner, *others)
         else:
-            missed(site, owner)
+            missed(site, owner, *others)
     except RecursionError:
         _too_deep[site] = None
     return result
@@ -271,7 +313,13 @@ _functions: dict[tuple[str, str], FunctionType] = {}
 
 
 def evaluate(
-    result: Any, site: Site, source: str, names: dict[str, Any], module: dict[str, Any], owner: Any = None
+    result: Any,
+    site: Site,
+    source: str,
+    names: dict[str, Any],
+    module: dict[str, Any],
+    owner: Any = None,
+    *others: Any,
 ) -> Any:
     """Record the value of an expression, and hand `result` back.
 
@@ -281,7 +329,7 @@ def evaluate(
         source: a lambda whose parameters are the locals that the expression reads.
         names: those locals, as far as they are bound.
         module: the globals of the user's function.
-        owner: what the function was called on.
+        owner, *others: what the function was called on, as in `record`.
     """
     if _on:
         try:
@@ -292,13 +340,13 @@ def evaluate(
             code = function.__code__
             parameters = code.co_varnames[: code.co_argcount]
             if all(name in names for name in parameters):
-                record(None, site, function(*[names[name] for name in parameters]), owner)
+                record(None, site, function(*[names[name] for name in parameters]), owner, *others)
             else:
-                missed(site, owner)
+                missed(site, owner, *others)
         except RecursionError:
             _too_deep[site] = None
         except Exception as error:
-            _append((site, Failed(error), get_ident(), None))
+            _append_failed(site, error)
     return result
 
 
@@ -359,33 +407,38 @@ budget.source(lambda: (one for event in events[:] for one in parts(event[1])))
 budget.source(lambda: (one for chain in compiled.chains[:] for value in chain.values() for one in parts(value)))
 
 
+def _watch_scopes(open_ones: bool) -> None:
+    global _scoped
+    _scoped = open_ones
+
+
+scope.watch(_watch_scopes)
+
+
 def expect_torch() -> None:
-    """Torch is imported, or is just being: from its first module on, records are given their layer."""
+    """Torch is imported, or is just being: from its first module on, records say where that stands."""
     global _expected
-    if _layer is None:
+    if _where is None:
         _expected = True
         _apply()
 
 
 def forget_torch() -> None:
-    """Nothing is recorded any more: wait for no module."""
-    global _layer
-    modules.stop_waiting()
-    if _layer in (_seldom, _seldom_of_second_runs):
-        _layer = None
+    """Nothing is recorded any more: no hook of torch's is left behind."""
+    global _where
+    places.forget_torch()
+    _where = None
 
 
-# Held while it is found out how layers are: threads that come meanwhile wait for the answer.
+# Held while torch is looked for: threads that come meanwhile wait for the answer.
 _asking = RLock()
 
 
 def _look_for_torch() -> None:
-    global _expected, _layer
+    global _expected, _where
     with _asking:
         if _expected and modules.find_torch():
-            modules.when_one_exists(_find_layers)
-            if _layer is None:
-                _layer = _seldom_of_second_runs if checkpoint.is_used() else _seldom
+            _where = places.where
             _expected = False
             _apply()
 
@@ -400,52 +453,14 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
 
 
-def expect_second_runs() -> None:
-    """A forward may be checkpointed from now on."""
-    global _layer, _passing
-    if _layer is _seldom:
-        _layer, _passing = _seldom_of_second_runs, iter(())
-
-
-def _find_layers() -> None:
-    global _layer, _passing
-    _layer, _passing = modules.layer, iter(())
-
-
-def _seldom(owner: Any) -> str | None:
-    """Look for a module, and let the next values pass."""
-    global _passing
-    _passing = repeat(None, _EVERY - 1)
-    return modules.first_layer(owner)
-
-
-# As `_passing`, of which each value is asked whether it belongs to a second run.
-_passing_once_asked: Iterator[None] = iter(())
-
-
-def _seldom_of_second_runs(owner: Any) -> str | None:
-    """`_seldom`, where a function outside any module may be run again because it is checkpointed.
-
-    Raises:
-        Recomputed: it is.
-    """
-    global _passing_once_asked
-    if checkpoint.backward_pass() != -1 and is_second_run(sys._getframe(1)):
-        raise Recomputed
-    if next(_passing_once_asked, _EVERY) is None:
-        return None
-    _passing_once_asked = repeat(None, _EVERY - 1)
-    return modules.first_layer(owner)
-
-
-def attend(sites: Sites, owner: Any, callee: Any, /, *arguments: Any, **options: Any) -> Any:
+def attend(sites: Sites, owners: tuple[Any, ...], callee: Any, /, *arguments: Any, **options: Any) -> Any:
     """Make ready a call that may be one of torch's attention; the user's code calls what is returned.
 
     Between that call and the callee stands C code alone, so that no frame of ours is in a traceback.
 
     Args:
         sites: the sites.
-        owner: what the function that calls was called on.
+        owners: what the function that calls was called on, and other parameters that may hold a module.
         callee: what is called.
         *arguments: its arguments.
         **options: its keyword arguments.
@@ -456,10 +471,12 @@ def attend(sites: Sites, owner: Any, callee: Any, /, *arguments: Any, **options:
     if not _on or not attention.is_attention(callee):
         return call
     # The first item is the call's output, once `_attended` has seen it.
-    return partial(next, map(partial(_attended, sites, owner, arguments, options), starmap(call, ((),))))
+    return partial(next, map(partial(_attended, sites, owners, arguments, options), starmap(call, ((),))))
 
 
-def _attended(sites: Sites, owner: Any, arguments: tuple[Any, ...], options: dict[str, Any], output: Any) -> Any:
+def _attended(
+    sites: Sites, owners: tuple[Any, ...], arguments: tuple[Any, ...], options: dict[str, Any], output: Any
+) -> Any:
     """Record what is asked for of a call that has been made, and hand its output on."""
     if _on:
         named = {**attention.call_arguments(arguments, options), "output": output}
@@ -469,23 +486,23 @@ def _attended(sites: Sites, owner: Any, arguments: tuple[Any, ...], options: dic
             except Exception:
                 failed(site)
             else:
-                record(None, site, value, owner)
+                record(None, site, value, *owners)
     return output
 
 
-def _attend_compiled(sites: Sites, owner: Any, callee: Any, /, *arguments: Any, **options: Any) -> Any:
-    return partial(_attended_compiled, sites, owner, callee, arguments, options)
+def _attend_compiled(sites: Sites, owners: tuple[Any, ...], callee: Any, /, *arguments: Any, **options: Any) -> Any:
+    return partial(_attended_compiled, sites, owners, callee, arguments, options)
 
 
 def _attended_compiled(
-    sites: Sites, owner: Any, callee: Any, arguments: tuple[Any, ...], options: dict[str, Any]
+    sites: Sites, owners: tuple[Any, ...], callee: Any, arguments: tuple[Any, ...], options: dict[str, Any]
 ) -> Any:
     output = callee(*arguments, **options)
     if _on and attention.is_attention(callee):
         named = {**attention.call_arguments(arguments, options), "output": output}
         for site, name in sites:
             value = attention.attention_weights(**named) if name == "weights" else named[name]
-            _record_compiled(None, site, value, owner)
+            _record_compiled(None, site, value, *owners)
     return output
 
 

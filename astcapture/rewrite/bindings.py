@@ -91,7 +91,7 @@ class _Bindings:
         self.module = module
         self.qualname = planned.function.qualname
         self.function = planned.function.node
-        self.owner = planned.owner
+        self.owners = planned.owners
         #: Under which labels a name is recorded.
         self.labels: dict[str, list[str]] = {}
         for capture in planned.captures:
@@ -110,14 +110,14 @@ class _Bindings:
         place = Place(node.lineno, node.col_offset)
         for label in self.labels.get(node.target.id, ()):
             site = literal((self.module, self.qualname, label, node.lineno), place)
-            owner = [] if node in self.in_scopes_of_their_own else self.read_owner(place)
-            arguments = [result, site, read(node.target.id, place), *owner]
+            owners = [] if node in self.in_scopes_of_their_own else self.read_owners(place)
+            arguments = [result, site, read(node.target.id, place), *owners]
             call = ast.Call(recorder_name("record", result), arguments, [])
             result = ast.copy_location(call, node)
         slot.put(result)
 
-    def read_owner(self, place: Place) -> list[ast.expr]:
-        return [] if self.owner is None else [read(self.owner, place)]
+    def read_owners(self, place: Place) -> list[ast.expr]:
+        return [read(name, place) for name in self.owners]
 
     def after(self, node: ast.stmt) -> Iterator[ast.stmt]:
         """A statement, and what it binds recorded behind it."""
@@ -186,11 +186,11 @@ class _Bindings:
 
     def record(self, name: str, label: str, line: int, place: Place, unsure: bool) -> ast.stmt:
         site = literal((self.module, self.qualname, label, line), place)
-        owner = self.read_owner(place)
-        recording = call_statement("record", [literal(None, place), site, read(name, place), *owner], place)
+        owners = self.read_owners(place)
+        recording = call_statement("record", [literal(None, place), site, read(name, place), *owners], place)
         if not unsure:
             return recording
-        missed = ast.ExceptHandler(type=None, name=None, body=[call_statement("missed", [site, *owner], place)])
+        missed = ast.ExceptHandler(type=None, name=None, body=[call_statement("missed", [site, *owners], place)])
         tried: Any = ast.Try(body=[ast.Expr(read(name, place))], handlers=[missed], orelse=[recording], finalbody=[])
         statement: ast.stmt = placed(tried, place)
         return statement

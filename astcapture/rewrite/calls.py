@@ -2,7 +2,7 @@
 
 ``F.scaled_dot_product_attention(q, k, scale=s)`` becomes
 
-    _@attend(sites, self, F.scaled_dot_product_attention, q, k, scale=s)()
+    _@attend(sites, (self,), F.scaled_dot_product_attention, q, k, scale=s)()
 
 Callee and arguments are evaluated once and in order. `attend` returns something to call; the call is the
 user's own node, at its own place. Between it and the callee stands C code alone, so a traceback and
@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING
 
 from astcapture.rewrite.bindings import nested_in, own_expressions
 from astcapture.rewrite.find import FunctionNode
-from astcapture.rewrite.nodes import Place, literal, read, recorder_name
+from astcapture.rewrite.nodes import Place, literal, placed, read, recorder_name
 
 if TYPE_CHECKING:
     from astcapture.rewrite.plan import FunctionPlan
@@ -70,9 +70,10 @@ def record_calls(planned: FunctionPlan, module: str) -> None:
             for capture in captures
         )
         place = Place(name.lineno, name.col_offset)
-        # Reading the owner in a lambda or comprehension would change its closure.
-        owner = literal(None, place) if planned.owner is None or call in apart else read(planned.owner, place)
-        arguments = [literal(sites, place), owner, call.func, *call.args]
+        # Reading the owners in a lambda or comprehension would change its closure.
+        names = () if call in apart else planned.owners
+        owners = placed(ast.Tuple([read(one, place) for one in names], ast.Load()), place)
+        arguments = [literal(sites, place), owners, call.func, *call.args]
         call.func = ast.copy_location(ast.Call(name, arguments, call.keywords), call)
         call.args, call.keywords = [], []
 

@@ -37,6 +37,20 @@ class Function:
     markers: list[ast.Call] = field(default_factory=list)
     #: The class whose name mangles ``__private`` names here.
     private: str | None = None
+    #: The class that it stands in, if any.
+    owner: ast.ClassDef | None = None
+
+    @property
+    def is_method(self) -> bool:
+        """Whether its first parameter is what it is called on."""
+        return self.owner is not None and all(
+            _last_name(decorator) != "staticmethod" for decorator in self.node.decorator_list
+        )
+
+    @property
+    def of_module(self) -> bool:
+        """Whether it is a method of a class that is an ``nn.Module`` by the name of a base."""
+        return self.is_method and any((_last_name(base) or "").endswith("Module") for base in self.owner.bases)  # type: ignore[union-attr]
 
     @property
     def is_overload(self) -> bool:
@@ -97,7 +111,8 @@ def find_functions(tree: ast.Module) -> list[Function]:
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
             markers = [call for call in node.decorator_list if isinstance(call, ast.Call) and _is_marker(call, scope)]
             qualname = scope.prefix_of(node.name) + node.name
-            found.append(Function(qualname, node, scope.functions(), markers, scope.private))
+            owner = scope.node if isinstance(scope.node, ast.ClassDef) else None
+            found.append(Function(qualname, node, scope.functions(), markers, scope.private, owner))
             if ours:
                 _bind(node, scope)
             shadows: dict[str, str | None] = dict.fromkeys(parameters_of(node.args))

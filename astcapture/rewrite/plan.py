@@ -44,28 +44,56 @@ class FunctionPlan:
         return frozenset(mentioned(self.function.node))
 
     @cached_property
-    def owner(self) -> str | None:
-        """The parameter that holds the module whose work the function is, if it has one by its name.
+    def owners(self) -> tuple[str, ...]:
+        """The parameters that may hold the module whose work the function is, in the order in which they are asked.
 
-        A method's ``self``; the ``module`` of a free function; the ``attn`` that an attention processor is
-        called with. It is None where the function binds that name anew, so that it can always be read.
+        A method's first parameter, whatever its name; and of a free function, or a method of a class that is no
+        ``nn.Module`` by the name of its bases, every parameter that the function uses as one uses a module. Left out
+        are parameters that the function binds anew or deletes, so that they can always be read, and all those of
+        ``__init__``, whose module has no place in a model yet.
         """
         node = self.function.node
-        first = [arg.arg for arg in (*node.args.posonlyargs, *node.args.args)[:2]]
-        name = first[1] if first[1:] == ["attn"] and node.name == "__call__" else first[0] if first else None
-        if name not in _OWNERS or name in self.scope.shared:
-            return None
-        return None if name in bindings(node) or _deletes(node, name) else name
+        if node.name in ("__init__", "__new__"):
+            return ()
+        parameters = [arg.arg for arg in (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs)]
+        first = parameters[:1] if self.function.is_method else []
+        if not self.function.of_module:
+            used = _used_as_modules(node)
+            parameters = [name for name in parameters if name in first or name in used or name in _ALWAYS]
+        else:
+            parameters = first
+        changed = {*bindings(node), *self.scope.shared, *_deleted(node)} if parameters else set()
+        return tuple(name for name in parameters if name not in changed)
 
 
-# ``attn`` elsewhere is a map more often than a module.
-_OWNERS = frozenset({"self", "module", "attn"})
+#: What a module is called that a function is handed and hands on.
+_ALWAYS = frozenset({"self", "module"})
 
 
-def _deletes(function: FunctionNode, name: str) -> bool:
-    return any(
-        isinstance(node, ast.Name) and node.id == name and isinstance(node.ctx, ast.Del) for node in ast.walk(function)
-    )
+def _deleted(function: FunctionNode) -> set[str]:
+    return {node.id for node in ast.walk(function) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Del)}
+
+
+def _used_as_modules(function: FunctionNode) -> set[str]:
+    """The names that a function reads an attribute of or calls, and never computes with."""
+    used: set[ast.expr] = set()
+    computed: set[ast.expr] = set()
+    for node in ast.walk(function):
+        if isinstance(node, ast.Attribute):
+            used.add(node.value)
+        elif isinstance(node, ast.Call):
+            used.add(node.func)
+        elif isinstance(node, ast.BinOp):
+            computed.update((node.left, node.right))
+        elif isinstance(node, ast.UnaryOp) and not isinstance(node.op, ast.Not):
+            computed.add(node.operand)
+        elif isinstance(node, ast.Subscript):
+            computed.add(node.value)
+    return _names(used) - _names(computed)
+
+
+def _names(nodes: Iterable[ast.expr]) -> set[str]:
+    return {node.id for node in nodes if isinstance(node, ast.Name)}
 
 
 @dataclass

@@ -69,8 +69,8 @@ CALLED = (
     "enter", "record", "look", "evaluate", "missed", "failed", "attend",
     "hold", "release", "forget", "locals", "globals",
 )  # fmt: skip
-# Their last argument is the module whose work the function is, where a parameter holds it.
-TOLD_THE_OWNER = frozenset({"record", "look", "evaluate", "missed", "failed"})
+# Their last arguments are the parameters that may hold the module whose work the function is.
+TOLD_THE_OWNERS = frozenset({"record", "look", "evaluate", "missed", "failed"})
 
 # Up to Python 3.12 ``locals()`` is the frame's one dict, brought up to date with each call.
 _LOCALS_ARE_A_COPY = sys.version_info >= (3, 13)
@@ -187,7 +187,7 @@ class _Exit:
         unseen: bool = False,
     ) -> None:
         self.planned = planned
-        self.owner = planned.owner
+        self.owners = planned.owners
         self.quiet = quiet
         self.outlived = outlived
         self.asks_for_locals = False
@@ -314,8 +314,8 @@ class _Exit:
         """A call of the recorder. Its name is loaded first, on the line where `before` starts to be evaluated,
         so that no line is visited that the program does not visit."""
         function = self.expression(ast.Name(PREFIX + name, ast.Load()))
-        if name in TOLD_THE_OWNER and self.owner is not None:
-            arguments = [*arguments, self.expression(ast.Name(self.owner, ast.Load()))]
+        if name in TOLD_THE_OWNERS:
+            arguments = [*arguments, *(nodes.read(owner, self.at) for owner in self.owners)]
         if before is not None:
             function.lineno = function.end_lineno = first_line(before)
             function.col_offset = function.end_col_offset = before.col_offset

@@ -47,6 +47,8 @@ class Entry(Protocol):
     def thread(self) -> int: ...
     @property
     def tags(self) -> Mapping[str, Any]: ...
+    @property
+    def model(self) -> str | None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +61,7 @@ class Group:
     thread: int
     tags: Mapping[str, Any]
     form: Form
+    model: str | None = None
 
     @property
     def key(self) -> str:
@@ -118,7 +121,7 @@ def header_text(
     notes: Mapping[str, Any],
 ) -> str:
     """The JSON text of a header."""
-    sites, layers, forms, groups = _Table(), _Table(), _Table(), _Table()
+    sites, layers, models, forms, groups = _Table(), _Table(), _Table(), _Table(), _Table()
     tags: list[dict[str, Any]] = []
     # The records of a block share one mapping; those in `entries` are alive, so no two have one identity.
     seen: dict[int, int] = {}
@@ -129,7 +132,8 @@ def header_text(
             tag = seen[id(entry.tags)] = len(tags)
             tags.append(plain_tags(entry.tags))
         site = sites.number((entry.module, entry.function, entry.label, entry.lineno))
-        row = (site, layers.number(entry.layer), entry.rank, entry.thread, tag, forms.number(encoded.form))
+        form, model = forms.number(encoded.form), models.number(entry.model)
+        row = (site, layers.number(entry.layer), entry.rank, entry.thread, tag, form, model)
         group.append(groups.number(row))
         call.append(-1 if entry.call is None else entry.call)
         if encoded.text is not None:
@@ -141,6 +145,7 @@ def header_text(
         "bytes": nbytes,
         "sites": sites.rows,
         "layers": layers.rows,
+        "models": models.rows,
         "tags": tags,
         "forms": forms.rows,
         "groups": groups.rows,
@@ -192,13 +197,15 @@ def parse(found: Any) -> Header:
     forms = [_form(form) for form in plain["forms"]]
     _expect(isinstance(run, dict) and isinstance(notes, dict))
     _expect(all(tuple(map(type, site)) == (str, str, str, int) for site in sites))
-    _expect(all(layer is None or type(layer) is str for layer in layers))
+    # Runs that were stored before models had names have none.
+    models = plain.get("models", [None])
+    _expect(all(name is None or type(name) is str for name in (*layers, *models)))
     _expect(all(type(tag) is dict for tag in tags))
     _expect(all(type(number) is int and number >= 0 for group in plain["groups"] for number in group))
     _expect(all(type(number) is int and number >= 0 for number in (plain["first"], plain["bytes"])))
     groups = [
-        Group(sites[site], layers[layer], rank, thread, tags[tag], forms[form])
-        for site, layer, rank, thread, tag, form in plain["groups"]
+        Group(sites[site], layers[layer], rank, thread, tags[tag], forms[form], models[model[0] if model else 0])
+        for site, layer, rank, thread, tag, form, *model in plain["groups"]
     ]
     header = Header(
         run,

@@ -35,11 +35,12 @@ class Settings:
     copy: Any = None
     reduce: Any = None
     grad: Any = None
+    layers: Any = None
 
     @property
     def options(self) -> dict[str, Any]:
         """How values are taken, as `install` takes it; those alone that are set."""
-        names = ("copy", "device", "dtype", "reduce", "grad")
+        names = ("copy", "device", "dtype", "reduce", "grad", "layers")
         return {name: setting for name in names if (setting := getattr(self, name)) is not None}
 
 
@@ -57,7 +58,7 @@ def read_environment(environ: Mapping[str, str]) -> Settings:
     targets = tuple(text.strip() for text in re.split(r"[;\n]", environ.get("ASTCAPTURE", "")) if text.strip())
     if targets:
         settings["targets"] = targets
-    for key in ("store", "limit", "device", "dtype"):
+    for key in ("store", "limit", "device", "dtype", "layers"):
         if value := environ.get(f"ASTCAPTURE_{key.upper()}"):
             settings[key] = value
     if "ASTCAPTURE_STRICT" in environ:
@@ -127,6 +128,12 @@ def _read_text(where: str, value: object) -> str:
     raise CaptureError(f"{where} is {value!r}: write a string" + (" without NUL" if isinstance(value, str) else ""))
 
 
+def _read_texts(where: str, value: object) -> str | tuple[str, ...]:
+    if isinstance(value, list) and all(isinstance(one, str) for one in value):
+        return tuple(value)
+    return _read_text(where, value)
+
+
 def _read_size(where: str, value: object) -> str:
     if isinstance(value, str) or (isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63):
         return str(value)
@@ -160,4 +167,5 @@ _READERS: dict[str, Callable[[str, object], object]] = {
     "copy": _or_table(_read_bool),
     "reduce": _or_table(_read_text),
     "grad": _or_table(_read_bool),
+    "layers": _or_table(_read_texts),
 }

@@ -8,10 +8,10 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Any
 
-from astcapture.record import budget, recorder
+from astcapture.record import budget, recorder, scope
 from astcapture.record.events import Event, Failed, Missed, Started
 from astcapture.store.rank import rank_of_process
 from astcapture.values.captured import Captured
@@ -20,7 +20,6 @@ from astcapture.values.notes import Notes
 from astcapture.values.parts import InMemory, Part
 from astcapture.values.records import Record
 from astcapture.values.summary import summarise
-from astcapture.values.tags import open_tags, tags_of
 from astcapture.values.why_empty import why_missed
 
 
@@ -46,6 +45,10 @@ class Counts:
     left_out: int = 0
 
 
+#: A key, where the module stands, and the thread.
+_Place = tuple[str, "tuple[str, str] | None", int]
+
+
 @dataclass
 class _Process:
     """The state that the caches of a process share: what is captured at all, and where values go now."""
@@ -57,7 +60,6 @@ class _Process:
     #: For each function and label, whatever cache its values went to: that it has some, and how often it was missed.
     recorded: set[tuple[str, str]] = field(default_factory=set)
     missed: Counter[tuple[str, str]] = field(default_factory=Counter)
-    sinks: list[Cache] = field(default_factory=list)
     #: Whether what comes to `cache` goes on to a store.
     streaming: bool = False
     #: Called from the user's thread: raises what went wrong in the background, if that was asked for.
@@ -88,8 +90,9 @@ class Cache(Captured):
         self.counts: dict[tuple[str, str], Counts] = {}
         #: For each function and label: how many values could not be stored, and why the first could not.
         self.refused: dict[tuple[str, str], tuple[int, str]] = {}
-        # For each function on each layer, in each thread: the number of its execution, and the labels seen in it.
-        self._calls: dict[tuple[str, str | None, int], tuple[int, frozenset[str]]] = {}
+        # For each function on each layer of each model, in each thread: the number of its execution, and the labels
+        # seen in it.
+        self._calls: dict[_Place, tuple[int, frozenset[str]]] = {}
         # The functions, each with its thread, of which an execution has started and left nothing yet.
         self._started: set[tuple[str, int]] = set()
         budget.hold(self)
@@ -159,14 +162,14 @@ class Cache(Captured):
         kept = [record for part in self._parts if isinstance(part, InMemory) for record in part.kept]
         return values_in_memory([*kept, *self._hidden, *self._records])
 
-    def _add(self, event: Event, tags: Mapping[str, Any], rank: int) -> None:
-        site, value, thread, layer = event
+    def _add(self, event: Event, rank: int) -> None:
+        site, value, thread, where, holding = event
         module, function, label, lineno = site
         key = f"{module}:{function}"
         if type(value) is Started:
             self._started.add((key, thread))
             return
-        call = self._call((key, layer, thread), label)
+        call = self._call((key, where, thread), label)
         if type(value) is Missed:
             self._count(key, label).missed += 1
             _process.missed[key, label] += 1
@@ -175,16 +178,18 @@ class Cache(Captured):
             count.failed += 1
             count.error = count.error or value.error
         else:
-            record = make_record(value, label, module, function, lineno, layer, call, rank, thread, tags)
+            layer, model = (None, None) if where is None else where
+            tags = _NO_TAGS if holding is None else holding.tags
+            record = make_record(value, label, module, function, lineno, layer, call, rank, thread, tags, model)
             _process.recorded.add((key, label))
             self._records.append(record)
             self._by_key.setdefault(key, []).append(record)
 
-    def _call(self, where: tuple[str, str | None, int], label: str) -> int:
+    def _call(self, place: _Place, label: str) -> int:
         """The number of the execution that an event belongs to: each leaves one event for each label, or
         any number of events once it has told that it starts."""
-        key, _, thread = where
-        number, seen = self._calls.get(where, (0, frozenset()))
+        key, _, thread = place
+        number, seen = self._calls.get(place, (0, frozenset()))
         if key in _process.entering:
             begins = (key, thread) in self._started and bool(seen)
             self._started.discard((key, thread))
@@ -192,7 +197,7 @@ class Cache(Captured):
             begins = label in seen
         if begins:
             number, seen = number + 1, frozenset()
-        self._calls[where] = number, seen | {label}
+        self._calls[place] = number, seen | {label}
         return number
 
     def _waiting(self, most: int, bytes_of: Callable[[Record], int], enough: int, skip: int = 0) -> list[Record]:
@@ -231,11 +236,10 @@ class Cache(Captured):
 
 #: The cache of the process, handed out as ``astcapture.cache``.
 cache = Cache()
-_process.sinks.append(cache)
 
 
 def drain() -> None:
-    """Move what the recorder holds into the cache that is current; called before every look."""
+    """Move what the recorder holds into the caches that it belongs to; called before every look."""
     if _process.check is not None:
         _process.check()
     with _process.lock:
@@ -250,57 +254,57 @@ def drain() -> None:
                 (_process.entering.add if qualname in entering else _process.entering.discard)(key)
             _process.skipped[module] = list(skipped)
         taken = recorder.take()
-        for (module, function, label, _), number in budget.take_left_out().items():
-            _process.sinks[-1]._count(f"{module}:{function}", label).left_out += number
-        if not taken:
-            return
-        rank = rank_of_process()
-        sink = _process.sinks[-1]
+        for ((module, function, label, _), sink), number in budget.take_left_out().items():
+            (cache if sink is None else sink)._count(f"{module}:{function}", label).left_out += number
+        rank = rank_of_process() if taken else 0
         for event in taken:
-            sink._add(event, tags_of(event[2]), rank)
+            holding = event[4]
+            sink = None if holding is None else holding.sink
+            (cache if sink is None else sink)._add(event, rank)
 
 
 class recording:
     """Scope captures to a block: ``with recording() as rec:`` gives a `Cache` of what is captured inside.
 
-    Those values are in `rec` alone and not in ``astcapture.cache``. Blocks nest; the innermost takes
-    the values of every thread.
+    Those values are in `rec` alone and not in ``astcapture.cache``. The block holds for the thread or task that
+    enters it, for what that awaits, and for threads that are started inside it; values of others stay where they
+    are. Blocks nest; the innermost takes the values.
     """
 
     def __enter__(self) -> Cache:
-        drain()
-        self._cache = Cache()
-        with _process.lock:
-            _process.sinks.append(self._cache)
-        return self._cache
+        cache = Cache()
+        self._scope = scope.enter(sink=cache)
+        return cache
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         drain()
-        with _process.lock:
-            _process.sinks.remove(self._cache)
+        scope.leave(self._scope)
 
 
 class tag:
     """Attach tags to every value captured inside the block: ``with tag(image="dog.jpg"): model(x)``.
 
-    Blocks nest, the inner one winning. See `astcapture.values.tags` for what holds in which thread.
+    The block holds for the thread or task that enters it, for what that awaits, and for threads that are started
+    inside it. Blocks nest, the inner one winning. A value has the tags that hold as it is recorded.
     """
 
     def __init__(self, **tags: Any) -> None:
         self._tags = tags
+        self._scopes: list[scope.Scope] = []
 
     def __enter__(self) -> tag:
-        drain()  # what was recorded before the block does not belong to it
-        self._closing = open_tags(self._tags)
+        self._scopes.append(scope.enter(tags=dict(self._tags)))
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        drain()
-        self._closing()
+        scope.leave(self._scopes.pop())
+
+
+_NO_TAGS: Mapping[str, Any] = MappingProxyType({})
 
 
 def _after_fork() -> None:

@@ -63,11 +63,12 @@ def make_record(
     rank: int,
     thread: int,
     tags: Mapping[str, Any],
+    model: str | None = None,
 ) -> Record:
     """The record of what stands in an event."""
     kept, gradient = taking.split(value)
     kept = taking.settled(kept)
-    given = (label, module, function, lineno, layer, call, rank, thread, tags)
+    given = (label, module, function, lineno, layer, call, rank, thread, tags, model)
     if gradient is None and not is_a(kept, Deferred):
         return Record(kept, *given)
     return LiveRecord(kept, gradient, *given)

@@ -31,12 +31,13 @@ class Record:
         module: the module of the function, as targets spell it.
         function: the qualname of the function.
         lineno: the line of the return that ran; of the function's last line where it fell off its end.
-        layer: the path of the module being run, ``None`` where that is not known.
-        call: the number of this execution of the function on that layer, from 0: the step of a generation
-            loop.
+        layer: the path of the module being run in the topmost module that holds it, ``None`` where none is.
+        call: the number of this execution of the function on that layer of that model, from 0: the step of a
+            generation loop.
         rank: the rank of the process, 0 where there is only one.
         thread: the identity of the thread, as `threading.get_ident` gives it.
         tags: what `astcapture.tag` attached.
+        model: the class of the model that the layer is in, ``"ViT"``; ``"ViT#2"`` for the second live one of a class.
     """
 
     value: Any
@@ -49,6 +50,7 @@ class Record:
     rank: int = 0
     thread: int = 0
     tags: Mapping[str, Any] = field(default_factory=dict)
+    model: str | None = None
 
     @property
     def key(self) -> str:
@@ -61,6 +63,7 @@ class Record:
 
     def __repr__(self) -> str:
         where = f" layer={self.layer}" if self.layer is not None else ""
+        where += f" model={self.model}" if self.model is not None else ""
         return f"<Record {self.key} {self.label}{where} {_in_words(self._form())}>"
 
     def _form(self) -> Form:
@@ -146,10 +149,15 @@ class Records(Sequence[Any]):
             raise CaptureError(f"select({name}=...): no record has a tag {name!r}; did you mean {close[0]!r}?")
 
     def by_layer(self) -> dict[str | None, Records]:
-        """The values of each layer, in order of first appearance."""
+        """The values of each layer, in order of first appearance.
+
+        Where records of several models are here, the keys are ``"MODEL:LAYER"``.
+        """
+        several = len({record.model for record in self._records if record.model is not None}) > 1
         layers: dict[str | None, list[Record]] = {}
         for record in self._records:
-            layers.setdefault(record.layer, []).append(record)
+            key = record.layer if record.model is None or not several else f"{record.model}:{record.layer}"
+            layers.setdefault(key, []).append(record)
         return {layer: Records(found) for layer, found in layers.items()}
 
     def stack(self) -> Any:

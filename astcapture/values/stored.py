@@ -101,6 +101,10 @@ class StoredRecord(Record):
     def tags(self) -> Mapping[str, Any]:
         return self._group.tags
 
+    @property
+    def model(self) -> str | None:
+        return self._group.model
+
     def _form(self) -> Form:
         return stored_form(self._shard, self._index)
 

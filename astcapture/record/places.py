@@ -1,0 +1,476 @@
+"""Where a module stands: its path in the topmost module that holds it, ``blocks.3.attn``, and which model that is.
+
+Torch's modules know what they hold and not who holds them. One pass over all live objects finds that out, and from
+then on a hook of torch's own for registrations keeps it true while models are built and changed. What goes past
+that hook (unpickling, copies, lists that move their items) is found when a model is met for the first time, or a
+module that has left its place: then the pass is made again.
+
+The same for eager and for compiled code, however the model was entered: nobody has to be running. Only where a
+module stands in several places do the modules that run decide. Nothing here keeps a module alive.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from _thread import RLock
+from collections.abc import Callable, Iterator, Sequence
+from itertools import count
+from sys import _getframe
+from typing import Any, NamedTuple
+from weakref import ref
+
+from astcapture.record import checkpoint, modules
+
+
+class Where(NamedTuple):
+    """What a record says of the module: the path in its model, and the model's class with its number."""
+
+    layer: str
+    model: str
+
+
+class _Known(NamedTuple):
+    """The one place of a module: the topmost module, and the names that lead down from it."""
+
+    top: ref[Any]
+    names: tuple[str, ...]
+    where: Where
+
+
+class _Way(NamedTuple):
+    """One way down to a module: all modules on it, the topmost first, and the names between them."""
+
+    chain: tuple[Any, ...]
+    names: tuple[str, ...]
+
+    @property
+    def model(self) -> Any:
+        """The topmost module that does more than to wrap another."""
+        return self.chain[self._wrappers]
+
+    @property
+    def path(self) -> str:
+        """The names without those of wrappers."""
+        return ".".join(
+            name
+            for module, name in zip(self.chain, self.names, strict=False)
+            if not _only_wraps(module, name) and name != _OF_KERAS
+        )
+
+    @property
+    def _wrappers(self) -> int:
+        for index, (module, name) in enumerate(zip(self.chain, self.names, strict=False)):
+            if not _only_wraps(module, name):
+                return index
+        return len(self.names)
+
+
+#: Modules that only wrap another one, by class, and the names under which they hold it; these are no part of a path.
+WRAPPERS = {
+    "CheckpointWrapper": ("_checkpoint_wrapped_module",),
+    "DataParallel": ("module",),
+    "DeepSpeedEngine": ("module",),
+    "DistributedDataParallel": ("module",),
+    "FullyShardedDataParallel": ("_fsdp_wrapped_module",),
+    "OffloadWrapper": ("_checkpoint_wrapped_module",),
+    "OptimizedModule": ("_orig_mod",),
+    "_FabricModule": ("_forward_module", "_original_module"),
+}
+#: Under this name a ``Sequential`` of Keras holds a second model of its own layers.
+_OF_KERAS = "_functional"
+#: As many ways to one module are looked at; blocks that are shared in blocks that are shared have more.
+_MOST_WAYS = 64
+
+# Every module that is known of, by its identity; who holds it, under which name; and those with one place.
+_seen: dict[int, ref[Any]] = {}
+_held: dict[int, list[tuple[ref[Any], str]]] = {}
+_known: dict[int, _Known] = {}
+# Those that nobody held at the last pass.
+_topmost: set[int] = set()
+# The modules that the places in `_known` lead through: who holds those matters.
+_passed: set[int] = set()
+# The models of each class, by number.
+_numbers: dict[str, dict[int, ref[Any]]] = {}
+# For each dict of hooks, which replicas of `nn.DataParallel` share with the module that they were made of: that module.
+_originals: dict[int, ref[Any]] = {}
+# The places of modules that compiled code has recorded, by the weak reference; they outlive the module.
+_named: dict[int, tuple[ref[Any], Where]] = {}
+_handle: Any = None
+_lock = RLock()
+
+
+# --- asked by the recorder
+
+
+def where(owner: Any, others: Sequence[Any] = ()) -> Where | None:
+    """The place of `owner`, or of the first of `others` that is a module, or of the nearest module that is running.
+
+    None where none is a module and none is running. Called from `record`, two frames above the captured function.
+
+    Raises:
+        Recomputed: the function runs for the second time, because its forward was checkpointed.
+    """
+    if checkpoint.backward_pass() != -1 and checkpoint.is_second_run(_getframe(2)):
+        raise checkpoint.Recomputed
+    known = _known.get(id(owner))
+    if known is not None:
+        module = known.top()
+        try:
+            for name in known.names:
+                module = module._modules[name]  # type: ignore[union-attr]
+        except (AttributeError, KeyError):
+            pass  # it was taken out, or the model is gone
+        else:
+            if module is owner:
+                return known.where
+    frame = _getframe(2)
+    for one in (owner, *others):
+        if modules.is_module(one):
+            return _place(one, lambda: modules.running(frame)[::-1])
+    module = modules.nearest(frame)
+    return None if module is None else _place(module, lambda: modules.running(frame)[::-1])
+
+
+def forget_torch() -> None:
+    """Nothing is recorded any more: take the hook off, and forget who holds whom."""
+    global _handle
+    with _lock:
+        if _handle is not None:
+            _handle.remove()
+            _handle = None
+        for table in (_seen, _held, _known, _topmost, _passed, _originals):
+            table.clear()
+
+
+# --- asked for compiled code, which hands out a weak reference to the module and has no stack to look at
+
+
+def where_of(reference: ref[Any] | None, running: Sequence[Any] = ()) -> Where | None:
+    """The place of a module by its weak reference; of one that is gone, where it was when it was last asked for."""
+    if reference is None:
+        return None
+    module = reference()
+    before = _named.get(id(reference))
+    if module is not None:
+        said = None if before is None else before[1]
+        _named[id(reference)] = reference, _place(module, lambda: running, said)
+    found = _named.get(id(reference))
+    return None if found is None else found[1]
+
+
+def name_all(reference: ref[Any], running: Sequence[Any]) -> None:
+    """Note the places of all modules of a model, of which one is given: they may be gone when they are asked for."""
+    module = reference()
+    if module is None:
+        return
+    where_of(reference, running)
+    ways = _ways(module)
+    for one in _below(ways[0].chain[0]):
+        # Every live object has one weak reference without a callback, so that all who ask hold the same.
+        if id(ref(one)) not in _named:
+            where_of(ref(one), running)
+
+
+def forget_dead() -> None:
+    """Forget the places of modules that are gone; called when no record waits for one."""
+    for identity, (reference, _) in list(_named.items()):
+        if reference() is None:
+            del _named[identity]
+
+
+# --- finding out
+
+
+def _place(module: Any, running: Callable[[], Sequence[Any]], before: Where | None = None) -> Where:
+    """Where a module stands; `running` gives the modules that run, the outermost first."""
+    _watch()
+    original = _original(module)
+    way, alone = _way(original, running, before)
+    if id(way.chain[0]) not in _topmost:
+        _look_at_all()
+        way, alone = _way(original, running, before)
+    found = Where(way.path, _model_name(way.model))
+    if alone and original is module and _leads_through_modules(way):
+        with _lock:
+            _known[id(module)] = _Known(ref(way.chain[0]), way.names, found)
+            _passed.update(map(id, way.chain))
+    return found
+
+
+def _way(module: Any, running: Callable[[], Sequence[Any]], before: Where | None) -> tuple[_Way, bool]:
+    """The way that a module is named by, and whether all ways to it have the same name."""
+    if _has_moved(module):
+        _look_at_all()
+    ways = _ways(module)
+    if len({(id(way.model), way.path) for way in ways}) == 1:
+        return ways[0], True
+    return _chosen(ways, [_original(one) for one in running()], before), False
+
+
+def _leads_through_modules(way: _Way) -> bool:
+    return all(name in _modules_of(one) for one, name in zip(way.chain, way.names, strict=False))
+
+
+def _chosen(ways: list[_Way], running: Sequence[Any], before: Where | None) -> _Way:
+    """Of several ways to a module, the one that goes through the modules that run.
+
+    Where they leave several: the one that was chosen before, else in the largest model the first.
+    """
+    for one in running:
+        through = [way for way in ways if any(module is one for module in way.chain)]
+        ways = through or ways
+    if before is not None:
+        ways = [way for way in ways if way.path == before.layer] or ways
+    if len(ways) == 1:
+        return ways[0]
+    sizes = {id(way.chain[0]): len(list(_below(way.chain[0]))) for way in ways}
+    largest = max(sizes.values())
+    ways = [way for way in ways if sizes[id(way.chain[0])] == largest]
+    top = ways[0].chain[0]
+    # As `named_modules` goes.
+    order = {names: number for number, names in enumerate(_names_below(top))}
+    return min((way for way in ways if way.chain[0] is top), key=lambda way: order.get(way.names, len(order)))
+
+
+def _ways(module: Any) -> list[_Way]:
+    """Every way down to a module from one that nobody holds; at least one."""
+    found: list[_Way] = []
+    stack = [_Way((module,), ())]
+    while stack and len(found) < _MOST_WAYS:
+        way = stack.pop()
+        above = [one for one in _holders(way.chain[0]) if all(one[0] is not module for module in way.chain)]
+        if not above:
+            found.append(way)
+        stack += [_Way((one, *way.chain), (name, *way.names)) for one, name in reversed(above)]
+    return found
+
+
+def _holders(module: Any) -> list[tuple[Any, str]]:
+    """Who holds a module now, and under which name."""
+    found = []
+    seen = set()
+    for reference, name in _held.get(id(module), ()):
+        one = reference()
+        if one is not None and (id(one), name) not in seen and _child(one, name) is module:
+            seen.add((id(one), name))
+            found.append((one, name))
+    return found
+
+
+def _has_moved(module: Any) -> bool:
+    """Whether somebody who held it does so no more."""
+    return any(
+        (one := reference()) is not None and _child(one, name) is not module
+        for reference, name in _held.get(id(module), ())
+    )
+
+
+def _look_at_all() -> None:
+    """Find out anew who holds whom."""
+    with _lock:
+        seen: dict[int, ref[Any]] = {}
+        held: dict[int, list[tuple[ref[Any], str]]] = {}
+        for one in modules.live_modules():
+            identity = id(one)
+            seen[identity] = ref(one, _forgetting(identity))
+            for name, child in _children(one):
+                held.setdefault(id(child), []).append((ref(one), name))
+        _seen.clear()
+        _seen.update(seen)
+        _held.clear()
+        _held.update(held)
+        _topmost.clear()
+        _topmost.update(seen.keys() - held.keys())
+        _known.clear()
+        _passed.clear()
+        _originals.clear()
+
+
+def _watch() -> None:
+    """From now on see what is registered."""
+    global _handle
+    if _handle is None:
+        with _lock:
+            if _handle is None:
+                modules.find_torch()
+                home = sys.modules["torch.nn.modules.module"]
+                register = getattr(home, "register_module_module_registration_hook", None)
+                _look_at_all()
+                _handle = _NoHook() if register is None else register(_registered)
+
+
+class _NoHook:
+    """Stands for the hook in a torch that has none."""
+
+    def remove(self) -> None:
+        pass
+
+
+def _registered(module: Any, name: str, child: Any) -> None:
+    """Called by torch when a module is given another one."""
+    if child is None:
+        return
+    with _lock:
+        for one in (module, child):
+            if id(one) not in _seen:
+                _seen[id(one)] = ref(one, _forgetting(id(one)))
+        holders = _held.setdefault(id(child), [])
+        holders[:] = [one for one in holders if one[0]() is not None]
+        holders.append((ref(module), name))
+        if id(child) in _passed:
+            _known.clear()
+            _passed.clear()
+
+
+def _pass_by(module: Any, name: str, child: Any) -> None:
+    """What torch's compiler traces in place of `_registered`."""
+
+
+_registered._torchdynamo_inline = _pass_by  # type: ignore[attr-defined]
+
+
+def _forgetting(identity: int) -> Callable[[ref[Any]], None]:
+    # As the interpreter exits, the names of this module are gone before the last module is.
+    def forget(reference: ref[Any], seen: Any = _seen, tables: Any = (_held, _known), topmost: Any = _topmost) -> None:
+        # The identity may have been given to another module by now.
+        if seen.get(identity) is reference:
+            del seen[identity]
+            topmost.discard(identity)
+            for table in tables:
+                table.pop(identity, None)
+
+    return forget
+
+
+# --- what a module holds
+
+
+def _attributes(module: Any) -> dict[str, Any]:
+    """What a module holds, without a question that its class could answer itself."""
+    found: dict[str, Any] = object.__getattribute__(module, "__dict__")
+    return found
+
+
+def _modules_of(module: Any) -> dict[str, Any]:
+    return _attributes(module).get("_modules") or {}
+
+
+def _children(module: Any) -> Iterator[tuple[str, Any]]:
+    inside = [(name, child) for name, child in list(_modules_of(module).items()) if child is not None]
+    yield from inside
+    known = {id(child) for _, child in inside}
+    for layer in _keras_layers(module):
+        if id(layer) not in known:
+            yield str(_attributes(layer).get("name")), layer
+
+
+def _keras_layers(module: Any) -> list[Any]:
+    """The layers that a model of Keras tracks by itself, most of which torch does not know of."""
+    layers = _attributes(module).get("_layers")
+    if not isinstance(layers, list) or not any(kind.__module__.startswith("keras.") for kind in type(module).__mro__):
+        return []
+    return [layer for layer in layers if modules.is_module(layer)]
+
+
+def _child(module: Any, name: str) -> Any:
+    child = _modules_of(module).get(name)
+    return child if child is not None else dict(_children(module)).get(name)
+
+
+def _names_below(top: Any) -> list[tuple[str, ...]]:
+    """The names that lead to every module below one, in the order of ``named_modules``, itself first."""
+    return [names for names, _ in _walk(top)]
+
+
+def _below(top: Any) -> Iterator[Any]:
+    """Every module below one and itself, each once."""
+    seen: set[int] = set()
+    stack = [top]
+    while stack:
+        module = stack.pop()
+        if id(module) not in seen:
+            seen.add(id(module))
+            yield module
+            stack.extend(child for _, child in _children(module))
+
+
+def _walk(top: Any) -> Iterator[tuple[tuple[str, ...], Any]]:
+    stack: list[tuple[tuple[str, ...], Any, tuple[int, ...]]] = [((), top, ())]
+    while stack:
+        names, module, above = stack.pop()
+        yield names, module
+        if id(module) not in above:
+            inside = list(_children(module))
+            stack.extend(((*names, name), child, (*above, id(module))) for name, child in reversed(inside))
+
+
+def _only_wraps(module: Any, name: str) -> bool:
+    return name in WRAPPERS.get(type(module).__name__, ())
+
+
+def _original(module: Any) -> Any:
+    """The module that a replica of `nn.DataParallel` was made of; else the module itself.
+
+    A replica is a shallow copy, made anew for each forward, that shares its hooks with the original.
+    """
+    if not _attributes(module).get("_is_replica"):
+        return module
+    hooks = _attributes(module).get("_forward_hooks")
+    original = (_originals.get(id(hooks)) or (lambda: None))()
+    if original is None:
+        same = (one for reference in list(_seen.values()) if (one := reference()) is not None)
+        original = next((one for one in same if _is_made_of(one, hooks)), None)
+        if original is None:
+            return module
+        _originals[id(hooks)] = ref(original)
+    return original
+
+
+def _is_made_of(module: Any, hooks: Any) -> bool:
+    attributes = _attributes(module)
+    return attributes.get("_forward_hooks") is hooks and not attributes.get("_is_replica")
+
+
+# --- the names of models
+
+
+def _model_name(model: Any) -> str:
+    """The class of a model, and from the second live one of a class on its number: ``LlamaForCausalLM#2``."""
+    kind = class_name(type(model))
+    with _lock:
+        taken = _numbers.setdefault(kind, {})
+        number = next((number for number, one in taken.items() if one() is model), None)
+        if number is None:
+            number = next(number for number in count(1) if not _is_model(taken.get(number)))
+            taken[number] = ref(model)
+    return kind if number == 1 else f"{kind}#{number}"
+
+
+def _is_model(reference: ref[Any] | None) -> bool:
+    """Whether a number is still taken: its model is alive, and not a part of another one by now."""
+    module = None if reference is None else reference()
+    return module is not None and all(_only_wraps(*holder) for holder in _holders(module))
+
+
+def class_name(kind: type) -> str:
+    """The name of a model's class; of one that ``fully_shard`` or a parametrization has put in its place, the first."""
+    while kind.__name__.startswith(_DERIVED) and len(kind.__bases__) > 0:
+        own = [base for base in kind.__bases__ if kind.__name__.endswith(base.__name__)]
+        if not own:
+            break
+        kind = own[0]
+    return kind.__name__
+
+
+_DERIVED = ("FSDP", "Parametrized")
+
+
+def _after_fork() -> None:
+    # Another thread may have held it at the moment of the fork.
+    global _lock
+    _lock = RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

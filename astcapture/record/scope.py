@@ -1,0 +1,197 @@
+"""What ``tag``, ``recording`` and ``pause`` ask for, and for whom: the context that entered the block.
+
+A block is a `Scope` in a context variable. So it holds for the thread or the task that entered it, for what that
+awaits, and for what it hands its context to (``asyncio.to_thread``). A thread that is started inside the block
+belongs to it as well: `threading` notes each thread that starts in a dict of its own, which is watched while a block
+is open. Nobody else's values are touched.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from _thread import get_ident
+from collections.abc import Callable, Mapping
+from contextvars import Context, ContextVar
+from types import MappingProxyType
+from typing import Any, NamedTuple
+from weakref import ref
+
+_NO_TAGS: Mapping[str, Any] = MappingProxyType({})
+
+
+class Holding(NamedTuple):
+    """What holds where a value is recorded: its tags, the cache that takes it (None for the main one), whether none
+    does."""
+
+    tags: Mapping[str, Any]
+    sink: Any
+    paused: bool
+
+
+class Scope:
+    """One open block, with those around it."""
+
+    __slots__ = ("_asked", "_holding", "closed", "outer", "paused", "sink", "tags")
+
+    def __init__(
+        self, outer: Scope | None, tags: Mapping[str, Any] = _NO_TAGS, sink: Any = None, paused: bool = False
+    ) -> None:
+        self.outer = outer
+        self.tags = tags
+        self.sink = sink
+        self.paused = paused
+        self.closed = False
+        self._asked = -1
+        self._holding: Holding | None = None
+
+    def holding(self) -> Holding | None:
+        """What this block and those around it ask for together; None where all of them are closed."""
+        if self._asked != _closings:
+            self._holding, self._asked = self._combined(), _closings
+        return self._holding
+
+    def _combined(self) -> Holding | None:
+        outer = None if self.outer is None else self.outer.holding()
+        if self.closed:
+            return outer
+        if outer is None:
+            return Holding(self.tags, self.sink, self.paused)
+        tags = MappingProxyType({**outer.tags, **self.tags}) if self.tags else outer.tags
+        return Holding(tags, outer.sink if self.sink is None else self.sink, outer.paused or self.paused)
+
+
+_current: ContextVar[Scope | None] = ContextVar("astcapture", default=None)
+# How many blocks have been closed: what was combined before holds no more.
+_closings = 0
+_open = 0
+_lock = threading.Lock()
+# The block that each thread was started in, by the identity of the thread's object.
+_started: dict[int, tuple[ref[Any], Scope]] = {}
+#: Called with True when the first block is opened, with False when the last one is closed.
+_watchers: list[Callable[[bool], None]] = []
+
+
+def watch(watcher: Callable[[bool], None]) -> None:
+    """Tell `watcher` whether any block is open, from now on."""
+    _watchers.append(watcher)
+
+
+def enter(tags: Mapping[str, Any] = _NO_TAGS, sink: Any = None, paused: bool = False) -> Scope:
+    """Open a block in this context."""
+    global _open
+    scope = Scope(_here(), tags, sink, paused)
+    with _lock:
+        _open += 1
+        if _open == 1:
+            _watch_threads(True)
+            for watcher in _watchers:
+                watcher(True)
+    _current.set(scope)
+    return scope
+
+
+def leave(scope: Scope) -> None:
+    """Close a block, in whichever context: nothing is recorded in it any more."""
+    global _open, _closings
+    if scope.closed:
+        return
+    scope.closed = True
+    # Contexts and threads may keep the block for long; what was captured in it is not theirs to keep.
+    scope.sink, scope.tags, scope._holding = None, _NO_TAGS, None
+    with _lock:
+        _closings += 1
+        _open -= 1
+        if not _open:
+            _watch_threads(False)
+            for watcher in _watchers:
+                watcher(False)
+    here = _current.get()
+    while here is not None and here.closed:
+        here = here.outer
+    _current.set(here)
+
+
+def innermost_pause() -> Scope | None:
+    """The pause that was asked for last in this context and still holds."""
+    scope = _here()
+    while scope is not None and (scope.closed or not scope.paused):
+        scope = scope.outer
+    return scope
+
+
+def holding() -> Holding | None:
+    """What holds here and now; None outside any block."""
+    scope = _here()
+    return None if scope is None else scope.holding()
+
+
+def _here() -> Scope | None:
+    return _current.get() or _of_thread()
+
+
+# --- threads
+
+
+class _Limbo(dict[Any, Any]):
+    """In place of the dict in which `threading` notes a thread that is just being started, by the one that starts it.
+
+    No function of the program's or of Python's is replaced, and no frame of ours is in a traceback.
+    """
+
+    def __setitem__(self, thread: Any, value: Any) -> None:
+        scope = _here()
+        if scope is not None and not scope.closed:
+            identity = id(thread)
+            _started[identity] = ref(thread, lambda _: _started.pop(identity, None)), scope
+        dict.__setitem__(self, thread, value)
+
+
+def _watch_threads(on: bool) -> None:
+    home: Any = threading
+    limbo = getattr(home, "_limbo", None)
+    if type(limbo) is not (dict if on else _Limbo) or not hasattr(home, "_active_limbo_lock"):
+        return  # another Python, or somebody else's
+    with home._active_limbo_lock:
+        home._limbo = _Limbo(limbo) if on else dict(limbo)
+
+
+def _of_thread() -> Scope | None:
+    """The block that this thread was started in, unless what it runs was handed a context of its own."""
+    if not _started:
+        return None
+    active: Any = getattr(threading, "_active", {})
+    thread = active.get(get_ident())
+    started = _started.get(id(thread))
+    if started is None or started[0]() is not thread or started[1].holding() is None:
+        return None
+    # The workers of anyio run each function in the context of who asks for it, and so do those of an executor that
+    # were handed one: that context has no block, or we would not be here.
+    if type(thread).__module__.partition(".")[0] == "anyio" or _runs_in_a_context():
+        return None
+    return started[1]
+
+
+def _runs_in_a_context() -> bool:
+    """Whether a worker of a thread pool runs a function that came with a context."""
+    pool: Any = sys.modules.get("concurrent.futures.thread")
+    run = getattr(getattr(getattr(pool, "_WorkItem", None), "run", None), "__code__", None)
+    frame: Any = sys._getframe(1)
+    while frame is not None:
+        if frame.f_code is run:
+            work = frame.f_locals.get("self")
+            function = getattr(work, "fn", None) or next(iter(getattr(work, "task", ()) or ()), None)
+            inside = getattr(function, "func", function)
+            return isinstance(getattr(inside, "__self__", None), Context)
+        frame = frame.f_back
+    return False
+
+
+def _after_fork() -> None:
+    global _lock
+    _lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
