@@ -1,22 +1,67 @@
-"""Why a captured function did not run though its model did: what torch runs in its place is not Python.
+"""Why a captured function did not run though its model did: something else runs in its place.
 
-Torch keeps lists of what it has scripted, which are its own affair; where they are not as expected,
-nothing is said.
+Torch keeps lists of what it has scripted, and transformers keeps in a model's configuration which attention runs.
+These are their own affair; where they are not as expected, nothing is said.
 """
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Collection
+from functools import cached_property
 from typing import Any
 
-from astcapture.record import modules
+from astcapture.record import modules, places
 
 # Whose work the fused kernels of `nn.MultiheadAttention` and `nn.TransformerEncoderLayer` do in eval mode.
 _ATTENTION = ("torch.nn.functional", "torch.nn.modules.activation", "torch.nn.modules.transformer")
 _FUSED = ("MultiheadAttention", "TransformerEncoderLayer")
+#: What the functions of transformers' attention interface are called, and the implementation that calls them.
+_IMPLEMENTATIONS = {"eager_attention_forward": "eager", "sdpa_attention_forward": "sdpa"}
+#: As many layers are named.
+_NAMED = 3
 
 
-def why_bypassed(module: str, qualname: str) -> str | None:
+class Live:
+    """The modules that are alive, looked up once for all questions of one summary."""
+
+    @cached_property
+    def modules(self) -> list[Any]:
+        modules.find_torch()
+        return modules.live_modules()
+
+    @cached_property
+    def implementations(self) -> dict[str, list[str]]:
+        """The models of transformers that are alive, by the attention implementation that they run."""
+        found: dict[str, list[str]] = {}
+        for one in self.modules:
+            config = one.__dict__.get("config")
+            name = getattr(config, "__dict__", {}).get("_attn_implementation_internal")
+            if isinstance(name, str) and type(one).__module__.startswith("transformers"):
+                kind = type(one).__name__
+                models = found.setdefault(name, [])
+                if places.is_topmost(one) and kind not in models:
+                    models.append(kind)
+        return {name: models for name, models in found.items() if models}
+
+    @cached_property
+    def on_the_fast_path(self) -> list[str]:
+        """The layers whose attention torch computes in C++ in eval mode without gradients."""
+        torch = sys.modules.get("torch")
+        if torch is None or not torch.backends.mha.get_fastpath_enabled():
+            return []
+        fused = [one for one in self.modules if not one.training and _is_fused(type(one))]
+        inside = {id(part) for one in fused for part in one.modules() if part is not one}
+        # What is asked for is the attention in a layer, which is its own record.
+        outer = [one for one in fused if id(one) not in inside]
+        return [places.where_of_module(getattr(one, "self_attn", one)).layer for one in outer]
+
+
+def _is_fused(kind: type) -> bool:
+    return any(one.__name__ in _FUSED for one in kind.__mro__)
+
+
+def why_bypassed(module: str, qualname: str, live: Live) -> str | None:
     """What ran in place of a function, and what to do about it; None where nothing is known of it."""
     torch = sys.modules.get("torch")
     if torch is None:
@@ -26,12 +71,33 @@ def why_bypassed(module: str, qualname: str) -> str | None:
             "torch.jit.script compiled it from its source file, where no capture is: "
             "run the model as it is before it is scripted"
         )
-    if module in _ATTENTION and _takes_the_fast_path(torch):
+    if module in _ATTENTION and live.on_the_fast_path:
+        return _FAST_PATH
+    wanted = _IMPLEMENTATIONS.get(qualname) if module.startswith("transformers.") else None
+    if wanted is not None and live.implementations and wanted not in live.implementations:
+        runs = "; ".join(f"{', '.join(models)} runs {name!r}" for name, models in live.implementations.items())
         return (
-            "nn.MultiheadAttention and nn.TransformerEncoderLayer take a path in C++ that no Python sees, in eval "
-            "mode without gradients: call torch.backends.mha.set_fastpath_enabled(False) first"
+            f"it belongs to attn_implementation={wanted!r}, and {runs}: "
+            f"call model.set_attn_implementation({wanted!r}) to capture this one"
         )
     return None
+
+
+_FAST_PATH = (
+    "nn.MultiheadAttention and nn.TransformerEncoderLayer take a path in C++ that no Python sees, in eval "
+    "mode without gradients: call torch.backends.mha.set_fastpath_enabled(False) first"
+)
+
+
+def also_bypassed(module: str, layers: Collection[str | None], live: Live) -> str | None:
+    """Of a function that left values of some `layers`: the others, where torch took its path in C++."""
+    if module not in _ATTENTION:
+        return None
+    without = [layer for layer in live.on_the_fast_path if layer not in layers]
+    if not without:
+        return None
+    listed = ", ".join(without[:_NAMED]) + (f" and {len(without) - _NAMED} more" if without[_NAMED:] else "")
+    return f"nothing of {listed}: {_FAST_PATH}"
 
 
 def _is_scripted(torch: Any, module: str, qualname: str) -> bool:
@@ -42,12 +108,4 @@ def _is_scripted(torch: Any, module: str, qualname: str) -> bool:
     return any(
         (kind.__module__, kind.__qualname__) == (module, qualname.rpartition(".")[0])
         for kind in list(getattr(store, "type_store", ()))
-    )
-
-
-def _takes_the_fast_path(torch: Any) -> bool:
-    modules.find_torch()
-    return bool(torch.backends.mha.get_fastpath_enabled()) and any(
-        not one.training and any(kind.__name__ in _FUSED for kind in type(one).__mro__)
-        for one in modules.live_modules()
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from astcapture.record.places import Where
@@ -45,20 +45,31 @@ STARTED = Started()
 Functions = tuple[tuple[str, int, tuple[str, ...]], ...]
 #: Functions, each with a name or label in it.
 Names = tuple[tuple[str, str], ...]
-#: What rewritten modules declared on import, see `declare`.
-declared: list[tuple[str, Functions, Names, tuple[str, ...], tuple[str, ...]]] = []
 
 
-def declare(
-    module: str, functions: Functions, skipped: Names, fused: tuple[str, ...] = (), entering: tuple[str, ...] = ()
-) -> None:
+class Declaration(NamedTuple):
+    """What a rewritten module declares; see `declare`."""
+
+    module: str
+    functions: Functions
+    skipped: Names
+    fused: tuple[str, ...] = ()
+    entering: tuple[str, ...] = ()
+    generators: tuple[str, ...] = ()
+    unbound: tuple[tuple[str, str, int], ...] = ()
+
+
+#: What rewritten modules declared on import.
+declared: list[Declaration] = []
+
+
+def declare(*parts: Any) -> None:
     """Run by a rewritten module as it is imported: these functions of it are captured.
 
     Args:
-        module: its name.
-        functions: the qualname, line and labels of each.
-        skipped: functions that a wildcard matched and that do not bind a name, with the name.
-        fused: the qualnames of those that also call torch's fused attention.
-        entering: the qualnames of those that call `enter` as they start.
+        *parts: those of a `Declaration`, of which the last may be left out: the module's name; the qualname, line
+            and labels of each function; functions that a wildcard matched and that do not bind a name, with the
+            name; the qualnames of those that also call torch's fused attention, of those that call `enter`, and of
+            those that call `begin` as they start; the labels that a function unbinds again, with the line.
     """
-    declared.append((module, functions, skipped, fused, entering))
+    declared.append(Declaration(*parts))

@@ -143,6 +143,20 @@ def forget_torch() -> None:
             table.clear()
 
 
+# --- asked for the reasons why something is empty
+
+
+def where_of_module(module: Any) -> Where:
+    """The place of a live module."""
+    return _place(module, list)
+
+
+def is_topmost(module: Any) -> bool:
+    """Whether a live module is a model: nobody holds it but modules that only wrap it."""
+    _watch()
+    return all(_only_wraps(*holder) for holder in _holders(module))
+
+
 # --- asked for compiled code, which hands out a weak reference to the module and has no stack to look at
 
 

@@ -43,6 +43,18 @@ def remove(hook: object) -> None:
     _known.clear()
 
 
+def recipe_of(module: str, qualname: str) -> str:
+    """The recipe that names a function; nothing where another target names it too."""
+    found = ""
+    for targets, _ in list(_asked.values()):
+        for target in targets:
+            if target.matches_module(module) and (target.qualname is None or target.matches_function(qualname)):
+                if not target.recipe:
+                    return ""
+                found = target.recipe
+    return found
+
+
 def plain() -> bool:
     """Whether every site is taken without any option."""
     return all(conversions.plain for _, conversions in _asked.values())

@@ -253,6 +253,23 @@ def enter(site: Site) -> None:
             pass  # what it leaves will be too deep as well
 
 
+#: How many executions of a generator have begun, by the site of its start.
+begun: dict[Site, int] = {}
+
+
+def begin(site: Site) -> None:
+    """Told at the start of a generator that is captured at its end."""
+    if _on:
+        begun[site] = begun.get(site, 0) + 1
+
+
+def _begin_compiled(site: Site) -> None:
+    """Compiled code that runs a generator runs it to its end, or says itself that it does not."""
+
+
+begin._torchdynamo_inline = _begin_compiled  # type: ignore[attr-defined]
+
+
 def _record_compiled(result: Any, site: Site, value: Any, owner: Any = None, *others: Any) -> Any:
     if _on:
         compiled.put(site, compiled.snapshot(value), owner, others)

@@ -5,15 +5,15 @@ from __future__ import annotations
 import ast
 import difflib
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 from astcapture.errors import CaptureError
-from astcapture.rewrite.bindings import bindings
+from astcapture.rewrite.bindings import bindings, own_expressions
 from astcapture.rewrite.calls import ATTENTION, attention_calls, attention_names
-from astcapture.rewrite.find import Function, FunctionNode, find_functions, mentioned
+from astcapture.rewrite.find import Function, FunctionNode, find_functions, mentioned, own_statements
 from astcapture.rewrite.scope import Scope, function_scope, names_read
 from astcapture.targets.capture import Capture, check_capture
 from astcapture.targets.marker import POINTS
@@ -37,6 +37,13 @@ class FunctionPlan:
     def tells_that_it_starts(self) -> bool:
         """Whether one execution can leave any number of values of a label, which do not tell it from the next."""
         return any(capture.at != "return" for capture in self.captures)
+
+    @cached_property
+    def tells_that_it_begins(self) -> bool:
+        """Whether it is a generator that is captured at its end, which it may never come to."""
+        return any(capture.at == "return" for capture in self.captures) and any(
+            isinstance(node, (ast.Yield, ast.YieldFrom)) for _, node in own_expressions(self.function.node, False)
+        )
 
     @cached_property
     def mentioned(self) -> frozenset[str]:
@@ -115,8 +122,32 @@ class Plan:
         )
         fused = tuple(one.function.qualname for one in self.functions if _may_run_fused(one))
         entering = tuple(one.function.qualname for one in self.functions if one.tells_that_it_starts)
-        told = (self.module, functions, tuple(self.skipped))
-        return (*told, fused, entering) if entering else (*told, fused) if fused else told
+        generators = tuple(one.function.qualname for one in self.functions if one.tells_that_it_begins)
+        unbound = tuple(unbound for one in self.functions for unbound in _unbound_again(one))
+        parts = [self.module, functions, tuple(self.skipped), fused, entering, generators, unbound]
+        while len(parts) > _ALWAYS_DECLARED and not parts[-1]:
+            parts.pop()
+        return tuple(parts)
+
+
+#: The module, its functions and those that were skipped stand in every declaration.
+_ALWAYS_DECLARED = 3
+
+
+def _unbound_again(planned: FunctionPlan) -> Iterator[tuple[str, str, int]]:
+    """The labels of locals that a function deletes, or that a handler binds and unbinds, each with the line."""
+    labels = {capture.expression: capture.label for capture in planned.captures if capture.at == "return"}
+    for node in own_statements(planned.function.node):
+        if isinstance(node, ast.Delete):
+            names = [target.id for target in node.targets if isinstance(target, ast.Name)]
+        elif isinstance(node, ast.ExceptHandler) and node.name is not None:
+            names = [node.name]
+        else:
+            continue
+        for name in names:
+            if name in labels:
+                line = node.lineno if isinstance(node, ast.Delete) else node.end_lineno or node.lineno
+                yield planned.function.qualname, labels[name], line
 
 
 def _may_run_fused(planned: FunctionPlan) -> bool:

@@ -3,7 +3,8 @@
 The tree is changed in place and every node of the user's keeps its position, so that tracebacks,
 coverage and debuggers see the lines that were written. What is inserted at
 the exits of a function is told here; `bindings` tells it of what it binds, `calls` of its calls. A
-function with captures there starts with ``_@enter(site)``, since one execution leaves any number of values.
+function with captures there starts with ``_@enter(site)``, since one execution leaves any number of values;
+a generator that is captured at its end starts with ``_@begin(site)``, since it may never come to it.
 
 - ``return E`` becomes ``return _@record(E, site, name, self)`` where the name is surely bound: `E` is
   evaluated first, then the name is read, and `record` hands `E`'s value back.
@@ -66,7 +67,7 @@ from astcapture.targets.capture import Capture
 RECORDER = "astcapture.record.recorder"
 PREFIX = nodes.PREFIX
 CALLED = (
-    "enter", "record", "look", "evaluate", "missed", "failed", "attend",
+    "begin", "enter", "record", "look", "evaluate", "missed", "failed", "attend",
     "hold", "release", "forget", "locals", "globals",
 )  # fmt: skip
 # Their last arguments are the parameters that may hold the module whose work the function is.
@@ -107,8 +108,9 @@ def rewrite_function(planned: FunctionPlan, module: str) -> None:
     exits = bound_at_exits(function, planned.scope)
     record_bindings(planned, module)
     record_calls(planned, module)
-    if planned.tells_that_it_starts:
-        _tell_that_it_starts(planned, module)
+    for name, tells in (("begin", planned.tells_that_it_begins), ("enter", planned.tells_that_it_starts)):
+        if tells:
+            _tell_that_it_starts(planned, module, name)
     at_return = tuple(capture for capture in planned.captures if capture.at == "return")
     if not at_return:
         return
@@ -133,7 +135,7 @@ def rewrite_function(planned: FunctionPlan, module: str) -> None:
         function.body += at_end.recording()
 
 
-def _tell_that_it_starts(planned: FunctionPlan, module: str) -> None:
+def _tell_that_it_starts(planned: FunctionPlan, module: str, name: str) -> None:
     function = planned.function.node
     index = 0 if ast.get_docstring(function, clean=False) is None else 1
     while _runs_nothing(function.body[index]):
@@ -141,7 +143,7 @@ def _tell_that_it_starts(planned: FunctionPlan, module: str) -> None:
     # On the line that is visited first anyway.
     place = nodes.Place(first_line_of(function.body[index]), function.body[index].col_offset)
     site = nodes.literal((module, planned.function.qualname, "", function.lineno), place)
-    function.body.insert(index, nodes.call_statement("enter", [site], place))
+    function.body.insert(index, nodes.call_statement(name, [site], place))
 
 
 def _runs_nothing(statement: ast.stmt) -> bool:

@@ -7,12 +7,14 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
 from types import MappingProxyType, TracebackType
 from typing import Any
 
-from astcapture.record import budget, recorder, scope
-from astcapture.record.events import Event, Failed, Missed, Started
+from astcapture.record import budget, children, policy, recorder, scope
+from astcapture.record.bypassed import Live
+from astcapture.record.events import Declaration, Event, Failed, Missed, Started
 from astcapture.store.rank import rank_of_process
 from astcapture.values.captured import Captured
 from astcapture.values.live import make_record, values_in_memory
@@ -20,7 +22,7 @@ from astcapture.values.notes import Notes
 from astcapture.values.parts import InMemory, Part
 from astcapture.values.records import Record
 from astcapture.values.summary import summarise
-from astcapture.values.why_empty import why_missed
+from astcapture.values.why_empty import WHY_NOT_CALLED, Facts, why_empty, why_missed
 
 
 @dataclass
@@ -32,6 +34,10 @@ class Declared:
     labels: tuple[str, ...]
     #: Whether it calls torch's fused attention too, a branch that binds no map.
     fused: bool = False
+    #: The recipe that it is captured for, where no other target names it.
+    recipe: str = ""
+    #: The labels that the function unbinds again, with the line.
+    unbound: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass
@@ -60,6 +66,9 @@ class _Process:
     #: For each function and label, whatever cache its values went to: that it has some, and how often it was missed.
     recorded: set[tuple[str, str]] = field(default_factory=set)
     missed: Counter[tuple[str, str]] = field(default_factory=Counter)
+    #: How many values went to `recording()` blocks, and the functions of which an execution has started.
+    in_blocks: Counter[tuple[str, str]] = field(default_factory=Counter)
+    started: set[str] = field(default_factory=set)
     #: Whether what comes to `cache` goes on to a store.
     streaming: bool = False
     #: Called from the user's thread: raises what went wrong in the background, if that was asked for.
@@ -95,6 +104,7 @@ class Cache(Captured):
         self._calls: dict[_Place, tuple[int, frozenset[str]]] = {}
         # The functions, each with its thread, of which an execution has started and left nothing yet.
         self._started: set[tuple[str, int]] = set()
+        self._cleared = False
         budget.hold(self)
 
     def _keys(self) -> list[str]:
@@ -112,11 +122,9 @@ class Cache(Captured):
         drain()
         return f"<Cache: {sum(map(len, self._parts)) + len(self._records)} values of {len(self)} functions>"
 
-    def summary(self) -> str:
-        """A table of what was captured: function, label, layer, count, shape, dtype, bytes, and what was missed."""
+    def summary(self, *, all: bool = False) -> str:  # noqa: A002
         with _process.lock:
-            records, notes = self._found(None), self._notes()
-        return summarise(records, notes.declared, notes.counts, notes.skipped, notes.fused, notes.refused)
+            return summarise(self._found(None), self._notes(), partial(self._why, live=Live()), everything=all)
 
     def _notes(self) -> Notes:
         with _process.lock:
@@ -127,7 +135,40 @@ class Cache(Captured):
                 {module: list(pairs) for module, pairs in _process.skipped.items()},
                 {key: (count.missed, count.failed, count.error) for key, count in self.counts.items()},
                 self._not_kept(),
+                {key: one.recipe for key, one in _process.declared.items() if one.recipe},
             )
+
+    def _final_notes(self) -> Notes:
+        notes, live = self._notes(), Live()
+        for key, labels in notes.declared.items():
+            for label in labels:
+                if (key, label) not in _process.recorded:
+                    text = self._why(key, label, live)
+                    if text != WHY_NOT_CALLED:
+                        notes.why[key, label] = text
+        return notes
+
+    def _why(self, key: str, label: str, live: Live) -> str:
+        with _process.lock:
+            drain()
+            count = self.counts.get((key, label), Counts())
+            declared = _process.declared.get(key, Declared(key, 0, ()))
+            module, _, qualname = key.partition(":")
+            begun = sum(number for site, number in recorder.begun.items() if site[:2] == (module, qualname))
+            facts = Facts(
+                missed=count.missed,
+                failed=count.failed,
+                error=count.error,
+                fused=declared.fused,
+                unbound=declared.unbound.get(label, 0),
+                begun=begun,
+                runs=key in _process.started,
+                in_blocks=_process.in_blocks[key, label] if self is cache else 0,
+                passed_over=policy.passed_over(module, qualname, label),
+                processes=children.told().get(key, ()),
+                cleared=self._cleared,
+            )
+        return why_empty(key, label, facts, live)
 
     def _not_kept(self) -> dict[tuple[str, str], tuple[int, str]]:
         """For each function and label: how many values are neither in memory nor on disk, and why."""
@@ -155,6 +196,7 @@ class Cache(Captured):
             self.counts.clear()
             self._calls.clear()
             self._started.clear()
+            self._cleared = True
         budget.made_room()
 
     def held_values(self) -> Iterator[Any]:
@@ -168,6 +210,7 @@ class Cache(Captured):
         key = f"{module}:{function}"
         if type(value) is Started:
             self._started.add((key, thread))
+            _process.started.add(key)
             return
         call = self._call((key, where, thread), label)
         if type(value) is Missed:
@@ -182,6 +225,8 @@ class Cache(Captured):
             tags = _NO_TAGS if holding is None else holding.tags
             record = make_record(value, label, module, function, lineno, layer, call, rank, thread, tags, model)
             _process.recorded.add((key, label))
+            if self is not cache:
+                _process.in_blocks[key, label] += 1
             self._records.append(record)
             self._by_key.setdefault(key, []).append(record)
 
@@ -245,14 +290,8 @@ def drain() -> None:
     with _process.lock:
         declarations = recorder.declared[:]
         del recorder.declared[: len(declarations)]
-        for module, functions, skipped, fused, entering in declarations:
-            for qualname, lineno, labels in functions:
-                key = f"{module}:{qualname}"
-                known = _process.declared.get(key)
-                merged = tuple(dict.fromkeys((*(known.labels if known else ()), *labels)))
-                _process.declared[key] = Declared(key, lineno, merged, qualname in fused)
-                (_process.entering.add if qualname in entering else _process.entering.discard)(key)
-            _process.skipped[module] = list(skipped)
+        for declaration in declarations:
+            _declare(declaration)
         taken = recorder.take()
         for ((module, function, label, _), sink), number in budget.take_left_out().items():
             (cache if sink is None else sink)._count(f"{module}:{function}", label).left_out += number
@@ -261,6 +300,20 @@ def drain() -> None:
             holding = event[4]
             sink = None if holding is None else holding.sink
             (cache if sink is None else sink)._add(event, rank)
+
+
+def _declare(declaration: Declaration) -> None:
+    """Note the functions of a rewritten module; hold the lock."""
+    module = declaration.module
+    for qualname, lineno, labels in declaration.functions:
+        key = f"{module}:{qualname}"
+        known = _process.declared.get(key)
+        merged = tuple(dict.fromkeys((*(known.labels if known else ()), *labels)))
+        unbound = {label: line for name, label, line in declaration.unbound if name == qualname}
+        recipe = policy.recipe_of(module, qualname)
+        _process.declared[key] = Declared(key, lineno, merged, qualname in declaration.fused, recipe, unbound)
+        (_process.entering.add if qualname in declaration.entering else _process.entering.discard)(key)
+    _process.skipped[module] = list(declaration.skipped)
 
 
 class recording:
@@ -316,6 +369,15 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
 
 
+def _values_by_function() -> dict[str, int]:
+    """How many values the main cache holds of each function; a fork tells it as it ends."""
+    drain()
+    return {key: len(found) for key, found in cache._by_key.items()}
+
+
+children.watch(_values_by_function)
+
+
 def declared_functions() -> list[tuple[str, str]]:
     """Module and qualname of every function that was rewritten."""
     drain()
@@ -340,10 +402,15 @@ def always_missed() -> list[str]:
     drain()
     told = {key for key, _ in _process.recorded if key in _process.entering}
     return [
-        f"{key}: {why_missed(label, missed, key in _process.declared and _process.declared[key].fused)}"
+        f"{key}: {why_missed(label, missed, *_fused_and_unbound(key, label))}"
         for (key, label), missed in _process.missed.items()
         if key not in told and (key, label) not in _process.recorded
     ]
+
+
+def _fused_and_unbound(key: str, label: str) -> tuple[bool, int]:
+    declared = _process.declared.get(key)
+    return (False, 0) if declared is None else (declared.fused, declared.unbound.get(label, 0))
 
 
 def is_declared(key: str) -> bool:

@@ -9,9 +9,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
+from astcapture.record.bypassed import Live
 from astcapture.values.notes import Notes
 from astcapture.values.records import Record, Records, Unknown
-from astcapture.values.why_empty import why_missed, why_not_run
 
 #: How many keys a message lists.
 _LISTED = 5
@@ -40,20 +40,15 @@ class Captured(Mapping[str, Records]):
 
     def _why_empty(self, key: str, label: str | None) -> str | None:
         """Why a function left no value, or none of that label; None where nothing is known of it."""
-        notes = self._notes()
-        labels = notes.declared.get(key, ())
-        reasons = []
-        for one in labels if label is None else (label,):
-            missed, failed, error = notes.counts.get((key, one), (0, 0, None))
-            if missed:
-                reasons.append(why_missed(one, missed, key in notes.fused))
-            if failed:
-                reasons.append(f"{one!r} failed with {error}")
-        if reasons or label not in (None, *labels):
-            return "; ".join(reasons) or None
-        if label is not None and len(self._found(key)):
-            return f"no line of {key} that gives it a value has run"
-        return why_not_run(key)
+        labels = self._notes().declared.get(key, ())
+        if label not in (None, *labels):
+            return None
+        live = Live()
+        return "; ".join(dict.fromkeys(self._why(key, one, live) for one in labels if label in (None, one))) or None
+
+    @abstractmethod
+    def _why(self, key: str, label: str, live: Live) -> str:
+        """Why a label that is captured has no value."""
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._keys())
@@ -72,6 +67,9 @@ class Captured(Mapping[str, Records]):
         if not isinstance(key, str):
             raise Unknown(f"{key!r} is not captured: write 'MODULE:QUALNAME' or 'QUALNAME'")
         candidates = [full for full in keys if full.partition(":")[2] == key]
+        if len(candidates) > 1:
+            # Recipes name many functions alike, of which a program runs one.
+            candidates = [full for full in candidates if len(self._found(full))] or candidates
         if len(candidates) == 1:
             return candidates[0]
         if candidates:
@@ -100,8 +98,14 @@ class Captured(Mapping[str, Records]):
         return Records(self._found(None)).select(**filters)
 
     @abstractmethod
-    def summary(self) -> str:
-        """A table of what was captured: function, label, layer, count, shape, dtype, bytes, and what was missed."""
+    def summary(self, *, all: bool = False) -> str:  # noqa: A002
+        """A table of what was captured: function, label, model, layer, count, shape, dtype, bytes, what was missed.
+
+        Below it stands why something is empty. Functions of a recipe that left nothing share one line.
+
+        Args:
+            all: list every function, those of recipes that left nothing too.
+        """
 
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Write all values to a folder that `astcapture.load` reads; what lies there already stays.
@@ -116,3 +120,7 @@ class Captured(Mapping[str, Records]):
     @abstractmethod
     def _notes(self) -> Notes:
         """What is known besides the records."""
+
+    def _final_notes(self) -> Notes:
+        """Those notes, with the reasons why something is empty."""
+        return self._notes()

@@ -17,6 +17,8 @@ class Notes:
         skipped: for each module, functions that a wildcard matched and that do not bind a name, with the name.
         counts: for each function and label: how often it was missed, failed, and the first error.
         refused: for each function and label: how many values could not be stored, and why the first could not.
+        recipes: the recipe that each function was captured for, of those that no other target names.
+        why: for each function and label without a value, why it has none.
     """
 
     declared: dict[str, tuple[str, ...]] = field(default_factory=dict)
@@ -24,6 +26,8 @@ class Notes:
     skipped: dict[str, list[tuple[str, str]]] = field(default_factory=dict)
     counts: dict[tuple[str, str], tuple[int, int, str | None]] = field(default_factory=dict)
     refused: dict[tuple[str, str], tuple[int, str]] = field(default_factory=dict)
+    recipes: dict[str, str] = field(default_factory=dict)
+    why: dict[tuple[str, str], str] = field(default_factory=dict)
 
     def plain(self) -> dict[str, Any]:
         """In JSON's types."""
@@ -33,6 +37,8 @@ class Notes:
             "skipped": {module: [list(pair) for pair in pairs] for module, pairs in self.skipped.items() if pairs},
             "counts": [[*where, *count] for where, count in self.counts.items()],
             "refused": [[*where, *count] for where, count in self.refused.items()],
+            "recipes": self.recipes,
+            "why": [[*where, text] for where, text in self.why.items()],
         }
 
 
@@ -51,6 +57,8 @@ def read(plain: Mapping[str, Any]) -> Notes:
                 for key, label, missed, failed, error in plain.get("counts", ())
             },
             {(str(key), str(label)): (int(count), str(why)) for key, label, count, why in plain.get("refused", ())},
+            {str(key): str(recipe) for key, recipe in plain.get("recipes", {}).items()},
+            {(str(key), str(label)): str(text) for key, label, text in plain.get("why", ())},
         )
     except (TypeError, ValueError, AttributeError):
         return Notes()
@@ -74,4 +82,7 @@ def merge(all_notes: Iterable[Notes]) -> Notes:
                 merged.refused.get(where, (0, why))[0] + count,
                 merged.refused.get(where, (0, why))[1],
             )
+        merged.recipes.update(one.recipes)
+        for where, text in one.why.items():
+            merged.why.setdefault(where, text)
     return merged

@@ -6,10 +6,12 @@ import os
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from astcapture.errors import CaptureError, CaptureWarning
+from astcapture.record.bypassed import Live
 from astcapture.store.raw import Damaged
 from astcapture.store.reading import Shard, open_shard
 from astcapture.store.shard import SUFFIX
@@ -18,6 +20,7 @@ from astcapture.values.notes import Notes, merge, read
 from astcapture.values.records import Record
 from astcapture.values.stored import Process, stored_records
 from astcapture.values.summary import summarise
+from astcapture.values.why_empty import WHY_NOT_CALLED, Facts, why_empty
 
 #: Called with how many shards of how many are done.
 Progress = Callable[[int, int], None]
@@ -91,11 +94,18 @@ class Run(Captured):
             self._all_notes = merge(one.notes() for one in self.processes)
         return self._all_notes
 
-    def summary(self) -> str:
-        """A table of what was stored: function, label, layer, count, shape, dtype, bytes, and what was missed."""
-        notes = self._notes()
-        table = summarise(self._found(None), notes.declared, notes.counts, notes.skipped, notes.fused, notes.refused)
+    def summary(self, *, all: bool = False) -> str:  # noqa: A002
+        table = summarise(self._found(None), self._notes(), partial(self._why, live=Live()), everything=all)
         return "\n".join([table, *(f"{path}: left out: {why}" for path, why in self.damaged.items())])
+
+    def _why(self, key: str, label: str, live: Live) -> str:
+        notes = self._notes()
+        told = notes.why.get((key, label))
+        if told is not None:
+            return told
+        missed, failed, error = notes.counts.get((key, label), (0, 0, None))
+        facts = Facts(missed, failed, error, key in notes.fused)
+        return why_empty(key, label, facts, live) if missed or failed else WHY_NOT_CALLED
 
     def __repr__(self) -> str:
         count = sum(len(shard) for one in self.processes for shard in one.shards)

@@ -21,7 +21,7 @@ _FULL, _MOST = 32 * 2**20, 4096
 def save(captured: Captured, folder: str | os.PathLike[str]) -> None:
     """Write everything that a mapping gives to a folder; see `Captured.save`."""
     root = Path(os.path.abspath(folder))
-    records, notes = captured._found(None), captured._notes()
+    records, notes = captured._found(None), captured._final_notes()
     check_root(root)
     process = ProcessFolder(root)
     refused: list[str] = []

@@ -132,7 +132,7 @@ class Stream:
         with process.lock:
             batch = cache._waiting(MOST, _size, self._full())
             following = cache._waiting(MOST, _size, self._full(), skip=len(batch)) if batch else []
-            notes = cache._notes().plain() if batch or final else {}
+            notes = (cache._final_notes() if final else cache._notes()).plain() if batch or final else {}
         gradients = self._late.ready()
         worth = bool(batch or gradients) or (final and self._worth_telling(notes))
         if not worth:

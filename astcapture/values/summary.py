@@ -2,73 +2,89 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from types import MappingProxyType
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Sequence
 
+from astcapture.record.bypassed import Live, also_bypassed
 from astcapture.values.lines import shown_line
+from astcapture.values.notes import Notes
 from astcapture.values.records import Record
-from astcapture.values.why_empty import why_missed, why_not_run
+from astcapture.values.why_empty import WHY_NOT_CALLED
 
-_HEADER = ("function", "label", "line", "layer", "count", "shape", "dtype", "bytes", "missed")
+_HEADER = ("function", "label", "line", "model", "layer", "count", "shape", "dtype", "bytes", "missed")
 _RIGHT = {"count", "bytes", "missed"}
 
-#: A function, a label, the line where one execution takes several values of it, and the layer.
-Group = tuple[str, str, "int | None", "str | None"]
+#: A function, a label, the line where one execution takes several values of it, the model, and the layer.
+Group = tuple[str, str, "int | None", "str | None", "str | None"]
+#: Says why a label of a function has no value.
+Why = Callable[[str, str], str]
 
 
-def summarise(
-    records: Iterable[Record],
-    declared: Mapping[str, Sequence[str]],
-    counts: Mapping[tuple[str, str], tuple[int, int, str | None]],
-    skipped: Mapping[str, Sequence[tuple[str, str]]],
-    fused: Collection[str] = (),
-    refused: Mapping[tuple[str, str], tuple[int, str]] = MappingProxyType({}),
-) -> str:
+def summarise(records: Iterable[Record], notes: Notes, why: Why, *, everything: bool = False) -> str:
     """Lay out what was captured.
 
     Args:
         records: all values.
-        declared: the labels captured in each function that was rewritten.
-        counts: for each function and label: how often the name was not bound, how often the
-            expression failed, and the first error.
-        fused: the functions that call torch's fused attention, which materialises no map.
-        skipped: for each module, the functions that a wildcard matched but that bind no such name.
-        refused: for each function and label: how many values could not be stored, and why the first could not.
+        notes: what is known besides.
+        why: says why a label of a function has no value.
+        everything: list the functions of recipes that left nothing too.
     """
     records = list(records)
     apart = _taken_apart(records)
+    several = len({record.model for record in records if record.model is not None}) > 1
     groups: dict[Group, list[Record]] = {}
     for record in records:
         line = record.lineno if (record.key, record.label) in apart else None
-        groups.setdefault((record.key, record.label, line, record.layer), []).append(record)
+        model = record.model if several else None
+        groups.setdefault((record.key, record.label, line, model, record.layer), []).append(record)
+    recorded = {group[:2] for group in groups}
+    hidden = set() if everything else _hidden(recorded, notes)
     rows: list[tuple[str, ...]] = []
-    for key, label in _every_label(groups, declared, counts):
-        missed = counts.get((key, label), (0, 0, None))[0]
-        found = [(group, group_records) for group, group_records in groups.items() if group[:2] == (key, label)]
-        for index, (group, group_records) in enumerate(found or [((key, label, None, None), [])]):
+    for where in _every_label(groups, notes):
+        if where in hidden:
+            continue
+        missed = notes.counts.get(where, (0, 0, None))[0]
+        found = [(group, group_records) for group, group_records in groups.items() if group[:2] == where]
+        for index, (group, group_records) in enumerate(found or [((*where, None, None, None), [])]):
             rows.append(_row(group, group_records, missed if index == 0 else 0))
-    if not rows:
+    sentences = _sentences(records, recorded, hidden, notes, why)
+    if rows:
+        return "\n".join([*_layout(rows), *sentences])
+    if not notes.declared:
         nothing = "astcapture: no function was rewritten, so nothing could be captured. " + (
             "Those that a wildcard matches do not bind what it names."
-            if any(skipped.values())
+            if any(notes.skipped.values())
             else "Is the module in the targets, and was it imported after install()?"
         )
-        return "\n".join([nothing, *_notes(groups, declared, counts, skipped, fused, refused)])
-    return "\n".join([*_layout(rows), *_notes(groups, declared, counts, skipped, fused, refused)])
+    else:
+        nothing = "astcapture: nothing was captured."
+    return "\n".join([nothing, *sentences])
 
 
-def _every_label(
-    groups: Iterable[Group], declared: Mapping[str, Sequence[str]], counts: Iterable[tuple[str, str]]
-) -> list[tuple[str, str]]:
-    listed = [(key, label) for key, labels in declared.items() for label in labels]
-    return list(dict.fromkeys([*listed, *(group[:2] for group in groups), *counts]))
+def _hidden(recorded: Collection[tuple[str, str]], notes: Notes) -> set[tuple[str, str]]:
+    """What is not worth a row: of recipes, functions that left nothing, and labels that another one stands for."""
+    functions = {key for key, _ in recorded}
+    hidden = set()
+    for key in notes.recipes:
+        for label in notes.declared.get(key, ()):
+            missed, failed, _ = notes.counts.get((key, label), (0, 0, None))
+            if (key, label) in recorded or failed or (key, label) in notes.refused:
+                continue
+            if key in functions or not missed:
+                hidden.add((key, label))
+    return hidden
+
+
+def _every_label(groups: Iterable[Group], notes: Notes) -> list[tuple[str, str]]:
+    listed = [(key, label) for key, labels in notes.declared.items() for label in labels]
+    return list(dict.fromkeys([*listed, *(group[:2] for group in groups), *notes.counts]))
 
 
 def _taken_apart(records: Iterable[Record]) -> set[tuple[str, str]]:
     """The labels, with their functions, of which one execution left several values: those of each line are apart."""
     seen, apart = set(), set()
     for record in records:
-        where = (record.key, record.label, record.layer, record.call, record.thread, record.rank)
+        where = (record.key, record.label, record.model, record.layer, record.call, record.thread, record.rank)
         if where in seen:
             apart.add((record.key, record.label))
         seen.add(where)
@@ -76,7 +92,7 @@ def _taken_apart(records: Iterable[Record]) -> set[tuple[str, str]]:
 
 
 def _row(group: Group, records: Sequence[Record], missed: int) -> tuple[str, ...]:
-    key, label, line, layer = group
+    key, label, line, model, layer = group
     forms = [record._form() for record in records]
     shapes = list(dict.fromkeys(str(form.shape) for form in forms if form.shape is not None))
     dtypes = list(dict.fromkeys(form.dtype for form in forms))
@@ -85,6 +101,7 @@ def _row(group: Group, records: Sequence[Record], missed: int) -> tuple[str, ...
         key,
         label,
         shown_line(key.partition(":")[0], line) if line is not None else "",
+        model or "",
         layer or "",
         str(len(records)),
         some(shapes),
@@ -128,30 +145,62 @@ def columns(rows: Sequence[tuple[str, ...]], right: Collection[str]) -> list[str
     return [line(rows[0]), "  ".join("-" * width for width in widths), *map(line, rows[1:])]
 
 
-def _notes(
-    groups: Iterable[Group],
-    declared: Mapping[str, Sequence[str]],
-    counts: Mapping[tuple[str, str], tuple[int, int, str | None]],
-    skipped: Mapping[str, Sequence[tuple[str, str]]],
-    fused: Collection[str],
-    refused: Mapping[tuple[str, str], tuple[int, str]],
+def _sentences(
+    records: Sequence[Record],
+    recorded: Collection[tuple[str, str]],
+    hidden: Collection[tuple[str, str]],
+    notes: Notes,
+    why: Why,
 ) -> list[str]:
-    recorded = {group[:2] for group in groups}
-    notes = []
-    for (key, label), (missed, failed, error) in counts.items():
-        if failed:
-            notes.append(f"{key}: {label!r} failed {_times(failed)}; the first time with {error}")
-        if missed and (key, label) not in recorded:
-            notes.append(f"{key}: {why_missed(label, missed, key in fused)}")
-    for key, labels in declared.items():
-        if not any((key, label) in recorded or (key, label) in counts or (key, label) in refused for label in labels):
-            notes.append(f"{key}: {why_not_run(key)}")
-    for (key, label), (count, why) in refused.items():
-        notes.append(f"{key}: {label!r} was not stored {_times(count)}: {why}")
-    for module, names in skipped.items():
+    """What stands below the table."""
+    lines = []
+    functions = {key for key, _ in recorded}
+    for key, labels in notes.declared.items():
+        empty = [label for label in labels if (key, label) not in recorded and (key, label) not in hidden]
+        reasons = {label: why(key, label) for label in empty if (key, label) not in notes.refused}
+        for reason in dict.fromkeys(reasons.values()):
+            if reason.startswith(WHY_NOT_CALLED) and key in functions:
+                continue  # it was called: another label of it has values
+            lines.append(f"{key}: {reason}")
+    lines += _also_bypassed(records)
+    for (key, label), (_, failed, error) in notes.counts.items():
+        if failed and (key, label) in recorded:
+            lines.append(f"{key}: {label!r} failed {_times(failed)}; the first time with {error}")
+    for (key, label), (count, reason) in notes.refused.items():
+        lines.append(f"{key}: {label!r} was not stored {_times(count)}: {reason}")
+    lines += _of_recipes(functions, hidden, notes, why)
+    for module, names in notes.skipped.items():
         for qualname, name in names:
-            notes.append(f"{module}:{qualname}: left alone, it does not bind {name!r}")
-    return ["", *notes] if notes else []
+            lines.append(f"{module}:{qualname}: left alone, it does not bind {name!r}")
+    return ["", *lines] if lines else []
+
+
+def _also_bypassed(records: Sequence[Record]) -> list[str]:
+    layers: dict[str, set[str | None]] = {}
+    for record in records:
+        layers.setdefault(record.key, set()).add(record.layer)
+    live = Live()
+    told = {key: also_bypassed(key.partition(":")[0], found, live) for key, found in layers.items()}
+    return [f"{key}: {text}" for key, text in told.items() if text is not None]
+
+
+def _of_recipes(functions: Collection[str], hidden: Collection[tuple[str, str]], notes: Notes, why: Why) -> list[str]:
+    """A line for each recipe whose functions did not all leave something."""
+    lines = []
+    for recipe in dict.fromkeys(notes.recipes.values()):
+        empty = [key for key, one in notes.recipes.items() if one == recipe and key not in functions]
+        empty = [key for key in empty if all((key, label) in hidden for label in notes.declared.get(key, ()))]
+        if not empty:
+            continue
+        many = f"{len(empty)} of its functions" if len(empty) > 1 else f"its function {empty[0]}"
+        if any(one == recipe and key in functions for key, one in notes.recipes.items()):
+            lines.append(f"{recipe}: {many} left nothing; summary(all=True) lists {'them' if len(empty) > 1 else 'it'}")
+        else:
+            reasons = Counter(why(key, label) for key in empty for label in notes.declared[key][:1])
+            # One that says more than that they were not called, if there is any.
+            told = max(reasons, key=lambda reason: (not reason.startswith(WHY_NOT_CALLED), reasons[reason]))
+            lines.append(f"{recipe}: {many} left nothing: {told}")
+    return lines
 
 
 def _times(count: int) -> str:

@@ -1,8 +1,14 @@
-"""Why nothing is there for a function or a label: the sentences that `summary`, an error and the exit tell."""
+"""Why nothing is there for a function or a label: one sentence for each cause."""
 
 from __future__ import annotations
 
-from astcapture.record.bypassed import why_bypassed
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from astcapture.record.bypassed import Live, why_bypassed
+
+#: As many layers or processes are named in a sentence.
+_NAMED = 3
 
 _FUSED = (
     "the branch that calls torch's fused attention was taken, which makes no map; "
@@ -10,20 +16,102 @@ _FUSED = (
 )
 
 
-def why_missed(label: str, missed: int, fused: bool) -> str:
-    """Why a label has no value though its function ran.
+#: What is said where nothing else is known.
+WHY_NOT_CALLED = "it was not called while recording was on, or raised an exception each time"
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is known of a label that has no value.
+
+    Attributes:
+        missed, failed: at how many returns it was not bound, and how often its expression raised.
+        error: the first error.
+        fused: whether the function also calls torch's fused attention.
+        unbound: the line on which the function unbinds it again; 0 where it does not.
+        begun: how many executions of a generator have begun.
+        runs: whether the function is known to have run, though not where the label has a value.
+        in_blocks: how many values went to `recording()` blocks.
+        passed_over: some layers that ran and that `layers` does not choose.
+        processes: processes that this one started and that recorded it, with the number of values.
+        cleared: whether the cache was cleared: what is known, is known since then.
+    """
+
+    missed: int = 0
+    failed: int = 0
+    error: str | None = None
+    fused: bool = False
+    unbound: int = 0
+    begun: int = 0
+    runs: bool = False
+    in_blocks: int = 0
+    passed_over: Sequence[str | None] = ()
+    processes: Sequence[tuple[int, int]] = ()
+    cleared: bool = False
+
+
+def why_empty(key: str, label: str, facts: Facts, live: Live) -> str:
+    """Why a label has no value; a sentence without a full stop."""
+    if facts.in_blocks:
+        return f"{_values(facts.in_blocks)} captured inside recording() blocks, and those have them"
+    if facts.failed:
+        return f"{label!r} failed {_times(facts.failed)}; the first time with {facts.error}"
+    if facts.missed:
+        return why_missed(label, facts.missed, facts.fused, facts.unbound)
+    if facts.passed_over:
+        return f"layers= chooses none of the layers that ran: {', '.join(map(_layer_in_words, facts.passed_over))}"
+    if facts.runs:
+        return f"it ran, and no line of it that gives {label!r} a value did"
+    if facts.begun:
+        runs = "one run began and did not come" if facts.begun == 1 else f"{facts.begun} runs began and none came"
+        return (
+            f"it is a generator, and {runs} to the end, where {label!r} is taken: "
+            f"run it to the end, or capture {label}@assign"
+        )
+    return _why_not_called(key, facts, live)
+
+
+def _layer_in_words(layer: str | None) -> str:
+    return "outside any module" if layer is None else layer or "the model itself"
+
+
+def _why_not_called(key: str, facts: Facts, live: Live) -> str:
+    module, _, qualname = key.partition(":")
+    bypassed = why_bypassed(module, qualname, live)
+    if bypassed is not None:
+        return bypassed
+    if facts.processes:
+        listed = ", ".join(f"process {pid} ({_values(count, '')})" for pid, count in facts.processes[:_NAMED])
+        more = f" and {len(facts.processes) - _NAMED} more" if len(facts.processes) > _NAMED else ""
+        return (
+            f"it ran only in processes that this one started, {listed}{more}, and what they captured ended with them: "
+            "install(store=DIR) collects it"
+        )
+    return WHY_NOT_CALLED + (" since the cache was cleared" if facts.cleared else "")
+
+
+def why_missed(label: str, missed: int, fused: bool, unbound: int = 0) -> str:
+    """Why a label has no value though returns of its function ran.
 
     Args:
         label: the label.
         missed: how many returns ran where the name was not bound; at least one.
         fused: whether the function also calls torch's fused attention.
+        unbound: the line on which the function deletes it; 0 where it does not.
     """
     returns = "the one return" if missed == 1 else f"any of the {missed} returns"
-    reason = _FUSED if fused else "a branch that does not bind it was taken"
+    if unbound:
+        reason = f"the function unbinds it on line {unbound}; capture {label}@assign to take it where it is bound"
+    else:
+        reason = _FUSED if fused else "a branch that does not bind it was taken"
     return f"{label!r} is empty because it was not bound at {returns} that ran: {reason}"
 
 
-def why_not_run(key: str) -> str:
-    """Why a function has no value and no miss either."""
-    module, _, qualname = key.partition(":")
-    return why_bypassed(module, qualname) or "no return of it has run while recording was on"
+def _values(count: int, are: str = " were") -> str:
+    if count == 1:
+        return "1 value" + (are and " was")
+    return f"{count:,} values{are}"
+
+
+def _times(count: int) -> str:
+    return "once" if count == 1 else f"{count} times"
