@@ -113,4 +113,8 @@ def _forget_captures() -> None:
     caches._process.skipped.clear()
     caches._process.recorded.clear()
     caches._process.missed.clear()
+    caches._process.in_blocks.clear()
+    policy._passed_over.clear()
+    recorder.begun.clear()
     caches.cache.clear()
+    caches.cache._cleared = False

@@ -15,6 +15,7 @@ import astcapture
 from astcapture import CaptureError, cache, pause, recording, resume, tag
 from astcapture.record import recorder, switch
 from astcapture.values.records import Record, Records, describe
+from astcapture.values.why_empty import WHY_NOT_CALLED
 
 pytestmark = pytest.mark.usefixtures("fresh_imports")
 
@@ -463,9 +464,9 @@ def test_the_summary_is_a_table_with_what_was_missed_and_why():
         "m:empty   x          0                                       1",
         "m:f       b          0",
         "",
+        f"m:never: {WHY_NOT_CALLED}",
         BRANCH,
         "m:f: 'b' failed once; the first time with KeyError: 'gone'",
-        "m:never: no return of it has run while recording was on",
         "m:other: left alone, it does not bind 'x'",
     ]
 
@@ -479,7 +480,7 @@ def test_large_sizes_and_many_shapes_are_put_shortly():
 
 def test_who_asks_for_a_value_that_is_not_there_is_told_why() -> None:
     declare("m:f", labels=("a", "b", "c"))
-    with pytest.raises(IndexError, match="there is no value here: no return of it has run while recording was on"):
+    with pytest.raises(IndexError, match=f"there is no value here: {WHY_NOT_CALLED}"):
         cache["f"][0]
     recorder.missed(("m", "f", "a", 3))
     with pytest.raises(IndexError, match="there is no value here: 'a' is empty because it was not bound at the one"):
@@ -489,7 +490,7 @@ def test_who_asks_for_a_value_that_is_not_there_is_told_why() -> None:
         KeyError, match="no value labelled 'a'; 'a' is empty because it was not bound at the one return"
     ):
         cache["f"]["a"]
-    with pytest.raises(KeyError, match="no value labelled 'c'; no line of m:f that gives it a value has run"):
+    with pytest.raises(KeyError, match="no value labelled 'c'; it ran, and no line of it that gives 'c' a value did"):
         cache["f"]["c"]
     with pytest.raises(KeyError, match="no value labelled 'z'; labels here: b"):
         cache["f"]["z"]

@@ -66,9 +66,8 @@ class _Process:
     #: For each function and label, whatever cache its values went to: that it has some, and how often it was missed.
     recorded: set[tuple[str, str]] = field(default_factory=set)
     missed: Counter[tuple[str, str]] = field(default_factory=Counter)
-    #: How many values went to `recording()` blocks, and the functions of which an execution has started.
+    #: How many values went to `recording()` blocks.
     in_blocks: Counter[tuple[str, str]] = field(default_factory=Counter)
-    started: set[str] = field(default_factory=set)
     #: Whether what comes to `cache` goes on to a store.
     streaming: bool = False
     #: Called from the user's thread: raises what went wrong in the background, if that was asked for.
@@ -104,6 +103,8 @@ class Cache(Captured):
         self._calls: dict[_Place, tuple[int, frozenset[str]]] = {}
         # The functions, each with its thread, of which an execution has started and left nothing yet.
         self._started: set[tuple[str, int]] = set()
+        # The functions that have left anything here.
+        self._ran: set[str] = set()
         self._cleared = False
         budget.hold(self)
 
@@ -162,7 +163,7 @@ class Cache(Captured):
                 fused=declared.fused,
                 unbound=declared.unbound.get(label, 0),
                 begun=begun,
-                runs=key in _process.started,
+                runs=key in self._ran,
                 in_blocks=_process.in_blocks[key, label] if self is cache else 0,
                 passed_over=policy.passed_over(module, qualname, label),
                 processes=children.told().get(key, ()),
@@ -196,6 +197,7 @@ class Cache(Captured):
             self.counts.clear()
             self._calls.clear()
             self._started.clear()
+            self._ran.clear()
             self._cleared = True
         budget.made_room()
 
@@ -208,9 +210,9 @@ class Cache(Captured):
         site, value, thread, where, holding = event
         module, function, label, lineno = site
         key = f"{module}:{function}"
+        self._ran.add(key)
         if type(value) is Started:
             self._started.add((key, thread))
-            _process.started.add(key)
             return
         call = self._call((key, where, thread), label)
         if type(value) is Missed:

@@ -164,7 +164,7 @@ def _sentences(
             lines.append(f"{key}: {reason}")
     lines += _also_bypassed(records)
     for (key, label), (_, failed, error) in notes.counts.items():
-        if failed and (key, label) in recorded:
+        if failed and ((key, label) in recorded or label not in notes.declared.get(key, ())):
             lines.append(f"{key}: {label!r} failed {_times(failed)}; the first time with {error}")
     for (key, label), (count, reason) in notes.refused.items():
         lines.append(f"{key}: {label!r} was not stored {_times(count)}: {reason}")
