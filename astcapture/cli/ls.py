@@ -8,6 +8,8 @@ import re
 import shutil
 import sys
 import time
+from collections import Counter
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +27,7 @@ _RIGHT = {"count", "bytes", "processes", "rank", "values", "shards"}
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object, for programs.")
 @click.option("--verify", is_flag=True, help="Read every value and compare checksums.")
 def ls(folder: Path, as_json: bool, verify: bool) -> int:
-    """List the values in DIR by function, label and layer, the processes that stored them, and damaged shards.
+    """List the values in DIR by function, label, model and layer, the processes that stored them, and damaged shards.
 
     Layers whose paths differ in numbers alone share a line. The exit status is 1 where DIR holds no run, and
     with --verify where a shard is damaged.
@@ -75,6 +77,7 @@ def _plain(run: Run, lines: list[Line]) -> dict[str, Any]:
             {
                 "function": line.key,
                 "label": line.label,
+                "model": line.model,
                 "layer": line.layer,
                 "count": line.count,
                 "shapes": [list(shape) for shape in line.shapes],
@@ -110,23 +113,37 @@ def _table(run: Run, lines: list[Line]) -> str:
     from astcapture.values.summary import columns
 
     out = []
+    several = len({line.model for line in lines if line.model is not None}) > 1
+    header = ("label", *(("model",) if several else ()), "layer", "count", "shape", "dtype", "bytes", "processes")
+    recipes = run._notes().recipes
     for key in run:
-        rows = _rows([line for line in lines if line.key == key])
-        rows = [("label", "layer", "count", "shape", "dtype", "bytes", "processes"), *rows]
+        rows = _rows([line for line in lines if line.key == key], several)
+        if not rows and key in recipes:
+            continue  # told in one line for all of them
+        rows = [header, *rows]
         listed = columns(_fitting(rows, _width() - 2), _RIGHT) if rows[1:] else ["nothing"]
         out += [key, *(f"  {line}" for line in listed), ""]
+    out += _empty_recipes(recipes, {line.key for line in lines})
     header = ("process", "rank", "values", "bytes", "shards", "started")
     return "\n".join([*out, *columns([header, *_process_rows(run)], _RIGHT), *_notes(run)])
 
 
-def _rows(lines: list[Line]) -> list[tuple[str, ...]]:
+def _empty_recipes(recipes: Mapping[str, str], functions: Collection[str]) -> list[str]:
+    empty = Counter(recipe for key, recipe in recipes.items() if key not in functions)
+    lines = [f"{recipe}: nothing from {count} of its functions" for recipe, count in empty.items()]
+    return [*lines, ""] if lines else []
+
+
+def _rows(lines: list[Line], several: bool) -> list[tuple[str, ...]]:
     from astcapture.values.summary import in_bytes, some
 
     rows: list[tuple[str, ...]] = []
     for label, layer, merged in _merged(lines):
+        model = (merged[0].model or "",) if several else ()
         size = sum(line.nbytes for line in merged)
         cells = (
             label,
+            *model,
             layer,
             f"{sum(line.count for line in merged):,}",
             _in_short(list(dict.fromkeys([shape for line in merged for shape in line.shapes]))),
@@ -158,8 +175,9 @@ def _width() -> int:
 def _fitting(rows: list[tuple[str, ...]], width: int) -> list[tuple[str, ...]]:
     """Rows whose layers have lost their beginnings where the lines would be too long."""
     over = sum(max(map(len, column)) + 2 for column in zip(*rows, strict=True)) - 2 - width
-    room = max(max(len(row[1]) for row in rows) - over, 10)
-    return [(row[0], row[1] if len(row[1]) <= room else "…" + row[1][1 - room :], *row[2:]) for row in rows]
+    at = rows[0].index("layer")
+    room = max(max(len(row[at]) for row in rows) - over, 10)
+    return [(*row[:at], row[at] if len(row[at]) <= room else "…" + row[at][1 - room :], *row[at + 1 :]) for row in rows]
 
 
 def _process_rows(run: Run) -> list[tuple[str, ...]]:
@@ -197,11 +215,11 @@ def _times(count: int) -> str:
 
 def _merged(lines: list[Line]) -> list[tuple[str, str, list[Line]]]:
     """Lines of one label whose layers differ in numbers alone: the label, a pattern of the layers, the lines."""
-    groups: dict[tuple[str, str | None], list[Line]] = {}
+    groups: dict[tuple[str, str | None, str | None], list[Line]] = {}
     for line in lines:
         pattern = re.sub(r"\d+", "*", line.layer) if line.layer is not None else None
-        groups.setdefault((line.label, pattern), []).append(line)
+        groups.setdefault((line.label, line.model, pattern), []).append(line)
     return [
         (label, merged[0].layer or "" if len(merged) == 1 else f"{pattern} ({len(merged)})", merged)
-        for (label, pattern), merged in groups.items()
+        for (label, _, pattern), merged in groups.items()
     ]

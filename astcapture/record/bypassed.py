@@ -45,7 +45,7 @@ class Live:
         return {name: models for name, models in found.items() if models}
 
     @cached_property
-    def on_the_fast_path(self) -> list[str]:
+    def on_the_fast_path(self) -> list[places.Where]:
         """The layers whose attention torch computes in C++ in eval mode without gradients."""
         torch = sys.modules.get("torch")
         if torch is None or not torch.backends.mha.get_fastpath_enabled():
@@ -54,7 +54,7 @@ class Live:
         inside = {id(part) for one in fused for part in one.modules() if part is not one}
         # What is asked for is the attention in a layer, which is its own record.
         outer = [one for one in fused if id(one) not in inside]
-        return [places.where_of_module(getattr(one, "self_attn", one)).layer for one in outer]
+        return [places.where_of_module(getattr(one, "self_attn", one)) for one in outer]
 
 
 def _is_fused(kind: type) -> bool:
@@ -89,11 +89,12 @@ _FAST_PATH = (
 )
 
 
-def also_bypassed(module: str, layers: Collection[str | None], live: Live) -> str | None:
-    """Of a function that left values of some `layers`: the others, where torch took its path in C++."""
+def also_bypassed(module: str, found: Collection[tuple[str, str]], live: Live) -> str | None:
+    """Of a function that ran in some layers, each with its model: those of these models that torch ran in C++."""
     if module not in _ATTENTION:
         return None
-    without = [layer for layer in live.on_the_fast_path if layer not in layers]
+    models = {model for _, model in found}
+    without = [where.layer for where in live.on_the_fast_path if where.model in models and where not in found]
     if not without:
         return None
     listed = ", ".join(without[:_NAMED]) + (f" and {len(without) - _NAMED} more" if without[_NAMED:] else "")

@@ -13,7 +13,7 @@ from types import MappingProxyType, TracebackType
 from typing import Any
 
 from astcapture.record import budget, children, policy, recorder, scope
-from astcapture.record.bypassed import Live
+from astcapture.record.bypassed import Live, also_bypassed
 from astcapture.record.events import Declaration, Event, Failed, Missed, Started
 from astcapture.store.rank import rank_of_process
 from astcapture.values.captured import Captured
@@ -125,7 +125,18 @@ class Cache(Captured):
 
     def summary(self, *, all: bool = False) -> str:  # noqa: A002
         with _process.lock:
-            return summarise(self._found(None), self._notes(), partial(self._why, live=Live()), everything=all)
+            records, notes, live = self._found(None), self._notes(), Live()
+            also = self._also(live)
+            return summarise(records, notes, partial(self._why, live=live), also=also, everything=all)
+
+    def _also(self, live: Live) -> list[str]:
+        """What is said of functions that left values, and not of all layers that ran."""
+        places: dict[str, set[tuple[str, str]]] = {}
+        for key, where, _ in self._calls:
+            if where is not None:
+                places.setdefault(key, set()).add(where)
+        told = {key: also_bypassed(key.partition(":")[0], ran, live) for key, ran in places.items()}
+        return [f"{key}: {text}" for key, text in told.items() if text is not None]
 
     def _notes(self) -> Notes:
         with _process.lock:

@@ -1,4 +1,4 @@
-"""What a stored run holds, counted by function, label and layer from the headers alone."""
+"""What a stored run holds, counted by function, label, model and layer from the headers alone."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from astcapture.values.stored import stored_form
 
 @dataclass
 class Line:
-    """The values of one label in one function on one layer.
+    """The values of one label in one function on one layer of one model.
 
     Attributes:
         count, nbytes: how many, and the bytes of their arrays; of values that are no arrays, 0.
@@ -22,6 +22,7 @@ class Line:
 
     key: str
     label: str
+    model: str | None
     layer: str | None
     count: int = 0
     nbytes: int = 0
@@ -31,14 +32,14 @@ class Line:
 
 
 def inventory(run: Run) -> list[Line]:
-    """A line for each function, label and layer, in order of first appearance."""
-    lines: dict[tuple[str, str, str | None], Line] = {}
+    """A line for each function, label, model and layer, in order of first appearance."""
+    lines: dict[tuple[str, str, str | None, str | None], Line] = {}
     for process in run.processes:
         for shard in process.shards:
             first = _first_of_each(shard.header.group)
             for number, count in Counter(shard.header.group).items():
                 group = shard.header.groups[number]
-                where = (group.key, group.site[2], group.layer)
+                where = (group.key, group.site[2], group.model, group.layer)
                 line = lines.setdefault(where, Line(*where))
                 form = stored_form(shard, first[number])
                 line.count += count

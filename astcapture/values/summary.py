@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
 
-from astcapture.record.bypassed import Live, also_bypassed
 from astcapture.values.lines import shown_line
 from astcapture.values.notes import Notes
 from astcapture.values.records import Record
@@ -20,13 +19,16 @@ Group = tuple[str, str, "int | None", "str | None", "str | None"]
 Why = Callable[[str, str], str]
 
 
-def summarise(records: Iterable[Record], notes: Notes, why: Why, *, everything: bool = False) -> str:
+def summarise(
+    records: Iterable[Record], notes: Notes, why: Why, *, also: Sequence[str] = (), everything: bool = False
+) -> str:
     """Lay out what was captured.
 
     Args:
         records: all values.
         notes: what is known besides.
         why: says why a label of a function has no value.
+        also: what else is to be said below the table.
         everything: list the functions of recipes that left nothing too.
     """
     records = list(records)
@@ -47,7 +49,7 @@ def summarise(records: Iterable[Record], notes: Notes, why: Why, *, everything: 
         found = [(group, group_records) for group, group_records in groups.items() if group[:2] == where]
         for index, (group, group_records) in enumerate(found or [((*where, None, None, None), [])]):
             rows.append(_row(group, group_records, missed if index == 0 else 0))
-    sentences = _sentences(records, recorded, hidden, notes, why)
+    sentences = _sentences(also, recorded, hidden, notes, why)
     if rows:
         return "\n".join([*_layout(rows), *sentences])
     if not notes.declared:
@@ -146,7 +148,7 @@ def columns(rows: Sequence[tuple[str, ...]], right: Collection[str]) -> list[str
 
 
 def _sentences(
-    records: Sequence[Record],
+    also: Sequence[str],
     recorded: Collection[tuple[str, str]],
     hidden: Collection[tuple[str, str]],
     notes: Notes,
@@ -162,7 +164,7 @@ def _sentences(
             if reason.startswith(WHY_NOT_CALLED) and key in functions:
                 continue  # it was called: another label of it has values
             lines.append(f"{key}: {reason}")
-    lines += _also_bypassed(records)
+    lines += also
     for (key, label), (_, failed, error) in notes.counts.items():
         if failed and ((key, label) in recorded or label not in notes.declared.get(key, ())):
             lines.append(f"{key}: {label!r} failed {_times(failed)}; the first time with {error}")
@@ -173,15 +175,6 @@ def _sentences(
         for qualname, name in names:
             lines.append(f"{module}:{qualname}: left alone, it does not bind {name!r}")
     return ["", *lines] if lines else []
-
-
-def _also_bypassed(records: Sequence[Record]) -> list[str]:
-    layers: dict[str, set[str | None]] = {}
-    for record in records:
-        layers.setdefault(record.key, set()).add(record.layer)
-    live = Live()
-    told = {key: also_bypassed(key.partition(":")[0], found, live) for key, found in layers.items()}
-    return [f"{key}: {text}" for key, text in told.items() if text is not None]
 
 
 def _of_recipes(functions: Collection[str], hidden: Collection[tuple[str, str]], notes: Notes, why: Why) -> list[str]:

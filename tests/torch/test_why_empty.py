@@ -126,3 +126,40 @@ def test_the_path_in_c_of_torchs_own_attention_is_told_with_what_switches_it_off
                 assert "C++" not in rec.summary()
         finally:
             torch.backends.mha.set_fastpath_enabled(True)
+
+
+def test_layers_on_the_path_in_c_are_told_although_another_layer_left_its_values() -> None:
+    key = "torch.nn.functional:multi_head_attention_forward"
+
+    class Detector(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            layer = torch.nn.TransformerEncoderLayer(8, 2, batch_first=True)
+            self.encoder = torch.nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
+            self.cross = torch.nn.MultiheadAttention(8, 2, batch_first=True)
+
+        def forward(self, x: Any) -> Any:
+            memory = self.encoder(x)
+            self.cross.train()
+            return self.cross(x, memory, memory)[0]
+
+    model = Detector().eval()
+    never_run = Detector().eval()
+    with astcapture.install([f"{key}=attn_output_weights"], strict=True):
+        with astcapture.recording() as rec, torch.no_grad():
+            model(torch.ones(1, 3, 8))
+        assert [record.layer for record in rec[key].records] == ["cross"]
+        told = "nothing of encoder.layers.0.self_attn, encoder.layers.1.self_attn: nn.MultiheadAttention and"
+        assert told in rec.summary()
+        assert never_run is not None
+        with astcapture.recording() as rec:
+            model(torch.ones(1, 3, 8))  # with gradients the path is not taken
+        assert "C++" not in rec.summary()
+
+
+@pytest.mark.usefixtures("fresh_imports", "fused_module")
+def test_layers_that_were_not_chosen_are_named() -> None:
+    with astcapture.install(["empty_map_model:Attention.forward=weights@sdpa"], layers="blocks.*"):
+        model = torch.nn.ModuleDict({"head": importlib.import_module("empty_map_model").Attention()})
+        model["head"](torch.ones(1, 3, 4))
+        assert "layers= chooses none of the layers that ran: head" in astcapture.cache.summary()
