@@ -79,6 +79,8 @@ WRAPPERS = {
 }
 #: Under this name a ``Sequential`` of Keras holds a second model of its own layers.
 _OF_KERAS = "_functional"
+#: So often it is looked again where other threads build models meanwhile.
+_TRIES = 3
 #: As many ways to one module are looked at; blocks that are shared in blocks that are shared have more.
 _MOST_WAYS = 64
 
@@ -97,6 +99,8 @@ _originals: dict[int, ref[Any]] = {}
 # The places of modules that compiled code has recorded, by the weak reference; they outlive the module.
 _named: dict[int, tuple[ref[Any], Where]] = {}
 _handle: Any = None
+# How often torch has told of a registration.
+_registrations = 0
 _lock = RLock()
 
 
@@ -199,6 +203,7 @@ def forget_dead() -> None:
 def _place(module: Any, running: Callable[[], Sequence[Any]], before: Where | None = None) -> Where:
     """Where a module stands; `running` gives the modules that run, the outermost first."""
     _watch()
+    asked = _registrations
     original = _original(module)
     way, alone = _way(original, running, before)
     if id(way.chain[0]) not in _topmost:
@@ -206,9 +211,10 @@ def _place(module: Any, running: Callable[[], Sequence[Any]], before: Where | No
         way, alone = _way(original, running, before)
     found = Where(way.path, _model_name(way.model))
     if alone and original is module and _leads_through_modules(way):
-        with _lock:
-            _known[id(module)] = _Known(ref(way.chain[0]), way.names, found)
-            _passed.update(map(id, way.chain))
+        _passed.update(map(id, way.chain))
+        _known[id(module)] = _Known(ref(way.chain[0]), way.names, found)
+        if asked != _registrations:
+            _known.pop(id(module), None)  # another thread builds a model just now, maybe around this one
     return found
 
 
@@ -282,7 +288,8 @@ def _has_moved(module: Any) -> bool:
 
 def _look_at_all() -> None:
     """Find out anew who holds whom."""
-    with _lock:
+    for _ in range(_TRIES):
+        asked = _registrations
         seen: dict[int, ref[Any]] = {}
         held: dict[int, list[tuple[ref[Any], str]]] = {}
         for one in modules.live_modules():
@@ -290,15 +297,19 @@ def _look_at_all() -> None:
             seen[identity] = ref(one, _forgetting(identity))
             for name, child in _children(one):
                 held.setdefault(id(child), []).append((ref(one), name))
-        _seen.clear()
-        _seen.update(seen)
-        _held.clear()
-        _held.update(held)
-        _topmost.clear()
-        _topmost.update(seen.keys() - held.keys())
-        _known.clear()
-        _passed.clear()
-        _originals.clear()
+        # Not while all objects are looked at: what the collector finalises meanwhile may wait for another thread.
+        with _lock:
+            _seen.clear()
+            _seen.update(seen)
+            _held.clear()
+            _held.update(held)
+            _topmost.clear()
+            _topmost.update(seen.keys() - held.keys())
+            _known.clear()
+            _passed.clear()
+            _originals.clear()
+        if asked == _registrations:
+            return  # else another thread has built a model meanwhile
 
 
 def _watch() -> None:
@@ -323,8 +334,10 @@ class _NoHook:
 
 def _registered(module: Any, name: str, child: Any) -> None:
     """Called by torch when a module is given another one."""
+    global _registrations
     if child is None:
         return
+    _registrations += 1
     with _lock:
         for one in (module, child):
             if id(one) not in _seen:
@@ -388,8 +401,9 @@ def _keras_layers(module: Any) -> list[Any]:
 
 
 def _child(module: Any, name: str) -> Any:
-    child = _modules_of(module).get(name)
-    return child if child is not None else dict(_children(module)).get(name)
+    inside = _modules_of(module)
+    # A scripted module has something in its place that is no dict.
+    return inside[name] if name in inside else dict(_children(module)).get(name)
 
 
 def _names_below(top: Any) -> list[tuple[str, ...]]:
