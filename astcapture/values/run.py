@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from astcapture.errors import CaptureError, CaptureWarning
+from astcapture.errors import CaptureError
 from astcapture.store.raw import Damaged
 from astcapture.store.reading import Shard, open_shard
 from astcapture.store.shard import SUFFIX
@@ -18,6 +17,7 @@ from astcapture.values.notes import Notes, merge, read
 from astcapture.values.records import Record
 from astcapture.values.stored import Process, stored_records
 from astcapture.values.summary import summarise
+from astcapture.warn import warn_at
 
 #: Called with how many shards of how many are done.
 Progress = Callable[[int, int], None]
@@ -126,7 +126,7 @@ def load(folder: str | os.PathLike[str], *, verify: bool = False) -> Run:
     if run.damaged:
         first, why = next(iter(run.damaged.items()))
         more = f", and {len(run.damaged) - 1} more, see run.damaged" if len(run.damaged) > 1 else ""
-        warnings.warn(f"{first} is left out: {why}{more}", CaptureWarning, stacklevel=2)
+        warn_at(f"{first} is left out: {why}{more}", stacklevel=2)
     return run
 
 
