@@ -42,6 +42,7 @@ from astcapture.record.frames import hold as hold
 from astcapture.record.frames import release as release
 from astcapture.record.options import PLAIN
 from astcapture.record.policy import conversion_of, plain
+from astcapture.record.small import SMALL
 from astcapture.record.snapshot import BY_REFERENCE
 from astcapture.record.taking import expected_size, parts, taken
 from astcapture.record.tensors import PLAIN_TENSORS
@@ -110,6 +111,8 @@ _tensors: set[type] | frozenset[type] = _NONE
 # The types whose values are kept as they are. As those of tensors, none while recording is off: the short ways need
 # no check of their own.
 _kept: set[type] = set()
+# Those of containers that are copied here if nothing but such values is in them, and what copies them.
+_small: dict[type, Callable[[Any], Any]] = {}
 _on = False
 # Whether some hook wants more of its values than a copy.
 _converting = False
@@ -143,6 +146,9 @@ def record(result: Any, site: Site, value: Any, owner: Any = None) -> Any:
         elif kind in _kept:
             ask = None if _layer is None else next(_passing, _layer)
             _append((site, value, get_ident(), None if ask is None else ask(owner)))
+        elif kind in _small and (kept := _small[kind](value)) is not None:
+            ask = None if _layer is None else next(_passing, _layer)
+            _append((site, kept, get_ident(), None if ask is None else ask(owner)))
         elif _on:
             if _expected:
                 _look_for_torch()
@@ -327,8 +333,10 @@ def _apply() -> None:
     _tensors = PLAIN_TENSORS if short else _NONE
     if short:
         _kept.update(BY_REFERENCE)
+        _small.update(SMALL)
     else:
         _kept.clear()
+        _small.clear()
 
 
 def _look_again() -> None:
@@ -351,6 +359,7 @@ def _watch_events(phase: str, info: dict[str, int]) -> None:
     if phase == "start" and (len(events) - _weighed) * EVENT > _room and _kept:
         _room = -1
         _kept.clear()
+        _small.clear()
 
 
 budget.on_room = _go_on

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from astcapture.record import checkpoint
+from astcapture.record.containers import whole
 from astcapture.record.conversion import convert, dtype_of
 from astcapture.record.gradient import Gradient
+from astcapture.record.graph_kept import watch_reference
 from astcapture.record.kinds import is_a
 from astcapture.record.options import PLAIN, Conversion
 from astcapture.record.snapshot import snapshot
-from astcapture.record.tensors import is_tensor
+from astcapture.record.tensors import PLAIN_TENSORS, copy_tensor, is_tensor
 from astcapture.record.tracing import check_run
 from astcapture.record.transforms import is_wrapped, outside, unwrap
 from astcapture.record.weight import rough_size, whole_size
@@ -50,10 +53,12 @@ def taken(
     Raises:
         Exception: why there is nothing to be recorded.
     """
-    check_run(value)
     if how == PLAIN:
-        return settled(value) if compiled else settled(snapshot(value))
-    kept = convert(value, how, own=compiled)
+        return (
+            _settled_copy(value, compiled) if compiled else whole(value, _settled_copy, partial(watch_reference, site))
+        )
+    check_run(value)
+    kept = convert(value, how, own=compiled, by_reference=partial(watch_reference, site))
     if how.grad and compiled and is_tensor(value) and value.is_floating_point():
         return WithGradient(kept, Gradient.out_of_reach(_COMPILED))
     if how.grad and not compiled and is_tensor(value):
@@ -61,6 +66,13 @@ def taken(
         if gradient.watch(value) or checkpoint.wait(site, gradient):
             return WithGradient(kept, gradient)
     return kept
+
+
+def _settled_copy(value: Any, own: bool = False) -> Any:
+    if type(value) in PLAIN_TENSORS and not own:
+        return settled(copy_tensor(value))
+    check_run(value)
+    return settled(value if own else snapshot(value))
 
 
 def expected_size(value: Any, how: Conversion) -> int:
