@@ -17,6 +17,8 @@ from typing import Any
 
 from astcapture.errors import CaptureError
 from astcapture.record import budget, recorder
+from astcapture.record.taking import parts
+from astcapture.record.weight import rough_size
 from astcapture.store.ahead import Ahead
 from astcapture.store.background import Background
 from astcapture.store.encode import STORABLE
@@ -24,6 +26,7 @@ from astcapture.store.process_folder import NotWritten, ProcessFolder, check_roo
 from astcapture.store.shard import Written
 from astcapture.values import cache as caches
 from astcapture.values.gradients import LateGradients
+from astcapture.values.live import values_in_memory
 from astcapture.values.parts import OnDisk, opened
 from astcapture.values.records import Record
 from astcapture.values.stored import Process
@@ -293,12 +296,12 @@ def _estimate(waiting: Sequence[Any]) -> float:
 
 
 def _size(record: Record) -> int:
-    return record._form().nbytes or 100
+    return record._form().nbytes or sum(map(_size_of, values_in_memory([record])))
 
 
 def _size_of(value: Any) -> int:
     try:
-        return int(value.nbytes)
+        return max(100, sum(map(rough_size, parts(value))))
     except Exception:
         return 100
 
