@@ -184,6 +184,8 @@ def _record_slowly(site: Site, value: Any, owner: Any) -> None:
             _append((site, kept, get_ident(), layer))
         else:
             budget.leave_out(site)
+    except RecursionError:
+        _too_deep[site] = None
     except Exception as error:
         _append((site, Failed(error), get_ident(), layer))
 

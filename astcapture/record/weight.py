@@ -117,7 +117,11 @@ def rough_size(value: Any) -> int:
 
 
 def _rough_size(value: Any) -> int:
+    if not is_tensor(value):
+        return int(value.nbytes) if is_array(value) else size_of(value)
     try:
-        return int(value.nbytes) if is_tensor(value) or is_array(value) else size_of(value)
-    except RuntimeError:
+        return int(value.nbytes)
+    except RecursionError:
+        raise
+    except RuntimeError:  # sparse tensors have no such attribute
         return sum(int(part.nbytes) for part in parts_of(value))
