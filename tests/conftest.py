@@ -115,4 +115,5 @@ def _forget_captures() -> None:
     caches._process.skipped.clear()
     caches._process.recorded.clear()
     caches._process.missed.clear()
+    caches._process.failed.clear()
     caches.cache.clear()

@@ -321,3 +321,18 @@ def test_a_mistake_of_the_users_is_still_an_error(make_package: Make, run_python
     )
     for done in (run_python(program), run_python("-W", "error", "-c", program)):
         assert "'z' is never bound in f" in done.stdout
+
+
+def test_an_expression_that_failed_every_time_is_told_at_exit_with_its_first_error(make_package: Make, run_python: Run):
+    make_package(NET)
+    program = (
+        "import astcapture\n"
+        "astcapture.install('net:f=bad:=x.nothing,once:=1 / x,never:=x[y],y')\n"
+        "import net\n"
+        "for number in range(3): net.f(number)\n"
+    )
+    told = run_python(program).stderr
+    assert "net:f: 'bad' is empty because it failed each of the 3 times that it was to be recorded, first with" in told
+    assert "AttributeError: 'int' object has no attribute 'nothing'" in told
+    assert "net:f: 'never' is empty because it failed each of the 3 times" in told
+    assert "'once'" not in told and "'y'" not in told

@@ -132,7 +132,7 @@ class CellTransformer:
         namespace = ChainMap(self.shell.user_ns, self.shell.user_global_ns)
         known = ast.Module([*_imports_of(namespace), *tree.body], [])
         targets = _applying(matching(_finder.targets, self.module), known)
-        return plan_module(known, self.module, cell, targets)
+        return plan_module(known, self.module, cell, targets, whole=False)
 
     def _declare(self, plan: Plan) -> None:
         recorder.declare(*plan.declaration())

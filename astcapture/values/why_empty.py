@@ -23,6 +23,12 @@ def why_missed(label: str, missed: int, fused: bool) -> str:
     return f"{label!r} is empty because it was not bound at {returns} that ran: {reason}"
 
 
+def why_failed(label: str, failed: int, error: str) -> str:
+    """Why a label has no value though it was asked for: it failed so many times, which is every time."""
+    times = "the one time" if failed == 1 else f"each of the {failed} times"
+    return f"{label!r} is empty because it failed {times} that it was to be recorded, first with {error}"
+
+
 def why_not_run(key: str) -> str:
     """Why a function has no value and no miss either."""
     module, _, qualname = key.partition(":")
