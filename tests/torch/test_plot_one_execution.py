@@ -69,7 +69,8 @@ REFUSED: dict[str, tuple[list[Record], str, dict[str, Any] | None]] = {
     "two calls": (
         [*blocks(), *blocks(call=1)],
         (
-            "each of the 3 layers has 2 values, in the calls 0 and 1: pick one execution, records.select(call=0), which is "
+            "each of the 3 layers has 2 values, in the calls 0 and 1: pick one execution, "
+            "records.select(call=0), which is "
             "one value for each of these 3 layers"
         ),
         {"call": 0},
@@ -77,7 +78,8 @@ REFUSED: dict[str, tuple[list[Record], str, dict[str, Any] | None]] = {
     "the later of many calls": (
         [record for call in (3, 4, 5, 6) for record in blocks(call=call)],
         (
-            "each of the 3 layers has 4 values, in the calls 3 to 6: pick one execution, records.select(call=3), which is "
+            "each of the 3 layers has 4 values, in the calls 3 to 6: pick one execution, "
+            "records.select(call=3), which is "
             "one value for each of these 3 layers"
         ),
         {"call": 3},
@@ -125,8 +127,10 @@ REFUSED: dict[str, tuple[list[Record], str, dict[str, Any] | None]] = {
     "layers of two calls": (
         [one("blocks.0", 0), one("blocks.1", 1)],
         (
-            "layer 'blocks.0' is of call 0 and layer 'blocks.1' of call 1, which are no one execution of the model: record "
-            "one by itself, with astcapture.recording(); or where each value is one layer of one execution, in order, pass "
+            "layer 'blocks.0' is of call 0 and layer 'blocks.1' of call 1, which are no one execution of "
+            "the model: record "
+            "one by itself, with astcapture.recording(); or where each value is one layer of one "
+            "execution, in order, pass "
             "list(records)"
         ),
         None,
@@ -134,7 +138,8 @@ REFUSED: dict[str, tuple[list[Record], str, dict[str, Any] | None]] = {
     "a layer that runs more often than others": (
         [*blocks(), one("blocks.1", 1), one("blocks.1", 2)],
         (
-            "layer 'blocks.1' has 3 values and layer 'blocks.0' has 1, so that no call is one execution of the model: record "
+            "layer 'blocks.1' has 3 values and layer 'blocks.0' has 1, so that no call is one execution "
+            "of the model: record "
             "one execution by itself, with astcapture.recording(), or pick some layers by select(layer=...)"
         ),
         None,
@@ -142,7 +147,8 @@ REFUSED: dict[str, tuple[list[Record], str, dict[str, Any] | None]] = {
     "layers that go by one name": (
         [one("attn", call) for call in range(4)],
         (
-            "all 4 values are of layer 'attn', in the calls 0 to 3: these may be executions of it, or layers that go by one "
+            "all 4 values are of layer 'attn', in the calls 0 to 3: these may be executions of it, or "
+            "layers that go by one "
             "name; where each value is one layer of one execution, in order, pass list(records)"
         ),
         None,
@@ -150,7 +156,8 @@ REFUSED: dict[str, tuple[list[Record], str, dict[str, Any] | None]] = {
     "values outside any module": (
         [one(None, call) for call in range(4)],
         (
-            "4 of the values were captured outside any module, so that layers cannot be told from executions: where each "
+            "4 of the values were captured outside any module, so that layers cannot be told from "
+            "executions: where each "
             "value is one layer of one execution, in order, pass list(records)"
         ),
         None,
