@@ -34,8 +34,8 @@ def check_one_execution(records: Sequence[Record]) -> None:
     if len(calls) > 1:
         one, other = (next(record for record in records if record.call == call) for call in calls[:2])
         raise CaptureError(
-            f"layer {one.layer!r} is of call {one.call} and layer {other.layer!r} of call {other.call}, which are no one "
-            f"execution of the model: record one by itself, with astcapture.recording(); or {_BY_HAND}"
+            f"layer {one.layer!r} is of call {one.call} and layer {other.layer!r} of call {other.call}, which are no "
+            f"one execution of the model: record one by itself, with astcapture.recording(); or {_BY_HAND}"
         )
 
 
