@@ -11,7 +11,6 @@ import enum
 from abc import ABCMeta
 from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
 from operator import is_
 from types import GetSetDescriptorType, MemberDescriptorType
 from typing import Any, NamedTuple
@@ -44,11 +43,11 @@ def open_container(value: Any) -> Opened | None:
     if opener is not None:
         return opener(value)
     # A class with another metaclass may answer the questions below by code of its own.
-    if kind in BY_REFERENCE or type(kind) not in (type, ABCMeta) or _is_defined("__del__", kind):
+    if kind in BY_REFERENCE or type(kind) not in _METACLASSES or hasattr(kind, "__del__"):
         return None
     if issubclass(kind, tuple):
         return _open_tuple_of_names(value)
-    if not _is_defined("__dataclass_fields__", kind) or _is_defined("_parameters", kind) or _is_module(kind):
+    if not hasattr(kind, "__dataclass_fields__") or _is_module(kind):
         return None
     if issubclass(kind, OrderedDict):
         return _open_model_output(value)
@@ -66,7 +65,13 @@ def whole(value: Any, leaf: Callable[[Any], Any], by_reference: Callable[[Any], 
         leaf: what is made of tensors, arrays and all other objects; not asked about numbers, strings and the like.
         by_reference: told of each object that is kept as it is.
     """
-    return _Whole(leaf, by_reference).of(value, DEPTH)
+    opened = open_container(value)
+    if opened is not None:
+        return _Whole(leaf, by_reference).of(value, DEPTH)
+    new = leaf(value)
+    if new is value and type(value) not in BY_REFERENCE:
+        by_reference(value)
+    return new
 
 
 class _Whole:
@@ -296,8 +301,11 @@ def _attributes(value: Any) -> tuple[dict[str, Any], tuple[tuple[MemberDescripto
         if "__slots__" in base.__dict__:
             for member in base.__dict__.values():
                 if type(member) is MemberDescriptorType:
-                    with suppress(AttributeError):  # never set
+                    # Not `contextlib.suppress`, which may be captured itself.
+                    try:  # noqa: SIM105
                         members.append((member, member.__get__(value, kind)))
+                    except AttributeError:
+                        pass  # never set
     return named.copy(), tuple(members)
 
 
@@ -309,10 +317,11 @@ def _dict_of(value: Any) -> Any:
 
 def attributes_of(value: Any) -> list[Any]:
     """The values of an instance's attributes, of any class without a metaclass of its own."""
-    found = _attributes(value) if type(type(value)) in (type, ABCMeta) else None
+    found = _attributes(value) if type(type(value)) in _METACLASSES else None
     return [] if found is None else [*found[0].values(), *(one for _, one in found[1])]
 
 
+_METACLASSES = frozenset({type, ABCMeta})
 _HEAP = 1 << 9
 _ABSTRACT = 1 << 20
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import replace
 from typing import Any
 
 from astcapture.record.containers import open_container, whole
@@ -144,7 +143,8 @@ def _keep_leaf(value: Any, how: Conversion, fresh: bool) -> Any:
     check_run(value)
     if not is_tensor(value):
         return _keep_array(value, how, fresh) if is_array(value) else value
-    return convert(value, replace(how, reduce=None), own=fresh)
+    # Not `dataclasses.replace`, which may be captured itself.
+    return convert(value, Conversion(how.copy, how.device, how.dtype), own=fresh)
 
 
 def _keep_tensor(value: Any, how: Conversion, fresh: bool) -> Any:

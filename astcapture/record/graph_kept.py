@@ -6,6 +6,7 @@ reason. Objects are looked into as containers are, without running any code of t
 
 from __future__ import annotations
 
+import sys
 from collections import deque
 from collections.abc import Sequence
 from typing import Any
@@ -19,6 +20,8 @@ from astcapture.warn import warn
 _ENOUGH = 200
 
 _told: set[tuple[str, str, str]] = set()
+# How often there was something to look at.
+_looked: dict[tuple[str, str, str], int] = {}
 
 
 def watch_reference(site: Any, value: Any) -> None:
@@ -28,10 +31,14 @@ def watch_reference(site: Any, value: Any) -> None:
         site: module, function, label and line; None where it is not known.
         value: the object.
     """
-    if site is None or site[:3] in _told or not holds_graph(value):
+    if site is None or "torch" not in sys.modules:
         return
-    _told.add(site[:3])  # first: a warning may run code that is captured itself
-    module, function, label = site[:3]
+    where = module, function, label = site[:3]
+    number = _looked[where] = _looked.get(where, 0) + 1
+    # The first, the second, the fourth, the eighth: a model may be looked at in each layer of each step.
+    if number & (number - 1) or where in _told or not holds_graph(value):
+        return
+    _told.add(where)  # first: a warning may run code that is captured itself
     warn(
         f"{module}:{function}: {label!r} holds a {type(value).__name__}, which is kept by reference: its tensors keep "
         "their autograd graph, and the memory of the forward pass, until cache.clear(). Capture the tensors themselves "

@@ -113,10 +113,13 @@ def rough_size(value: Any) -> int:
     value = held(value)
     if type(value) in BY_REFERENCE:
         return sys.getsizeof(value)
-    return sum(_rough_size(held(one)) for one in everything_in(value))
+    if not values_in(value):
+        return own_size(value)
+    return sum(own_size(held(one)) for one in everything_in(value))
 
 
-def _rough_size(value: Any) -> int:
+def own_size(value: Any) -> int:
+    """About what a value adds without what is in it."""
     if not is_tensor(value):
         return int(value.nbytes) if is_array(value) else size_of(value)
     try:

@@ -17,6 +17,8 @@ import pytest
 import astcapture
 from astcapture.errors import CaptureError, CaptureWarning
 from astcapture.record import graph_kept
+from astcapture.record.options import Conversion
+from astcapture.record.taking import expected_size
 
 torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.torch
@@ -40,6 +42,7 @@ Load = Callable[[], Any]
 @pytest.fixture
 def module(tmp_path: Path, fresh_imports: Any, monkeypatch: pytest.MonkeyPatch) -> Load:
     monkeypatch.setattr(graph_kept, "_told", set())
+    monkeypatch.setattr(graph_kept, "_looked", {})
     (tmp_path / "contained.py").write_text(SOURCE)
     return lambda: importlib.import_module("contained")
 
@@ -216,8 +219,8 @@ def test_it_is_told_once_that_an_object_kept_by_reference_keeps_a_graph(module: 
             module().given((1, Block()))
             module().given(torch.nn.Linear(2, 2))
             assert not told
-            module().given((1, cache))
-            module().given(cache)
+            for _ in range(3):
+                module().given((1, cache))
     assert [one.category for one in told] == [CaptureWarning]
     assert "contained:given: 'x' holds a Growing, which is kept by reference" in str(told[0].message)
 
@@ -302,3 +305,10 @@ def test_jax_tracers_are_counted_as_failed(module: Load) -> None:
     (value,) = astcapture.cache["contained:given"]
     assert value.tolist() == [1, 1]
     assert "'x' failed 2 times" in astcapture.cache.summary()
+
+
+def test_room_is_asked_for_what_the_tensors_of_a_container_will_take(module: Load) -> None:
+    value = {"x": (torch.zeros(1000), torch.zeros(1000, dtype=torch.int64))}
+    plain, doubled = expected_size(value, Conversion()), expected_size(value, Conversion(dtype="float64"))
+    assert doubled - plain == 4000
+    assert expected_size(value, Conversion(copy=False)) == pytest.approx(plain, abs=200)
