@@ -16,9 +16,11 @@ import pytest
 
 import astcapture
 from astcapture.errors import CaptureError, CaptureWarning
-from astcapture.record import graph_kept
+from astcapture.record import conversion, graph_kept
+from astcapture.record.deferred import Deferred
 from astcapture.record.options import Conversion
 from astcapture.record.taking import expected_size
+from astcapture.record.weight import whole_size
 
 torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.torch
@@ -312,3 +314,31 @@ def test_room_is_asked_for_what_the_tensors_of_a_container_will_take(module: Loa
     plain, doubled = expected_size(value, Conversion()), expected_size(value, Conversion(dtype="float64"))
     assert doubled - plain == 4000
     assert expected_size(value, Conversion(copy=False)) == pytest.approx(plain, abs=200)
+
+
+class Later(Deferred):
+    """A tensor on its way from an accelerator."""
+
+    def __init__(self, tensor: Any) -> None:
+        self.tensor = tensor
+
+    def read(self) -> Any:
+        return self.tensor.clone()
+
+    @property
+    def held(self) -> Any:
+        return self.tensor
+
+
+def test_tensors_on_their_way_are_waited_for_when_the_container_is_read(
+    module: Load, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(conversion, "can_transfer", lambda tensor, device: True)
+    monkeypatch.setattr(conversion, "transfer", lambda tensor: Later(tensor.clone()))
+    monkeypatch.setattr(conversion, "_is_on", lambda tensor, device: False)
+    x = torch.randn(1000)
+    record = given(module, {"x": (x, [x]), "n": 1}, device="cpu")
+    (one, (two,)), number = record.value["x"], record.value["n"]
+    assert one is two and torch.equal(one, x) and number == 1
+    assert 4000 < whole_size(record._kept) < 6000
+    assert repr(record).endswith("x dict>")
