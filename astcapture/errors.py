@@ -16,6 +16,10 @@ class CaptureError(ValueError):
 
 
 class CaptureWarning(UserWarning):
-    """Something that was asked for may not be captured as expected; the program itself is not affected."""
+    """Something that was asked for may not be captured as expected; the program itself is not affected.
+
+    It is never raised: where a filter (``-W error``) or the program's own ``warnings.showwarning`` would make an error
+    of it, its text is printed on standard error.
+    """
 
     __module__ = "astcapture"

@@ -116,5 +116,6 @@ def _forget_captures() -> None:
     caches._process.in_blocks.clear()
     policy._passed_over.clear()
     recorder.begun.clear()
+    caches._process.failed.clear()
     caches.cache.clear()
     caches.cache._cleared = False

@@ -5,16 +5,16 @@ from __future__ import annotations
 import ast
 import gc
 import sys
-import warnings
 from collections.abc import Callable, Sequence
 from types import CodeType
 from typing import TypeVar
 
-from astcapture.errors import CaptureError, CaptureWarning
+from astcapture.errors import CaptureError
 from astcapture.rewrite.find import find_functions
 from astcapture.rewrite.plan import plan_module
 from astcapture.rewrite.transform import rewrite
 from astcapture.targets.target import Target
+from astcapture.warn import warn
 
 T = TypeVar("T")
 
@@ -90,7 +90,7 @@ def _unless_it_fails(work: Callable[[], T], source: bytes, path: str, strict: bo
         if strict:
             raise CaptureError(f"{path}: {reason}") from error
         # At the module's own file: no line of the program is to blame.
-        warnings.warn_explicit(f"{path}: imported without captures, because {reason}", CaptureWarning, path, 1)
+        warn(f"{path}: imported without captures, because {reason}", path, 1)
         return None
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import sys
 import threading
-import warnings
 from collections.abc import Sequence
 from functools import partial
 from importlib.machinery import (
@@ -22,11 +21,11 @@ from importlib.machinery import (
 from types import ModuleType
 from typing import Any
 
-from astcapture.errors import CaptureWarning
 from astcapture.imports.compile import marks_functions, matching, may_hold_functions
 from astcapture.imports.loader import CaptureLoader, Capturing, compose
 from astcapture.record.recorder import expect_torch
 from astcapture.targets.target import Target
+from astcapture.warn import warn_at
 
 #: The package itself, which no target can mean: rewriting the recorder would record its own records.
 _OURSELVES = "astcapture"
@@ -136,11 +135,10 @@ def _warn_unless_indifferent(spec: ModuleSpec, targets: Sequence[Target]) -> Non
     if not named and (compiled or not spec.has_location or not holds_markers(spec)):
         return
     kind = loader.__name__ if isinstance(loader, type) else type(loader).__name__
-    warnings.warn(
+    warn_at(
         f"{spec.name} is imported without captures: {kind} loads it"
         + (f" from {spec.origin}" if spec.has_location else "")
         + ", and only modules that a SourceFileLoader loads are rewritten",
-        CaptureWarning,
         stacklevel=5,  # the import itself: the frames of the import system do not count
     )
 

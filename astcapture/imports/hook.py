@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from importlib.machinery import ModuleSpec
 from types import TracebackType
 from typing import Any
 
-from astcapture.errors import CaptureError, CaptureWarning
+from astcapture.errors import CaptureError
 from astcapture.imports import report
 from astcapture.imports.compile import matching
 from astcapture.imports.finder import CaptureFinder
@@ -24,6 +23,7 @@ from astcapture.targets import marker
 from astcapture.targets.environment import read_environment
 from astcapture.targets.target import Target, TargetsLike, parse_targets
 from astcapture.values import streaming
+from astcapture.warn import warn_at
 
 _finder = CaptureFinder()
 
@@ -241,4 +241,4 @@ def _exchange_live() -> None:
     for done in bring_up_to_date(_finder.targets, strict=_finder.strict):
         _finder.found[done.module] = True
         for problem in done.problems:
-            warnings.warn(f"not captured: {problem}", CaptureWarning, stacklevel=4)
+            warn_at(f"not captured: {problem}", stacklevel=4)

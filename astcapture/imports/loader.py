@@ -12,7 +12,6 @@ import contextlib
 import importlib.util
 import os
 import sys
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from hashlib import blake2b
@@ -21,12 +20,13 @@ from types import CodeType, ModuleType
 from typing import Any
 
 from astcapture import rewrite
-from astcapture.errors import CaptureError, CaptureWarning
+from astcapture.errors import CaptureError
 from astcapture.imports.compile import raising_code, rewritten_code, rewritten_tree
 from astcapture.imports.others import other_tool, taking_trees
 from astcapture.imports.sealed import UNKNOWN, is_whole, made_of, seal, state_of
 from astcapture.targets.target import Target
 from astcapture.version import __version__
+from astcapture.warn import warn
 
 _SUFFIX = ".pyc"
 #: Where bytecode holds the time of its source (PEP 3147, PEP 552).
@@ -110,10 +110,9 @@ class Capturing:
                 return taking_trees(plain)(tree, *args, **kwargs)
             except Exception:
                 self._plain = True
-            warnings.warn_explicit(
+            warn(
                 f"{self.name} is imported without captures: {other_tool(self)}, which "
                 "transforms it too, takes nothing but source; keep one of the two hooks off this module",
-                CaptureWarning,
                 self.path,
                 1,
             )

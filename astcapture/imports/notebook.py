@@ -24,7 +24,7 @@ from typing import Any
 
 from IPython.core.error import InputRejected
 
-from astcapture.errors import CaptureError, CaptureWarning
+from astcapture.errors import CaptureError
 from astcapture.imports import report
 from astcapture.imports.compile import matching, with_room
 from astcapture.imports.hook import _finder, install
@@ -36,6 +36,7 @@ from astcapture.rewrite.plan import Plan, plan_module
 from astcapture.rewrite.transform import CALLED, PREFIX, rewrite_function
 from astcapture.targets import marker
 from astcapture.targets.target import Target
+from astcapture.warn import warn, warn_at
 
 
 def load_ipython_extension(shell: Any) -> None:
@@ -112,7 +113,7 @@ class CellTransformer:
             if _finder.strict:
                 raise CellError(f"{cell}: {reason}, please report it") from error
             message = f"{cell} runs without captures, because {reason}, please report it"
-            warnings.warn_explicit(message, CaptureWarning, cell, 1)
+            warn(message, cell, 1)
             return tree
 
     def _rewritten(self, tree: ast.Module, cell: str) -> ast.Module:
@@ -131,7 +132,7 @@ class CellTransformer:
         namespace = ChainMap(self.shell.user_ns, self.shell.user_global_ns)
         known = ast.Module([*_imports_of(namespace), *tree.body], [])
         targets = _applying(matching(_finder.targets, self.module), known)
-        return plan_module(known, self.module, cell, targets)
+        return plan_module(known, self.module, cell, targets, whole=False)
 
     def _declare(self, plan: Plan) -> None:
         recorder.declare(*plan.declaration())
@@ -153,7 +154,7 @@ class CellTransformer:
                 cell = self._cell(done._path)
                 done.problems.append(f"{qualname} is not as {cell} would define it now: run {cell} again")
             for problem in done.problems:
-                warnings.warn(f"not captured: {problem}", CaptureWarning, stacklevel=2)
+                warn_at(f"not captured: {problem}", stacklevel=2)
 
     def _functions_of_cells(self) -> dict[str, set[str]]:
         """The qualnames of the live functions that were defined in cells, by the cell's file name."""

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import functools
 import sys
-import warnings
 from collections.abc import Iterator, Sequence
 from types import CellType, FunctionType
 from typing import Any
 
-from astcapture.errors import CaptureWarning
 from astcapture.imports.loader import Capturing, loader_of
 from astcapture.imports.others import taken_by_another
 from astcapture.rewrite.transform import PREFIX
 from astcapture.targets.target import Target
 from astcapture.values.cache import is_declared
+from astcapture.warn import warn
 
 # Where decorators keep what they decorate.
 _INSIDE = ("__func__", "__wrapped__", "fget", "func")
@@ -51,9 +50,8 @@ def notice_unrewritten(marked: object, targets: Sequence[Target]) -> None:
         return  # the loader has said why
     else:
         reason = "the marker is read from the source, and there it is not a name imported from astcapture"
-    warnings.warn_explicit(
+    warn(
         f"{qualname} is marked, but it is not captured: {reason}",
-        CaptureWarning,
         code.co_filename,
         code.co_firstlineno,
     )

@@ -7,11 +7,9 @@ import builtins
 import contextlib
 import os
 import sys
-import warnings
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from astcapture.errors import CaptureWarning
 from astcapture.imports.loader import loader_of
 from astcapture.imports.others import taken_by_another
 from astcapture.imports.patch import bring_up_to_date
@@ -21,6 +19,7 @@ from astcapture.rewrite.transform import CALLED, PREFIX
 from astcapture.targets.recipes import recipe
 from astcapture.values import streaming
 from astcapture.values.cache import always_missed, declared_functions, declared_labels
+from astcapture.warn import warn
 
 if TYPE_CHECKING:
     from astcapture.imports.finder import CaptureFinder
@@ -137,23 +136,30 @@ def _started_others() -> bool:
 
 
 def _at_exit() -> None:
-    if _watched is not None:
-        lines = unfulfilled(_asked, _watched)
-        if not summary_follows:
-            lines += always_missed()
-        patterns = policy.unmatched(declared_labels())
-        if patterns:
-            warnings.warn_explicit("\n  ".join(patterns), CaptureWarning, "astcapture", 0)
-        if lines:
-            # No line of the program is to blame, and none of ours.
-            here = " in this process, and those that it started tell for themselves," if _started_others() else ""
-            text = f"nothing was captured{here} for\n  " + "\n  ".join(lines)
-            warnings.warn_explicit(text, CaptureWarning, "astcapture", 0)
+    """Bring the records into safety before anything is said: a warning can run code of the program's."""
     _outlive_modules()
     try:
-        streaming.finish()
+        try:
+            streaming.finish()
+        finally:
+            _warn_of_nothing()
     finally:
         stay_interrupted()
+
+
+def _warn_of_nothing() -> None:
+    """Warn of targets and patterns that came to nothing."""
+    if _watched is None:
+        return
+    lines = unfulfilled(_asked, _watched)
+    if not summary_follows:
+        lines += always_missed()
+    patterns = policy.unmatched(declared_labels())
+    if patterns:
+        warn("\n  ".join(patterns))
+    if lines:
+        here = " in this process, and those that it started tell for themselves," if _started_others() else ""
+        warn(f"nothing was captured{here} for\n  " + "\n  ".join(lines))
 
 
 def stay_interrupted() -> None:

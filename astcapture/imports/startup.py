@@ -7,12 +7,12 @@ The start-up file ``astcapture.pth`` calls `activate` in every interpreter that 
 from __future__ import annotations
 
 import atexit
-import contextlib
 import os
 import sys
 from typing import TYPE_CHECKING
 
 from astcapture.errors import CaptureError
+from astcapture.warn import tell
 
 if TYPE_CHECKING:
     from astcapture.imports.hook import Hook
@@ -46,9 +46,9 @@ def activate() -> None:
         switch_on()
     except CaptureError as error:
         if _strict():
-            _tell(f"astcapture: {error}; ASTCAPTURE_STRICT is set, so the program is not run")
+            tell(f"astcapture: {error}; ASTCAPTURE_STRICT is set, so the program is not run")
             os._exit(1)  # While site is being imported, SystemExit would be reported as a crash of the interpreter.
-        _tell(f"astcapture: {error}\nastcapture: the program runs uncaptured")
+        tell(f"astcapture: {error}\nastcapture: the program runs uncaptured")
 
 
 def switch_on() -> Hook:
@@ -116,12 +116,12 @@ def _print_summary() -> None:
     line = in_a_line()
     if line is not None:
         if first:
-            _tell(f"astcapture: {line}")
+            tell(f"astcapture: {line}")
     elif first:
-        _tell(str(cache.summary()))
+        tell(str(cache.summary()))
     elif (count := _count()) > _inherited:
         before = f", {_inherited:,} of {count:,} values from before its fork" if _inherited else ""
-        _tell(f"astcapture: process {_process}{before}\n{cache.summary()}")
+        tell(f"astcapture: process {_process}{before}\n{cache.summary()}")
     stay_interrupted()
 
 
@@ -160,9 +160,3 @@ def _strict() -> bool:
         return read_environment(os.environ).strict
     except CaptureError:
         return False
-
-
-def _tell(text: str) -> None:
-    # Standard error can be missing, closed or a broken pipe; none of that is the program's concern.
-    with contextlib.suppress(AttributeError, OSError, ValueError):
-        print(text, file=sys.stderr, flush=True)

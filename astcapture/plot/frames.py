@@ -10,7 +10,8 @@ import numpy as np
 
 from astcapture.plot.arrays import FloatArray, as_array
 from astcapture.plot.attention_maps import layer_maps, one_map
-from astcapture.plot.layer_sequence import ACCEPTED, Layer, Layers, layer_sequence, one_label
+from astcapture.plot.layer_sequence import ACCEPTED, Layer, Layers, layer_sequence
+from astcapture.plot.one_execution import check_one_label, check_steps
 from astcapture.values.records import Records
 
 
@@ -77,15 +78,16 @@ def _named(values: Layers) -> list[Layer]:
         return [Layer(f"layer {name}", maps) for name, maps in layers] if isinstance(values, Mapping) else layers
     if len(values) == 0:
         raise ValueError(f"the Records are empty: nothing was captured; accepted are {ACCEPTED}")
-    one_label(values)
+    check_one_label(values)
     names = {record.layer for record in values.records}
     if len(names) == 1:
+        check_steps(values)
         steps = [number if record.call is None else record.call for number, record in enumerate(values.records)]
         return [Layer(f"step {step}", as_array(value)) for step, value in zip(steps, values, strict=True)]
     if len(names) < len(values):
         raise ValueError(
             f"the Records hold {len(values)} values of {len(names)} layers: an animation goes over the steps of one "
-            f"layer, records.select(layer={values.records[0].layer!r}), or over the layers in one step, "
-            "records.select(call=0)"
+            f"layer, records.select(layer={values.records[0].layer!r}), or over the {len(names)} layers in one step, "
+            f"records.select(call={values.records[0].call})"
         )
     return [Layer(f"layer {name}", maps) for name, maps in layer_sequence(values)]

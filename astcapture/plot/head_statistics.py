@@ -45,6 +45,7 @@ def distance(
         options: vmin, vmax, and cmap for cells.
 
     Raises:
+        CaptureError: `Records` that are not one execution, as for `layers`.
         ValueError: another shape, negative weights, tokens that do not fill the grid, an example that does not
             exist.
 
@@ -89,6 +90,7 @@ def entropy(
         options: vmin, vmax, and cmap for cells.
 
     Raises:
+        CaptureError: `Records` that are not one execution, as for `layers`.
         ValueError: another shape, negative weights, or an example that does not exist.
 
     >>> ax = entropy(np.full((3, 4, 9, 9), 1 / 9))

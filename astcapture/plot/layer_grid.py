@@ -55,8 +55,8 @@ def layers(
         cmap, vmin, vmax: as for `head`.
 
     Raises:
-        ValueError: another shape, a layer that is there more than once, or an example that does not exist or has
-            to be picked.
+        CaptureError: `Records` that are not one value for each layer, of one label, model and call.
+        ValueError: another shape, or an example that does not exist or has to be picked.
 
     >>> ax = layers(np.full((3, 4, 9, 9), 1 / 9))
     >>> [label.get_text() for label in ax.get_xticklabels()], len(ax.get_yticks())

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple, cast
 
 from astcapture.plot.arrays import FloatArray, Plottable, as_array
 from astcapture.plot.attention_maps import layer_maps
+from astcapture.plot.one_execution import check_if_records, check_one_execution
 from astcapture.values.records import Records
 
 #: What the functions that draw a whole model accept.
@@ -41,7 +42,8 @@ def layer_sequence(values: Layers) -> list[Layer]:
     """Return the layers in the order they came in, from the first.
 
     Raises:
-        ValueError: nothing in it, several labels, a layer that is there more than once, or another type or shape.
+        CaptureError: Records that are not one value for each layer, of one label, model and call.
+        ValueError: nothing in it, or another type or shape.
 
     >>> import numpy as np
     >>> [layer.name for layer in layer_sequence(np.zeros((2, 4, 9, 9)))]
@@ -50,8 +52,11 @@ def layer_sequence(values: Layers) -> list[Layer]:
     if isinstance(values, Records):
         layers = _of_records(values)
     elif isinstance(values, Mapping):
+        if all(isinstance(one, Records) for one in values.values()):
+            check_one_execution([record for one in values.values() for record in cast("Records", one).records])
         layers = [Layer(str(name), as_array(_only(one))) for name, one in values.items()]
     elif isinstance(values, (list, tuple)):
+        check_if_records(values)
         layers = [Layer(str(number), as_array(one)) for number, one in enumerate(values)]
     else:
         layers = _of_array(as_array(cast("Plottable", values)))
@@ -91,31 +96,12 @@ def _alike(parts: Sequence[Sequence[str]], places: Iterable[int]) -> int:
 def _of_records(records: Records) -> list[Layer]:
     if len(records) == 0:
         raise ValueError("the Records are empty: nothing was captured, so there is nothing to draw")
-    one_label(records)
-    seen: dict[str, int] = {}
-    for record in records.records:
-        if record.layer is not None:
-            seen[record.layer] = seen.get(record.layer, 0) + 1
-    for name, times in seen.items():
-        if times > 1:
-            raise ValueError(
-                f"layer {name!r} is there {times} times: pick one execution of the model, records.select(call=0) for "
-                "instance; or pass list(records) to draw each value as a layer"
-            )
+    check_one_execution(records.records)
     return [
         # The outermost module's own path is empty.
         Layer(str(number) if record.layer is None else record.layer or record.function, as_array(value))
         for number, (record, value) in enumerate(zip(records.records, records, strict=True))
     ]
-
-
-def one_label(records: Records) -> None:
-    """Raise a ValueError where the records hold values of several labels."""
-    labels = records.labels
-    if len(labels) > 1:
-        raise ValueError(
-            f"the Records hold values labelled {', '.join(map(repr, labels))}: pick one, records[{labels[0]!r}]"
-        )
 
 
 def _only(values: Any) -> Any:

@@ -52,6 +52,7 @@ def rollout(
         options: cmap, vmin, vmax; with an image also area, opacity and interpolation, as for `overlay`.
 
     Raises:
+        CaptureError: `Records` that are not one execution, as for `layers`.
         ValueError: what `formulas.rollout` refuses (NaN, negative weights, layers of different tokens), another
             shape, or an example that does not exist or has to be picked.
 

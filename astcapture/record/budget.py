@@ -10,16 +10,15 @@ from __future__ import annotations
 import os
 import sys
 import threading
-import warnings
 import weakref
 from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
-from astcapture.errors import CaptureWarning
 from astcapture.record.free_memory import accelerators, free_on
 from astcapture.record.limit import AUTO, in_words
 from astcapture.record.weight import EVENT, Scale
+from astcapture.warn import warn
 
 #: With "auto", the least that is given before what is free is looked at again.
 STEP = 64 * 2**20
@@ -194,12 +193,7 @@ def _say(bound: int | str, held: int) -> None:
         "cache.summary() counts what is left out. To keep all of it, store=DIR streams to disk; to keep more, "
         "reduce= or dtype= make values smaller and limit= allows more; cache.clear() makes room, and recording resumes"
     )
-    try:
-        # No line of the program is to blame, and none of ours.
-        warnings.warn_explicit(text, CaptureWarning, "astcapture", 0)
-    except CaptureWarning:
-        # Warnings are errors here, and an error would stop the program.
-        sys.stderr.write(f"CaptureWarning: {text}\n")
+    warn(text)
 
 
 def made_room() -> None:

@@ -7,14 +7,18 @@ outside autocast, and never reaches the program's own tensor.
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
 from typing import Any
 
-from astcapture.record.deferred import Shared
+from astcapture.record.containers import open_container, whole
+from astcapture.record.deferred import Deferred, Parts, Shared
 from astcapture.record.dtypes import COMPLEX
+from astcapture.record.kinds import is_a
 from astcapture.record.options import Conversion, Reduce
-from astcapture.record.snapshot import copy_array, is_array
+from astcapture.record.snapshot import BY_REFERENCE, copy_array, is_array
 from astcapture.record.tensors import is_tensor
+from astcapture.record.tracing import check_run
 from astcapture.record.transfer import can_transfer, transfer
 from astcapture.record.transforms import is_wrapped, outside, unwrap
 
@@ -23,19 +27,22 @@ class ChangedInPlace(RuntimeError):
     """A reduce function that was given the program's own value has written to it."""
 
 
-def convert(value: Any, how: Conversion, own: bool = False) -> Any:
+def convert(
+    value: Any, how: Conversion, own: bool = False, by_reference: Callable[[Any], None] = lambda value: None
+) -> Any:
     """What is kept of a value: itself, a copy, or a `Deferred` that stands for it.
 
     Args:
         value: any value.
         how: what is asked for.
         own: whether nobody else has the value, so that it need not be copied.
+        by_reference: told of each object that is kept as it is.
 
     Raises:
         Exception: what the reduce function raises, or torch where it cannot convert or move.
     """
     if not is_tensor(value):
-        return _convert_other(value, how)
+        return _convert_other(value, how, by_reference)
     torch = sys.modules["torch"]
     wrapped = is_wrapped(value)
     with torch.no_grad(), outside(wrapped):
@@ -46,44 +53,98 @@ def convert(value: Any, how: Conversion, own: bool = False) -> Any:
         given = value.clone() if private and not own else value
         with _without_autocast(torch, value.device.type):
             made = how.reduce(given) if private else _reduced(given, how.reduce)
-        return keep(made, how, fresh=made is given and private)
+        return keep(made, how, made is given and private, by_reference)
 
 
-def _convert_other(value: Any, how: Conversion) -> Any:
+def _convert_other(value: Any, how: Conversion, by_reference: Callable[[Any], None]) -> Any:
     if how.reduce is None:
-        return keep(value, how)
-    given = value
-    if is_array(value):
-        given = copy_array(value) if how.copy else value.view()
-        given.flags.writeable = how.copy
+        return keep(value, how, False, by_reference)
+    shown: list[tuple[Any, int | None]] = []
+    given = whole(value, lambda one: _for_reduce(one, how.copy, shown))
     torch = sys.modules.get("torch")
     if torch is None or not hasattr(torch, "no_grad"):
         made = how.reduce(given)
     else:
         with torch.no_grad():
             made = how.reduce(given)
-    return keep(made, how, fresh=made is given and how.copy)
+        for tensor, version in shown:
+            _check_unchanged(tensor, version, how.reduce)
+    return keep(made, how, made is given and how.copy, by_reference)
+
+
+def _for_reduce(value: Any, copy: bool, shown: list[tuple[Any, int | None]]) -> Any:
+    """What a reduce function is given for a value in a container: a copy, or the program's own, noted in `shown`."""
+    check_run(value)
+    if is_array(value):
+        given = copy_array(value) if copy else value.view()
+        given.flags.writeable = copy
+        return given
+    if not is_tensor(value):
+        return value
+    wrapped = is_wrapped(value)
+    with sys.modules["torch"].no_grad(), outside(wrapped):
+        tensor = unwrap(value) if wrapped else value.detach()
+        if copy:
+            return tensor.clone()
+    shown.append((tensor, _version(tensor)))
+    return tensor
 
 
 def _reduced(given: Any, reduce: Reduce) -> Any:
     """What the function makes of the program's own tensor; an error where it has changed it."""
-    before = None if given.is_inference() else given._version
+    before = _version(given)
     made = reduce(given)
-    if before is not None and given._version != before:
+    _check_unchanged(given, before, reduce)
+    return made
+
+
+def _version(tensor: Any) -> int | None:
+    """How often torch has counted a change in place; of tensors made in inference mode it counts none."""
+    return None if tensor.is_inference() else tensor._version
+
+
+def _check_unchanged(tensor: Any, before: int | None, reduce: Reduce) -> None:
+    if before is not None and tensor._version != before:
         raise ChangedInPlace(
             f"reduce={getattr(reduce, '__name__', reduce)} changed the value in place, and with copy=False "
             "that is the program's own: leave copy=False out, and reduce is given a copy"
         )
-    return made
 
 
-def keep(value: Any, how: Conversion, fresh: bool = False) -> Any:
-    """A value in the dtype and on the device that are asked for, copied unless it is `fresh`, which no one else has."""
+def keep(
+    value: Any, how: Conversion, fresh: bool = False, by_reference: Callable[[Any], None] = lambda value: None
+) -> Any:
+    """A value in the dtype and on the device that are asked for, copied unless it is `fresh`, which no one else has.
+
+    Of a container, that is done to the tensors and arrays in it.
+    """
     if is_tensor(value):
         return _keep_tensor(value, how, fresh)
     if is_array(value):
         return _keep_array(value, how, fresh)
-    return value
+    if type(value) in BY_REFERENCE:
+        return value
+    if open_container(value) is None:
+        by_reference(value)
+        return value
+    deferred: list[Any] = []
+
+    def keep_one(one: Any) -> Any:
+        kept = _keep_leaf(one, how, fresh)
+        if is_a(kept, Deferred):
+            deferred.append(kept)
+        return kept
+
+    container = whole(value, keep_one, by_reference)
+    return Parts(container) if deferred else container
+
+
+def _keep_leaf(value: Any, how: Conversion, fresh: bool) -> Any:
+    check_run(value)
+    if not is_tensor(value):
+        return _keep_array(value, how, fresh) if is_array(value) else value
+    # Not `dataclasses.replace`, which may be captured itself.
+    return convert(value, Conversion(how.copy, how.device, how.dtype), own=fresh)
 
 
 def _keep_tensor(value: Any, how: Conversion, fresh: bool) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from astcapture.errors import CaptureError
+from astcapture.record.containers import whole
 from astcapture.record.kinds import is_a
 
 
@@ -49,6 +50,22 @@ class Shared(Deferred):
     @property
     def held(self) -> Any:
         return self.tensor
+
+
+class Parts(Deferred):
+    """A container of our own making, in which a `Deferred` stands for one value or more."""
+
+    __slots__ = ("container",)
+
+    def __init__(self, container: Any) -> None:
+        self.container = container
+
+    def read(self) -> Any:
+        return whole(self.container, read)
+
+    @property
+    def held(self) -> Any:
+        return self.container
 
 
 def read(value: Any) -> Any:

@@ -45,6 +45,7 @@ from astcapture.record.options import PLAIN, Conversion, Taken
 from astcapture.record.places import Where
 from astcapture.record.policy import conversion_of, pass_over, plain
 from astcapture.record.scope import Holding
+from astcapture.record.small import SMALL
 from astcapture.record.snapshot import BY_REFERENCE
 from astcapture.record.taking import expected_size, parts, taken
 from astcapture.record.tensors import PLAIN_TENSORS
@@ -135,6 +136,8 @@ _tensors: set[type] | frozenset[type] = _NONE
 # The types whose values are kept as they are. As those of tensors, none while recording is off: the short ways need
 # no check of their own.
 _kept: set[type] = set()
+# Those of containers that are copied here if nothing but such values is in them, and what copies them.
+_small: dict[type, Callable[[Any], Any]] = {}
 _on = False
 # Whether some hook wants more of its values than a copy.
 _converting = False
@@ -172,6 +175,11 @@ def record(result: Any, site: Site, value: Any, owner: Any = None, *others: Any)
             if holding is None or not holding.paused:
                 where = None if _where is None else _where(owner, others)
                 _append((site, value, get_ident(), where, holding))
+        elif kind in _small and (kept := _small[kind](value)) is not None:
+            holding = scope.holding() if _scoped else None
+            if holding is None or not holding.paused:
+                where = None if _where is None else _where(owner, others)
+                _append((site, kept, get_ident(), where, holding))
         elif _on:
             if _expected:
                 _look_for_torch()
@@ -212,6 +220,8 @@ def _record_slowly(site: Site, value: Any, owner: Any, others: tuple[Any, ...] =
             _append((site, kept, get_ident(), where, holding))
         else:
             budget.leave_out(site, holding)
+    except RecursionError:
+        _too_deep[site] = None
     except Exception as error:
         _append((site, Failed(error), get_ident(), where, holding))
 
@@ -393,8 +403,10 @@ def _apply() -> None:
     _tensors = PLAIN_TENSORS if short else _NONE
     if short:
         _kept.update(BY_REFERENCE)
+        _small.update(SMALL)
     else:
         _kept.clear()
+        _small.clear()
 
 
 def _look_again() -> None:
@@ -417,6 +429,7 @@ def _watch_events(phase: str, info: dict[str, int]) -> None:
     if phase == "start" and (len(events) - _weighed) * EVENT > _room and _kept:
         _room = -1
         _kept.clear()
+        _small.clear()
 
 
 budget.on_room = _go_on

@@ -12,11 +12,11 @@ from typing import Any
 from astcapture.record.kinds import is_a
 from astcapture.record.tensors import copy_tensor, is_tensor
 
-#: Types of the interpreter's own whose values are kept by reference: the fast path of the recorder.
+#: Types of the interpreter's own whose values do not change, and are kept by reference: the fast path of the recorder.
 BY_REFERENCE: frozenset[type] = frozenset(
     {
-        type(None), bool, int, float, complex, str, bytes, bytearray, list, tuple, dict, set, frozenset,
-        range, slice, type, type(Ellipsis), type(len), type(lambda: None),
+        type(None), bool, int, float, complex, str, bytes, range, slice, type, type(Ellipsis), type(len),
+        type(lambda: None),
     }
 )  # fmt: skip
 

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from astcapture.record import checkpoint
+from astcapture.record.containers import everything_in, whole
 from astcapture.record.conversion import convert, dtype_of
 from astcapture.record.gradient import Gradient
+from astcapture.record.graph_kept import watch_reference
 from astcapture.record.kinds import is_a
 from astcapture.record.options import PLAIN, Conversion
 from astcapture.record.snapshot import snapshot
-from astcapture.record.tensors import is_tensor
+from astcapture.record.tensors import PLAIN_TENSORS, copy_tensor, is_tensor
 from astcapture.record.tracing import check_run
 from astcapture.record.transforms import is_wrapped, outside, unwrap
-from astcapture.record.weight import rough_size, whole_size
+from astcapture.record.weight import own_size, rough_size, whole_size
 
 _COMPILED = (
     "compiled code hands captured values out beside its result, where no gradient reaches them: "
@@ -50,10 +53,12 @@ def taken(
     Raises:
         Exception: why there is nothing to be recorded.
     """
-    check_run(value)
     if how == PLAIN:
-        return settled(value) if compiled else settled(snapshot(value))
-    kept = convert(value, how, own=compiled)
+        return (
+            _settled_copy(value, compiled) if compiled else whole(value, _settled_copy, partial(watch_reference, site))
+        )
+    check_run(value)
+    kept = convert(value, how, own=compiled, by_reference=partial(watch_reference, site))
     if how.grad and compiled and is_tensor(value) and value.is_floating_point():
         return WithGradient(kept, Gradient.out_of_reach(_COMPILED))
     if how.grad and not compiled and is_tensor(value):
@@ -63,13 +68,28 @@ def taken(
     return kept
 
 
+def _settled_copy(value: Any, own: bool = False) -> Any:
+    if type(value) in PLAIN_TENSORS and not own:
+        return settled(copy_tensor(value))
+    check_run(value)
+    return settled(value if own else snapshot(value))
+
+
 def expected_size(value: Any, how: Conversion) -> int:
     """The bytes that a value will take when it has been converted; with what it keeps alive if it is not copied."""
-    size = rough_size(value) if how.copy else whole_size(value)
-    if how.dtype is not None and size and is_tensor(value):
-        dtype = dtype_of(value, how)
-        return size if dtype is None else size * dtype.itemsize // value.dtype.itemsize
-    return size
+    if how.dtype is None:
+        return rough_size(value) if how.copy else whole_size(value)
+    if not how.copy and not is_tensor(value):
+        return whole_size(value)
+    return sum(_converted_size(one, how) for one in everything_in(value))
+
+
+def _converted_size(value: Any, how: Conversion) -> int:
+    if not is_tensor(value):
+        return own_size(value)
+    size = own_size(value) if how.copy else whole_size(value)
+    dtype = dtype_of(value, how) if size else None
+    return size if dtype is None else size * dtype.itemsize // value.dtype.itemsize
 
 
 def settled(value: Any) -> Any:

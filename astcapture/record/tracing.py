@@ -1,7 +1,8 @@
 """Whether a function is being traced rather than run, so that what stands in for its values is none.
 
-``torch.fx`` hands proxies through it, ``torch.export`` and ``make_fx`` tensors without data while they write
-down every operation: a copy would become a part of the exported program.
+``torch.fx``, jax and TensorFlow hand objects through it that stand for values, ``torch.export`` and ``make_fx`` tensors
+without data, while they write down every operation: a record of them would hold nothing, a copy would become a part
+of the traced program, and one that is kept is an error of jax's later.
 """
 
 from __future__ import annotations
@@ -9,11 +10,33 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from astcapture.record.kinds import is_a
+from astcapture.record.tensors import is_tensor
 
 
 class NotRun(RuntimeError):
     """There is no value: the function is traced."""
+
+
+#: Classes of stand-ins: the module that has them once it is imported, their name there, and what is said of them.
+_STAND_INS = (
+    ("torch.fx.proxy", "Proxy", "torch.fx traces this function and does not run it"),
+    *(
+        (
+            home,
+            "Tracer",
+            "jax traces this function and does not run it: call it outside of jax.jit, jax.grad and jax.vmap",
+        )
+        for home in ("jax._src.core", "jax.core")
+    ),
+    (
+        "keras.src.backend.common.keras_tensor",
+        "KerasTensor",
+        "Keras builds a model of this function and does not run it: capture what runs when the model is called",
+    ),
+)
+_GRAPHS = "tensorflow.python.framework.ops"
+#: `type.__mro__`, which no metaclass can answer in its own way.
+_bases = type.__dict__["__mro__"].__get__
 
 
 def check_run(value: Any) -> None:
@@ -22,12 +45,24 @@ def check_run(value: Any) -> None:
     Raises:
         NotRun: it stands in for one while the function is traced.
     """
-    home = sys.modules.get("torch.fx.proxy")
-    if home is not None and is_a(value, home.Proxy):
-        raise NotRun("torch.fx traces this function and does not run it, so there is no value to record")
+    bases = _bases(type(value))
+    for home, name, why in _STAND_INS:
+        if home in sys.modules and _derives(bases, home, name):
+            raise NotRun(f"{why}, so there is no value to record")
+    if _GRAPHS in sys.modules and _derives(bases, _GRAPHS, "Tensor") and not _derives(bases, _GRAPHS, "EagerTensor"):
+        raise NotRun(
+            "TensorFlow traces this function into a graph and does not run it: with "
+            "tf.config.run_functions_eagerly(True) it runs. There is no value to record"
+        )
     # Asked only of what may be such a tensor: nothing else is touched in this state.
-    if type(value).__module__.startswith("torch._subclasses.") and _writes_down():
+    if is_tensor(value) and type(value).__module__.startswith("torch._subclasses.") and _writes_down():
         raise NotRun("torch.export traces this function without data, so there is no value to record")
+
+
+def _derives(bases: tuple[type, ...], home: str, name: str) -> bool:
+    """Whether a class of that name in an imported module, which may be half imported, is among the bases of another."""
+    wanted = getattr(sys.modules.get(home), name, None)
+    return wanted is not None and any(base is wanted for base in bases)
 
 
 def _writes_down() -> bool:

@@ -1,7 +1,7 @@
 """What values weigh: the bytes of memory that are kept because they are kept.
 
 A storage counts once, however many tensors look at it, and whole, however small a part they look at.
-What is no tensor and no array counts by itself alone, without what it refers to.
+What a container holds counts with it. Any other object counts by itself alone, without what it refers to.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import sys
 from collections import Counter
 from typing import Any
 
+from astcapture.record.containers import everything_in, values_in
 from astcapture.record.deferred import held
 from astcapture.record.snapshot import BY_REFERENCE, is_array
 from astcapture.record.tensors import is_tensor
@@ -33,16 +34,20 @@ class Scale:
         if type(value) in _SMALL:  # most of what is no tensor: not worth a look at what it shares
             self.bytes["cpu"] += _OBJECT
             return
-        value = held(value)
         try:
-            if is_tensor(value):
-                self._put_tensor(value)
-            elif is_array(value):
-                self._put_array(value)
-            elif self._first("object", id(value)):
-                self.bytes["cpu"] += size_of(value)
+            for one in everything_in(held(value)):
+                self._put_one(held(one))
         except Exception:
-            self.bytes["cpu"] += _OBJECT  # a class of tensors that cannot say where it keeps its data
+            # A class of tensors that cannot say where it keeps its data, or a container that another thread changes.
+            self.bytes["cpu"] += _OBJECT
+
+    def _put_one(self, value: Any) -> None:
+        if is_tensor(value):
+            self._put_tensor(value)
+        elif is_array(value):
+            self._put_array(value)
+        elif self._first("object", id(value)):
+            self.bytes["cpu"] += size_of(value)
 
     def _first(self, kind: str, identity: int) -> bool:
         known = (kind, identity) in self._seen
@@ -81,8 +86,19 @@ def parts_of(tensor: Any) -> list[Any]:
 
 
 def size_of(value: Any) -> int:
-    """The size of an object of the interpreter's own, the typical size of any other."""
-    return sys.getsizeof(value) if type(value) in BY_REFERENCE else _OBJECT
+    """The size of an object of the interpreter's own, the typical size of any other; of a container as if numbers
+    alone were in it."""
+    kind = type(value)
+    if kind in BY_REFERENCE or kind is bytearray:
+        return sys.getsizeof(value)
+    if kind in _COUNTED:
+        return sys.getsizeof(value) + _NUMBER * len(value)
+    return _OBJECT + (16 + _NUMBER) * len(values_in(value))
+
+
+#: Containers that can be asked for their size, which runs no code but the interpreter's.
+_COUNTED = frozenset({list, tuple, dict, set, frozenset})
+_NUMBER = 32
 
 
 def whole_size(value: Any) -> int:
@@ -95,7 +111,20 @@ def whole_size(value: Any) -> int:
 def rough_size(value: Any) -> int:
     """About what one value adds, without a look at what it shares with others."""
     value = held(value)
+    if type(value) in BY_REFERENCE:
+        return sys.getsizeof(value)
+    if not values_in(value):
+        return own_size(value)
+    return sum(own_size(held(one)) for one in everything_in(value))
+
+
+def own_size(value: Any) -> int:
+    """About what a value adds without what is in it."""
+    if not is_tensor(value):
+        return int(value.nbytes) if is_array(value) else size_of(value)
     try:
-        return int(value.nbytes) if is_tensor(value) or is_array(value) else size_of(value)
-    except RuntimeError:
+        return int(value.nbytes)
+    except RecursionError:
+        raise
+    except RuntimeError:  # sparse tensors have no such attribute
         return sum(int(part.nbytes) for part in parts_of(value))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import builtins
 import difflib
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,6 +15,7 @@ from astcapture.errors import CaptureError
 from astcapture.rewrite.bindings import bindings, own_expressions
 from astcapture.rewrite.calls import ATTENTION, attention_calls, attention_names
 from astcapture.rewrite.find import Function, FunctionNode, find_functions, mentioned, own_statements
+from astcapture.rewrite.module_names import ModuleNames
 from astcapture.rewrite.scope import Scope, function_scope, names_read
 from astcapture.targets.capture import Capture, check_capture
 from astcapture.targets.marker import POINTS
@@ -168,7 +170,7 @@ class _Request:
     origin: str
 
 
-def plan_module(tree: ast.Module, module: str, filename: str, targets: Sequence[Target]) -> Plan:
+def plan_module(tree: ast.Module, module: str, filename: str, targets: Sequence[Target], *, whole: bool = True) -> Plan:
     """Decide what is captured in a module; the tree is read and not changed.
 
     Args:
@@ -176,6 +178,7 @@ def plan_module(tree: ast.Module, module: str, filename: str, targets: Sequence[
         module: the name it is imported under, as targets spell it.
         filename: its file, for messages.
         targets: all that may apply; those of other modules are ignored.
+        whole: whether the tree is all that binds names in the module.
 
     Raises:
         CaptureError: a target that matches no function, a name that a function never binds, an
@@ -197,8 +200,9 @@ def plan_module(tree: ast.Module, module: str, filename: str, targets: Sequence[
     listed_captures = (capture for listed in requests.values() for _, one in listed for capture in one.captures)
     if any(capture.at == "sdpa" for capture in listed_captures):
         names = attention_names(tree)
+    surroundings = ModuleNames(tree, whole=whole)
     for listed in requests.values():
-        _plan_qualname(plan, listed, names)
+        _plan_qualname(plan, listed, names, surroundings)
     _require_wildcards(plan, asked, functions)
     plan.functions.sort(key=lambda planned: planned.function.node.lineno)
     return plan
@@ -258,7 +262,9 @@ def _literal(node: ast.expr, call: ast.Call, filename: str) -> str:
     )
 
 
-def _plan_qualname(plan: Plan, listed: list[tuple[Function, _Request]], names: frozenset[str]) -> None:
+def _plan_qualname(
+    plan: Plan, listed: list[tuple[Function, _Request]], names: frozenset[str], surroundings: ModuleNames
+) -> None:
     """Plan the defs that share a qualname: each captures what it binds, and one of them must bind each name."""
     by_function: dict[int, tuple[Function, Scope, list[Capture]]] = {}
     for function, _ in listed:
@@ -272,6 +278,7 @@ def _plan_qualname(plan: Plan, listed: list[tuple[Function, _Request]], names: f
             for resolved in _resolve(capture, function, scope):
                 identity = (request.origin, resolved.expression, resolved.at)
                 error = _untakeable(resolved, function, scope, names, plan.filename, request.lineno)
+                error = error or _nowhere(resolved, function, scope, surroundings, plan.filename, request.lineno)
                 if error is None:
                     taken.add(identity)
                     if resolved not in captures:
@@ -345,6 +352,35 @@ def _unreadable(capture: Capture, function: Function, scope: Scope, filename: st
     return _error(filename, lineno, reason)
 
 
+def _nowhere(
+    capture: Capture, function: Function, scope: Scope, surroundings: ModuleNames, filename: str, lineno: int
+) -> CaptureError | None:
+    """Why an expression would fail each time: it reads a name that is found nowhere; None where it may not."""
+    if capture.is_name or capture.at == "sdpa":
+        return None
+    own = (*scope.readable, *scope.globals)
+    missing = surroundings.nowhere(capture.expression, own)
+    if not missing:
+        return None
+    name, what = missing[0], f"{function.qualname} (line {function.node.lineno})"
+    if name in scope.in_comprehensions:
+        reason = f"is bound only inside a comprehension in {what}: capture what the comprehension makes"
+    else:
+        # What rewritten code calls is among the builtins, by names that cannot be written.
+        known = sorted(one for one in {*own, *surroundings.known, *dir(builtins)} if one.isidentifier())
+        reason = f"is neither a local of {what} nor a name of its module, nor a builtin{did_you_mean(name, known)}"
+    return _error(filename, lineno, f"{capture.expression!r}: {name!r} {reason}{_points(capture.expression, name)}")
+
+
+def _points(expression: str, name: str) -> str:
+    """What is said besides of ``x@word``, which may have been meant as a point and is a matrix product."""
+    left, sign, right = (part.strip() for part in expression.rpartition("@"))
+    if not sign or not left.isidentifier() or right != name:
+        return ""
+    points = ", ".join(point for point in POINTS if point != "return")
+    return f"; if it is to be a point, the points are {points}, return"
+
+
 def _not_used(name: str, what: str) -> str:
     return (
         f"{name!r}, a local of an enclosing function that {what} does not use: capturing it would change "
@@ -380,8 +416,12 @@ def _require_wildcards(plan: Plan, targets: Iterable[Target], functions: Sequenc
             names = [function.qualname for function in functions if target.matches_function(function.qualname)]
             raise CaptureError(
                 f"{plan.filename}: target {target.text!r}: none of the {len(names)} functions it matches "
-                + (f"calls {ATTENTION}" if capture.at == "sdpa" else f"binds {wanted!r}")
+                + (f"calls {ATTENTION}" if capture.at == "sdpa" else f"{_can(capture)} {wanted!r}")
             )
+
+
+def _can(capture: Capture) -> str:
+    return "binds" if capture.is_name else "has every name in"
 
 
 def did_you_mean(word: str, known: Iterable[str], cutoff: float = 0.6) -> str:

@@ -89,6 +89,13 @@ def names_read(expression: ast.expr) -> set[str]:
     return names.loaded | names.used
 
 
+def names_of_module(tree: ast.Module) -> set[str]:
+    """The names that a module binds in its own scope, and those that it or a function in it reads from there."""
+    names = _Names()
+    _walk(tree.body, names)
+    return set(names.bound) | names.loaded | names.used
+
+
 def _collect(node: ScopeNode) -> _Names:
     """The names of one scope. What it evaluates outside of itself belongs to the scope around it."""
     names = _Names(walrus={} if isinstance(node, _COMPREHENSIONS) else None)

@@ -22,7 +22,7 @@ from astcapture.values.notes import Notes
 from astcapture.values.parts import InMemory, Part
 from astcapture.values.records import Record
 from astcapture.values.summary import summarise
-from astcapture.values.why_empty import WHY_NOT_CALLED, Facts, why_empty, why_missed
+from astcapture.values.why_empty import WHY_NOT_CALLED, Facts, why_empty, why_failed, why_missed
 
 
 @dataclass
@@ -66,6 +66,8 @@ class _Process:
     #: For each function and label, whatever cache its values went to: that it has some, and how often it was missed.
     recorded: set[tuple[str, str]] = field(default_factory=set)
     missed: Counter[tuple[str, str]] = field(default_factory=Counter)
+    #: The same of what failed, with the first error.
+    failed: dict[tuple[str, str], tuple[int, str]] = field(default_factory=dict)
     #: How many values went to `recording()` blocks.
     in_blocks: Counter[tuple[str, str]] = field(default_factory=Counter)
     #: Whether what comes to `cache` goes on to a store.
@@ -233,6 +235,8 @@ class Cache(Captured):
             count = self._count(key, label)
             count.failed += 1
             count.error = count.error or value.error
+            number, error = _process.failed.get((key, label), (0, value.error))
+            _process.failed[key, label] = number + 1, error
         else:
             layer, model = (None, None) if where is None else where
             tags = _NO_TAGS if holding is None else holding.tags
@@ -408,16 +412,21 @@ def declared_labels() -> list[tuple[str, str, str]]:
 
 
 def always_missed() -> list[str]:
-    """One line for each label that was never bound where a value would have been taken, and why.
+    """One line for each label that was never bound where a value would have been taken, or failed each time, and why.
 
     Not of a function whose calls of attention, or bindings, left something: of ``attn,weights@sdpa`` one is asked for.
     """
     drain()
     told = {key for key, _ in _process.recorded if key in _process.entering}
-    return [
+    failed = [
+        f"{key}: {why_failed(label, *failures)}"
+        for (key, label), failures in _process.failed.items()
+        if (key, label) not in _process.recorded
+    ]
+    return failed + [
         f"{key}: {why_missed(label, missed, *_fused_and_unbound(key, label))}"
         for (key, label), missed in _process.missed.items()
-        if key not in told and (key, label) not in _process.recorded
+        if key not in told and (key, label) not in _process.recorded and (key, label) not in _process.failed
     ]
 
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from astcapture.errors import CaptureError, CaptureWarning
+from astcapture.errors import CaptureError
 from astcapture.record.bypassed import Live
 from astcapture.store.raw import Damaged
 from astcapture.store.reading import Shard, open_shard
@@ -21,6 +20,7 @@ from astcapture.values.records import Record
 from astcapture.values.stored import Process, stored_records
 from astcapture.values.summary import summarise
 from astcapture.values.why_empty import WHY_NOT_CALLED, Facts, why_empty
+from astcapture.warn import warn_at
 
 #: Called with how many shards of how many are done.
 Progress = Callable[[int, int], None]
@@ -136,7 +136,7 @@ def load(folder: str | os.PathLike[str], *, verify: bool = False) -> Run:
     if run.damaged:
         first, why = next(iter(run.damaged.items()))
         more = f", and {len(run.damaged) - 1} more, see run.damaged" if len(run.damaged) > 1 else ""
-        warnings.warn(f"{first} is left out: {why}{more}", CaptureWarning, stacklevel=2)
+        warn_at(f"{first} is left out: {why}{more}", stacklevel=2)
     return run
 
 

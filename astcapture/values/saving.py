@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
-from astcapture.errors import CaptureError, CaptureWarning
+from astcapture.errors import CaptureError
 from astcapture.store.encode import STORABLE
 from astcapture.store.process_folder import NotWritten, ProcessFolder, check_root
 from astcapture.values.captured import Captured
 from astcapture.values.gradients import gradients_of
 from astcapture.values.records import Record
+from astcapture.warn import warn_at
 
 #: As in streaming.
 _FULL, _MOST = 32 * 2**20, 4096
@@ -37,9 +37,8 @@ def save(captured: Captured, folder: str | os.PathLike[str]) -> None:
         except NotWritten as error:
             raise CaptureError(f"save({str(folder)!r}): the folder cannot be written to: {error}") from None
     if refused:
-        warnings.warn(
+        warn_at(
             f"{len(refused)} of {len(records)} values are not saved, the first of them {refused[0]}; {STORABLE}",
-            CaptureWarning,
             stacklevel=3,
         )
 

@@ -7,18 +7,18 @@ reached. Nobody is left to write in a child that a fork makes: it starts anew th
 
 from __future__ import annotations
 
-import contextlib
 import os
 import sys
 import threading
 import time
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from astcapture.errors import CaptureError, CaptureWarning
+from astcapture.errors import CaptureError
 from astcapture.record import budget, recorder
+from astcapture.record.taking import parts
+from astcapture.record.weight import rough_size
 from astcapture.store.ahead import Ahead
 from astcapture.store.background import Background
 from astcapture.store.encode import STORABLE
@@ -26,9 +26,11 @@ from astcapture.store.process_folder import NotWritten, ProcessFolder, check_roo
 from astcapture.store.shard import Written
 from astcapture.values import cache as caches
 from astcapture.values.gradients import LateGradients
+from astcapture.values.live import values_in_memory
 from astcapture.values.parts import OnDisk, opened
 from astcapture.values.records import Record
 from astcapture.values.stored import Process
+from astcapture.warn import warn
 
 #: A shard is full with so many bytes, or so many records.
 FULL = 32 * 2**20
@@ -193,7 +195,7 @@ class Stream:
             caches.cache.refused[where] = (count + 1, first)
         if where not in self._refused:
             self._refused.add(where)
-            _warn(f"{where[0]}: {where[1]!r} is not stored: {why}; {STORABLE}. cache.summary() counts what is left out")
+            warn(f"{where[0]}: {where[1]!r} is not stored: {why}; {STORABLE}. cache.summary() counts what is left out")
 
     # --- what goes wrong
 
@@ -223,14 +225,14 @@ class Stream:
         if self.lost > self._told and (not self._told or not self.background.running):
             self._told = self.lost
             many = f"{self.lost:,} values are" if self.lost > 1 else "1 value is"
-            _warn(
+            warn(
                 f"the store {self.root} cannot be written to ({self.why}): {many} lost"
                 + (" up to now. The program goes on, and what comes is tried again" if self.background.running else "")
             )
 
     def _tell(self, text: str) -> None:
         self.why = text
-        _warn(text)
+        warn(text)
 
     def check(self) -> None:
         """Raise what went wrong in the background, once, where ``strict=True`` asks for that.
@@ -247,7 +249,7 @@ class Stream:
         failed = self._late.failed
         if failed:
             name, why = failed[0]
-            _warn(f"{len(failed)} gradients could not be kept and are not stored, the first of them {name}: {why}")
+            warn(f"{len(failed)} gradients could not be kept and are not stored, the first of them {name}: {why}")
 
     # --- the end, and forks
 
@@ -294,23 +296,14 @@ def _estimate(waiting: Sequence[Any]) -> float:
 
 
 def _size(record: Record) -> int:
-    return record._form().nbytes or 100
+    return record._form().nbytes or sum(map(_size_of, values_in_memory([record])))
 
 
 def _size_of(value: Any) -> int:
     try:
-        return int(value.nbytes)
+        return max(100, sum(map(rough_size, parts(value))))
     except Exception:
         return 100
-
-
-def _warn(text: str) -> None:
-    """From whichever thread: where warnings are errors, it is printed, since there is nobody to raise it to."""
-    try:
-        warnings.warn_explicit(text, CaptureWarning, "astcapture", 0)
-    except CaptureWarning:
-        with contextlib.suppress(AttributeError, OSError, ValueError):
-            print(f"CaptureWarning: {text}", file=sys.stderr, flush=True)
 
 
 _stream: Stream | None = None

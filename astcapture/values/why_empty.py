@@ -55,7 +55,7 @@ def why_empty(key: str, label: str, facts: Facts, live: Live) -> str:
     if facts.in_blocks:
         return f"{_values(facts.in_blocks)} captured inside recording() blocks, and those have them"
     if facts.failed:
-        return f"{label!r} failed {_times(facts.failed)}; the first time with {facts.error}"
+        return why_failed(label, facts.failed, facts.error)
     if facts.missed:
         return why_missed(label, facts.missed, facts.fused, facts.unbound)
     if facts.passed_over:
@@ -107,11 +107,13 @@ def why_missed(label: str, missed: int, fused: bool, unbound: int = 0) -> str:
     return f"{label!r} is empty because it was not bound at {returns} that ran: {reason}"
 
 
+def why_failed(label: str, failed: int, error: str | None) -> str:
+    """Why a label has no value though it was asked for: it failed so many times, which is every time."""
+    times = "the one time" if failed == 1 else f"each of the {failed} times"
+    return f"{label!r} is empty because it failed {times} that it was to be recorded, first with {error}"
+
+
 def _values(count: int, are: str = " were") -> str:
     if count == 1:
         return "1 value" + (are and " was")
     return f"{count:,} values{are}"
-
-
-def _times(count: int) -> str:
-    return "once" if count == 1 else f"{count} times"

@@ -47,15 +47,15 @@ def test_of_compiled_code_what_is_recorded_is_a_copy_already():
 
 
 def test_everything_else_is_kept_as_it_is():
-    for value in (1, "x", [1], None, Ellipsis, object(), Liar()):
+    for value in (1, "x", (1,), None, Ellipsis, object(), Liar()):
         assert (snapshot(value) is value) is (taken(value, PLAIN) is value) is True
         assert split(value) == (value, None)
         assert parts(value) == (value,)
         assert not is_array(value)
 
 
-def test_types_of_the_interpreters_own_are_kept_by_reference():
-    values = (None, True, 1, 1.0, 1j, "", b"", bytearray(), [], (), {}, set(), frozenset(), range(1), slice(1), int)
+def test_types_of_the_interpreters_own_that_do_not_change_are_kept_by_reference():
+    values = (None, True, 1, 1.0, 1j, "", b"", range(1), slice(1), int)
     assert {type(value) for value in (*values, Ellipsis, len, lambda: None)} == BY_REFERENCE
 
 

@@ -62,7 +62,7 @@ BINDINGS = {
     "a name twice in one unpacking": ("x, x = 1, 2", [(1, 2)]),
     "unpacking into an attribute too": ("box = Box()\nx, box.y = 1, 2", [(2, 1)]),
     "unpacking that fails half-way": ("x, Raising().y = 1, 2", []),
-    "an augmented assignment": ("x = [1]\nx += [2]\nx = x * 2", [(1, [1, 2]), (2, [1, 2]), (3, [1, 2, 1, 2])]),
+    "an augmented assignment": ("x = [1]\nx += [2]\nx = x * 2", [(1, [1]), (2, [1, 2]), (3, [1, 2, 1, 2])]),
     "an annotation with a value": ("x: int\nx: int = 3\n(x): int = 4", [(2, 3), (3, 4)]),
     "a loop": ("for x in range(3): pass\nelse: x = 9", [(1, 0), (1, 1), (1, 2), (2, 9)]),
     "a loop that unpacks": ("for i, (x, *y) in [(1, (2, 3)), (4, 'ab')]:\n    pass", [(1, 2), (1, "a")]),

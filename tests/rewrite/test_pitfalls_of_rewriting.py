@@ -224,8 +224,8 @@ def test_a_module_that_shadows_builtins_and_clears_its_names_is_captured_all_the
 
 
 def test_while_recording_is_off_no_expression_with_a_scope_is_evaluated():
-    source, path = write_down("def f(x):\n    return str(x)")
-    names: dict[str, object] = {"__name__": "m", "calls": []}
+    source, path = write_down("calls = []\ndef f(x):\n    return str(x)")
+    names: dict[str, object] = {"__name__": "m"}
     exec(rewritten_code(source, path, "m:f=w:=[calls.append(x) for _ in 'a']"), names)
     names["f"](1)
     assert names["calls"] == []

@@ -545,6 +545,7 @@ def test_the_frame_of_a_caller_is_as_without():
 
 def test_a_failing_expression_is_kept_as_text_and_never_reaches_the_program():
     source = """
+    if not True: unknown = 1
     def f(x):
         if x: y = 1
         return str(x)

@@ -322,7 +322,7 @@ def test_a_bug_in_the_writer_is_told_and_not_the_programs(
     module: ModuleType, store: Path, monkeypatch: pytest.MonkeyPatch
 ):
     told = threading.Event()
-    monkeypatch.setattr(streaming, "_warn", lambda text: told.set())
+    monkeypatch.setattr(streaming, "warn", lambda text: told.set())
     with astcapture.install("streamed:f=y", store=store):
         monkeypatch.setattr(streaming.Stream, "_write_some", lambda *_: 1 / 0)
         module.f(1)

@@ -280,10 +280,12 @@ def test_what_one_hook_converts_the_others_values_take_unconverted(module: Load)
     assert (taken()[0].dtype, taken("converted:given")[0].dtype) == (torch.float16, torch.float32)
 
 
-def test_tensors_in_containers_are_kept_by_reference_whatever_is_asked_for(module: Load) -> None:
+def test_tensors_in_containers_are_converted_as_those_outside_are(module: Load) -> None:
     with astcapture.install(["converted:pair=both"], dtype="float16"):
         both = module().pair(torch.ones(2))
-    assert taken("converted:pair")[0] is both
+    one, (two, others) = taken("converted:pair")[0]
+    assert [one.dtype, two.dtype, others["three"].dtype] == [torch.float16] * 3
+    assert [one.tolist(), two.tolist(), others["three"].tolist()] == [[1, 1], [2, 2], [3, 3]]
     assert both[0].dtype == torch.float32
 
 

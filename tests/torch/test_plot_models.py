@@ -49,9 +49,10 @@ def test_layers_come_as_records_a_list_a_dict_or_an_array():
         equal(layer_sequence(values), ["0", "1", "2", "3"], MODEL)
 
 
-def test_values_captured_outside_any_module_are_layers_in_their_order():
+def test_values_captured_outside_any_module_are_layers_where_they_come_as_a_list():
     values = Records([Record(one, "attn", "m", "f", 1, None, number) for number, one in enumerate(MODEL)])
-    equal(layer_sequence(values), ["0", "1", "2", "3"], MODEL)
+    equal(layer_sequence(list(values)), ["0", "1", "2", "3"], MODEL)
+    equal(layer_sequence(values[:1]), ["0"], MODEL[:1])
 
 
 @pytest.mark.parametrize(
@@ -62,7 +63,7 @@ def test_values_captured_outside_any_module_are_layers_in_their_order():
         ({}, "there is no layer to draw"),
         (np.ones((3, 4, 4)), r"attention has shape \(3, 4, 4\); accepted are Records .* or an array of shape \(layers"),
         (np.ones((0, 3, 4, 4)), r"attention has shape \(0, 3, 4, 4\)"),
-        (records(MODEL, calls=True), "layer 'blocks.0.attn' is there 4 times: pick one execution .*select\\(call=0\\)"),
+        (records(MODEL, calls=True), "all 4 values are of layer 'blocks.0.attn', in the calls 0 to 3: .*pass list"),
         (
             Records([Record(1, "q", "m", "f", 1), Record(2, "attn", "m", "f", 1)]),
             r"labelled 'q', 'attn': pick one, records\['q'\]",

@@ -65,8 +65,8 @@ def test_a_value_that_nobody_else_has_is_not_copied() -> None:
 
 
 @pytest.mark.parametrize("how", [Conversion(), Conversion(dtype="float64"), Conversion(device="cpu", grad=True)])
-def test_everything_that_is_no_tensor_or_array_is_kept_itself(how: Conversion) -> None:
-    for value in (None, 3, 1.5, "text", [torch.ones(1)], {"a": 1}, object(), numpy.float64(2), torch.float16):
+def test_everything_that_is_no_tensor_array_or_container_is_kept_itself(how: Conversion) -> None:
+    for value in (None, 3, 1.5, "text", (1, ("a",)), object(), numpy.float64(2), torch.float16):
         assert convert(value, how) is value
         assert keep(value, how) is value
 
@@ -331,7 +331,7 @@ def test_an_array_that_reduce_returns_and_others_may_have_is_copied() -> None:
         assert convert(value, Conversion(reduce=lambda value: theirs, copy=False)) is theirs
 
 
-def test_reduce_of_other_values_is_given_them_themselves_and_runs_without_a_graph() -> None:
+def test_reduce_of_a_container_is_given_a_copy_without_a_graph_and_runs_without_one() -> None:
     pair = [torch.ones(2, requires_grad=True), 2]
     given = []
 
@@ -340,8 +340,9 @@ def test_reduce_of_other_values_is_given_them_themselves_and_runs_without_a_grap
         return value[0] * value[1]
 
     kept = convert(pair, Conversion(reduce=product, dtype="float64"))
-    assert given == [(pair, False)]
-    assert given[0][0] is pair
+    ((value, enabled),) = given
+    assert not enabled and type(value) is list and value[1] == 2
+    assert not value[0].requires_grad and value[0].data_ptr() != pair[0].data_ptr()
     assert (kept.tolist(), kept.dtype, kept.requires_grad) == ([2, 2], torch.float64, False)
 
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from astcapture.plot.arrays import FloatArray, Plottable, as_array
 from astcapture.plot.formulas.weights import check_not_negative
+from astcapture.plot.one_execution import check_if_records
 
 #: How the heads of a layer become one map.
 Fusion = Literal["mean", "max", "min"]
@@ -26,7 +27,8 @@ def rollout(
     (https://jacobgil.github.io/deeplearning/vision-transformer-explainability).
 
     Args:
-        layers: for each layer from the first to the last, (tokens, tokens) or (heads, tokens, tokens).
+        layers: for each layer from the first to the last, (tokens, tokens) or (heads, tokens, tokens); a list, or
+            `Records` of one execution of the model.
         fusion: how the heads of a layer become one map.
         discard: the share of weights in each fused map that is set to zero, the smallest first and of
             equal ones those that come first; rounded down to a number of weights.
@@ -36,6 +38,7 @@ def rollout(
         (tokens, tokens), float64; row i holds what arrives at token i, and sums to 1.
 
     Raises:
+        CaptureError: `Records` that are not one value for each layer, of one label, model and call.
         ValueError: no layer, a layer of another shape, NaN, infinite or negative weights, or an option out of
             its range.
 
@@ -48,6 +51,7 @@ def rollout(
         raise ValueError(f"discard={discard}; accepted is a share of the weights, from 0 to less than 1")
     if not 0 <= residual < 1:
         raise ValueError(f"residual={residual}; accepted is a share, from 0 to less than 1")
+    check_if_records(layers)
     if len(layers) == 0:
         raise ValueError("rollout of no layers: there is nothing to multiply")
     result: FloatArray | None = None
