@@ -23,7 +23,8 @@ from typing import Any
 
 from astcapture.imports.compile import marks_functions, matching, may_hold_functions
 from astcapture.imports.loader import CaptureLoader, Capturing, compose
-from astcapture.record.recorder import expect_torch
+from astcapture.record.places import COMPILER
+from astcapture.record.recorder import expect_modules, expect_torch
 from astcapture.targets.target import Target
 from astcapture.warn import warn_at
 
@@ -59,6 +60,8 @@ class CaptureFinder:
             return None
         if fullname == "torch":
             expect_torch()
+        elif fullname == COMPILER:
+            expect_modules()
         targets = matching(self.targets, fullname)
         if not targets or fullname in self._asking.names:
             return None

@@ -66,6 +66,8 @@ class _Way(NamedTuple):
         return len(self.names)
 
 
+#: Torch's compiler, by the name that it is imported under.
+COMPILER = "torch._dynamo"
 #: Modules that only wrap another one, by class, and the names under which they hold it; these are no part of a path.
 WRAPPERS = {
     "CheckpointWrapper": ("_checkpoint_wrapped_module",),
@@ -99,12 +101,42 @@ _originals: dict[int, ref[Any]] = {}
 # The places of modules that compiled code has recorded, by the weak reference; they outlive the module.
 _named: dict[int, tuple[ref[Any], Where]] = {}
 _handle: Any = None
+# The hooks that wait for the first module, which registers something, or is unpickled and called.
+_FIRST = ("module_registration", "parameter_registration", "buffer_registration", "forward_pre")
+_waiting: list[Any] = []
 # How often torch has told of a registration.
 _registrations = 0
 _lock = RLock()
 
 
 # --- asked by the recorder
+
+
+def when_a_module_exists(ready: Callable[[], None]) -> None:
+    """Call `ready` as soon as a module exists or runs: now, or when the first is given a part or is called.
+
+    Until then nothing has a place, and looking for one would cost more than recording a small value does. What waits
+    are hooks of torch's own, and the first that is called takes all of them off. None waits where torch's compiler is
+    imported, which would compile code that has a hook in it, and again once it is gone.
+    """
+    home = sys.modules["torch.nn.modules.module"]
+    register = [getattr(home, f"register_module_{kind}_hook", None) for kind in _FIRST]
+    stop_waiting()
+    if None in register or COMPILER in sys.modules or modules.nearest(_getframe(1)) or modules.live_modules():
+        ready()
+        return
+
+    def first(*arguments: Any) -> None:
+        stop_waiting()
+        ready()
+
+    _waiting.extend(one(first) for one in register if one is not None)
+
+
+def stop_waiting() -> None:
+    """Take the hooks off again."""
+    while _waiting:
+        _waiting.pop().remove()
 
 
 def where(owner: Any, others: Sequence[Any] = ()) -> Where | None:
@@ -139,6 +171,7 @@ def where(owner: Any, others: Sequence[Any] = ()) -> Where | None:
 def forget_torch() -> None:
     """Nothing is recorded any more: take the hook off, and forget who holds whom."""
     global _handle
+    stop_waiting()
     with _lock:
         if _handle is not None:
             _handle.remove()

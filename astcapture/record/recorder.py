@@ -466,12 +466,20 @@ _asking = RLock()
 
 
 def _look_for_torch() -> None:
-    global _expected, _where
+    global _expected
     with _asking:
         if _expected and modules.find_torch():
-            _where = places.where
+            places.when_a_module_exists(expect_modules)
             _expected = False
             _apply()
+
+
+def expect_modules() -> None:
+    """From now on records say where the module stands; and that a forward is run again, because it is checkpointed."""
+    global _where
+    if modules.find_torch():
+        places.stop_waiting()
+        _where = places.where
 
 
 def _after_fork() -> None:
