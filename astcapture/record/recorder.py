@@ -22,6 +22,7 @@ from types import FunctionType
 from typing import Any
 
 from astcapture.record import attention, budget, checkpoint, compiled, modules
+from astcapture.record.attention_weights import UNKNOWN, AttentionWeights, Shape, UnfusedWeights, as_seen, is_of_attention
 from astcapture.record.checkpoint import Recomputed, is_second_run, join
 from astcapture.record.events import (
     LEFT_OUT,
@@ -43,6 +44,7 @@ from astcapture.record.frames import release as release
 from astcapture.record.options import PLAIN
 from astcapture.record.policy import conversion_of, plain
 from astcapture.record.snapshot import BY_REFERENCE
+from astcapture.record.stand_in import NoRoom
 from astcapture.record.taking import expected_size, parts, taken
 from astcapture.record.tensors import PLAIN_TENSORS
 from astcapture.record.weight import EVENT, rough_size
@@ -62,7 +64,8 @@ def take() -> list[Event]:
     while _too_deep:
         site, _ = _too_deep.popitem()
         front.append((site, Failed(RecursionError("the recursion limit was reached where it is recorded")), 0, None))
-    return front + [event for event in compiled.take() if event[1] is not LEFT_OUT]
+    late = [(site, _late(site, value), *rest) for site, value, *rest in compiled.take()]
+    return front + [event for event in late if event[1] is not LEFT_OUT]  # type: ignore[misc]
 
 
 def settle_compiled() -> None:
@@ -77,6 +80,9 @@ def _after_run(chain: compiled.Chain, all_of_them: bool = False) -> None:
         site, value = link.site, link.value
         if site is None or type(value) in (Missed, Failed, Started):
             continue  # another thread has taken it out, or there is nothing to be done
+        if is_of_attention(value):
+            link.value = _late(site, value)
+            continue
         if _converting:
             try:
                 link.value = taken(value, conversion_of(site), site, compiled=True)
@@ -85,6 +91,25 @@ def _after_run(chain: compiled.Chain, all_of_them: bool = False) -> None:
         if _stopped or not _has_room(rough_size(link.value) + EVENT):
             link.value = LEFT_OUT
             budget.leave_out(site)
+
+
+def _late(site: Site, value: Any) -> Any:
+    """The weights of a call in compiled code, from the copies of its arguments; any other value as it is."""
+    if not is_of_attention(value):
+        return value
+    how = conversion_of(site) if _converting else PLAIN
+    try:
+        if _stopped or not (how.reduce is not None or _has_room(expected_size(value, how) + EVENT)):
+            raise NoRoom
+        kept = taken(value, how, site, _has_room, compiled=True)
+        if how.reduce is None or _has_room(rough_size(kept) + EVENT):
+            return kept
+    except NoRoom:
+        pass
+    except Exception as error:
+        return Failed(error)
+    budget.leave_out(site)
+    return LEFT_OUT
 
 
 def _no_place(site: Site) -> None:
@@ -178,6 +203,8 @@ def _record_slowly(site: Site, value: Any, owner: Any) -> None:
             _append((site, kept, get_ident(), layer))
         else:
             budget.leave_out(site)
+    except NoRoom:
+        budget.leave_out(site)
     except Exception as error:
         _append((site, Failed(error), get_ident(), layer))
 
@@ -450,22 +477,35 @@ def attend(sites: Sites, owner: Any, callee: Any, /, *arguments: Any, **options:
         *arguments: its arguments.
         **options: its keyword arguments.
     """
+    return _ready(sites, owner, UNKNOWN, callee, arguments, options)
+
+
+def attend_as(sites: Sites, owner: Any, seen_as: Shape, callee: Any, /, *arguments: Any, **options: Any) -> Any:
+    """`attend`, in a function whose weights have the shape `seen_as`."""
+    return _ready(sites, owner, seen_as, callee, arguments, options)
+
+
+def _ready(
+    sites: Sites, owner: Any, seen_as: Shape, callee: Any, arguments: tuple[Any, ...], options: dict[str, Any]
+) -> Any:
     if not callable(callee):
         return callee  # calling it raises what it would have raised
     call = partial(callee, *arguments, **options)
     if not _on or not attention.is_attention(callee):
         return call
     # The first item is the call's output, once `_attended` has seen it.
-    return partial(next, map(partial(_attended, sites, owner, arguments, options), starmap(call, ((),))))
+    return partial(next, map(partial(_attended, sites, owner, seen_as, arguments, options), starmap(call, ((),))))
 
 
-def _attended(sites: Sites, owner: Any, arguments: tuple[Any, ...], options: dict[str, Any], output: Any) -> Any:
+def _attended(
+    sites: Sites, owner: Any, seen_as: Shape, arguments: tuple[Any, ...], options: dict[str, Any], output: Any
+) -> Any:
     """Record what is asked for of a call that has been made, and hand its output on."""
     if _on:
         named = {**attention.call_arguments(arguments, options), "output": output}
         for site, name in sites:
             try:
-                value = attention.attention_weights(**named) if name == "weights" else named[name]
+                value = _weights(seen_as, **named) if name == "weights" else named[name]
             except Exception:
                 failed(site)
             else:
@@ -473,20 +513,98 @@ def _attended(sites: Sites, owner: Any, arguments: tuple[Any, ...], options: dic
     return output
 
 
+def _weights(
+    seen_as: Shape,
+    query: Any,
+    key: Any,
+    value: Any,
+    attn_mask: Any,
+    dropout_p: Any,
+    is_causal: Any,
+    scale: Any,
+    enable_gqa: Any,
+    output: Any,
+    **others: Any,
+) -> AttentionWeights:
+    """What stands for the weights of a call, which do not depend on arguments that only another torch has."""
+    return AttentionWeights(
+        query, key, value, attn_mask, dropout_p, is_causal, scale, enable_gqa, output, seen_as
+    )
+
+
+def attend_unfused(sites: Sites, owner: Any, seen_as: Shape, callee: Any, /, *arguments: Any, **options: Any) -> Any:
+    """Make ready the call that makes the weights where the function does not call torch's attention."""
+    if not callable(callee) or not _on:
+        return partial(callee, *arguments, **options) if callable(callee) else callee
+    call = partial(callee, *arguments, **options)
+    return partial(next, map(partial(_attended_unfused, sites, owner, seen_as), starmap(call, ((),))))
+
+
+def _attended_unfused(sites: Sites, owner: Any, seen_as: Shape, output: Any) -> Any:
+    if _on:
+        for site, _ in sites:
+            record(None, site, UnfusedWeights(output, seen_as), owner)
+    return output
+
+
 def _attend_compiled(sites: Sites, owner: Any, callee: Any, /, *arguments: Any, **options: Any) -> Any:
-    return partial(_attended_compiled, sites, owner, callee, arguments, options)
+    return partial(_attended_compiled, sites, owner, UNKNOWN, callee, arguments, options)
+
+
+def _attend_as_compiled(
+    sites: Sites, owner: Any, seen_as: Shape, callee: Any, /, *arguments: Any, **options: Any
+) -> Any:
+    return partial(_attended_compiled, sites, owner, seen_as, callee, arguments, options)
 
 
 def _attended_compiled(
-    sites: Sites, owner: Any, callee: Any, arguments: tuple[Any, ...], options: dict[str, Any]
+    sites: Sites, owner: Any, seen_as: Shape, callee: Any, arguments: tuple[Any, ...], options: dict[str, Any]
 ) -> Any:
     output = callee(*arguments, **options)
     if _on and attention.is_attention(callee):
         named = {**attention.call_arguments(arguments, options), "output": output}
         for site, name in sites:
-            value = attention.attention_weights(**named) if name == "weights" else named[name]
-            _record_compiled(None, site, value, owner)
+            if name == "weights":
+                compiled.put(site, _weights_compiled(seen_as, **named), owner)
+            else:
+                _record_compiled(None, site, named[name], owner)
+    return output
+
+
+def _weights_compiled(
+    seen_as: Shape,
+    query: Any,
+    key: Any,
+    attn_mask: Any,
+    is_causal: Any,
+    scale: Any,
+    enable_gqa: Any,
+    **others: Any,
+) -> AttentionWeights:
+    """What stands for the weights of a call in compiled code, which are computed when that has run: of its arguments
+    it has copies."""
+    if hasattr(attn_mask, "_materialize"):  # torch.nn.attention.bias.CausalBias
+        attn_mask = attn_mask._materialize(query.device)
+    query, key, attn_mask = compiled.snapshot(query), compiled.snapshot(key), compiled.snapshot(attn_mask)
+    return AttentionWeights(query, key, None, attn_mask, 0.0, is_causal, scale, enable_gqa, None, seen_as)
+
+
+def _attend_unfused_compiled(
+    sites: Sites, owner: Any, seen_as: Shape, callee: Any, /, *arguments: Any, **options: Any
+) -> Any:
+    return partial(_attended_unfused_compiled, sites, owner, seen_as, callee, arguments, options)
+
+
+def _attended_unfused_compiled(
+    sites: Sites, owner: Any, seen_as: Shape, callee: Any, arguments: tuple[Any, ...], options: dict[str, Any]
+) -> Any:
+    output = callee(*arguments, **options)
+    if _on:
+        for site, _ in sites:
+            _record_compiled(None, site, as_seen(output, seen_as), owner)
     return output
 
 
 attend._torchdynamo_inline = _attend_compiled  # type: ignore[attr-defined]
+attend_as._torchdynamo_inline = _attend_as_compiled  # type: ignore[attr-defined]
+attend_unfused._torchdynamo_inline = _attend_unfused_compiled  # type: ignore[attr-defined]

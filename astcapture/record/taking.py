@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from astcapture.record import checkpoint
+from astcapture.record.attention_weights import AttentionWeights, UnfusedWeights, is_of_attention
 from astcapture.record.conversion import convert, dtype_of
-from astcapture.record.gradient import Gradient
+from astcapture.record.fused import converted, size_of_weights
+from astcapture.record.gradient import Gradient, Room
 from astcapture.record.kinds import is_a
 from astcapture.record.options import PLAIN, Conversion
 from astcapture.record.snapshot import snapshot
@@ -35,7 +36,7 @@ def taken(
     value: Any,
     how: Conversion,
     site: Any = None,
-    room: Callable[[int], bool] = lambda size: True,
+    room: Room = lambda size: True,
     compiled: bool = False,
 ) -> Any:
     """What is recorded of a value.
@@ -50,6 +51,8 @@ def taken(
     Raises:
         Exception: why there is nothing to be recorded.
     """
+    if is_of_attention(value):
+        return _of_attention(value, how, site, room, compiled)
     check_run(value)
     if how == PLAIN:
         return settled(value) if compiled else settled(snapshot(value))
@@ -63,8 +66,23 @@ def taken(
     return kept
 
 
+def _of_attention(
+    weights: AttentionWeights | UnfusedWeights, how: Conversion, site: Any, room: Room, compiled: bool) -> Any:
+    kept = converted(weights, how, room)
+    if how.grad and compiled:
+        return WithGradient(kept, Gradient.out_of_reach(_COMPILED))
+    gradient = Gradient(how, room)
+    if how.grad and (gradient.watch(weights) or checkpoint.wait(site, gradient)):
+        return WithGradient(kept, gradient)
+    return kept
+
+
 def expected_size(value: Any, how: Conversion) -> int:
     """The bytes that a value will take when it has been converted; with what it keeps alive if it is not copied."""
+    if is_a(value, AttentionWeights):
+        return size_of_weights(value, how)
+    if is_a(value, UnfusedWeights):
+        value = value.tensor
     size = rough_size(value) if how.copy else whole_size(value)
     if how.dtype is not None and size and is_tensor(value):
         dtype = dtype_of(value, how)
@@ -87,6 +105,8 @@ def split(value: Any) -> tuple[Any, Gradient | None]:
 
 def parts(value: Any) -> tuple[Any, ...]:
     """What is in memory for what stands in an event."""
+    if is_a(value, AttentionWeights):
+        return value.parts  # copies that compiled code has made, until the weights are computed from them
     if not is_a(value, WithGradient):
         return (value,)
     gradient = value.gradient.held

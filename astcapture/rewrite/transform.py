@@ -66,7 +66,7 @@ from astcapture.targets.capture import Capture
 RECORDER = "astcapture.record.recorder"
 PREFIX = nodes.PREFIX
 CALLED = (
-    "enter", "record", "look", "evaluate", "missed", "failed", "attend",
+    "enter", "record", "look", "evaluate", "missed", "failed", "attend", "attend_as", "attend_unfused",
     "hold", "release", "forget", "locals", "globals",
 )  # fmt: skip
 # Their last argument is the module whose work the function is, where a parameter holds it.
