@@ -26,8 +26,22 @@ def check_run(value: Any) -> None:
     if home is not None and is_a(value, home.Proxy):
         raise NotRun("torch.fx traces this function and does not run it, so there is no value to record")
     # Asked only of what may be such a tensor: nothing else is touched in this state.
-    if type(value).__module__.startswith("torch._subclasses.") and _writes_down():
+    if not type(value).__module__.startswith("torch._subclasses."):
+        return
+    if _compiles():
+        raise NotRun(
+            "torch.compile has this function of torch's in its graph as a whole and compiles it without data, so there "
+            "is no value to record: run the model without torch.compile"
+        )
+    if _writes_down():
         raise NotRun("torch.export traces this function without data, so there is no value to record")
+
+
+def _compiles() -> bool:
+    """Whether torch's compiler runs code of this thread to see its operations."""
+    context = getattr(sys.modules.get("torch._guards"), "TracingContext", None)
+    exports = getattr(sys.modules.get("torch.compiler"), "is_exporting", bool)
+    return context is not None and context.try_get() is not None and not exports()
 
 
 def _writes_down() -> bool:
