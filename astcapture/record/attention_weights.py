@@ -149,7 +149,7 @@ def _arranged(weights: AttentionWeights, query: Any, key: Any, mask: Any) -> tup
 def _is_packed(query: Any, key: Any, queries: int) -> bool:
     """Whether the heads that share a head of the keys stand in the axis of the queries."""
     length = query.size(-2)
-    return query.dim() > 2 and length != queries and length % queries == 0 and key.dim() > 2
+    return bool(query.dim() > 2 and length != queries and length % queries == 0 and key.dim() > 2)
 
 
 def _unpacked_mask(mask: Any, kv_heads: int, groups: int, queries: int) -> Any:

@@ -207,7 +207,9 @@ COMBINED = {"sum": ("add", "sum"), "mean": ("add", "sum"), "amax": ("maximum", "
 class Reduced(Blocks):
     """The sum, mean, amax or amin of another over some of its axes."""
 
-    def __init__(self, of: Blocks, name: str, axes: Sequence[int], keepdim: bool, dtype: Any, given: Any = None) -> None:
+    def __init__(
+        self, of: Blocks, name: str, axes: Sequence[int], keepdim: bool, dtype: Any, given: Any = None
+    ) -> None:
         """Args:
         of: the other.
         name: ``"sum"``, ``"mean"``, ``"amax"`` or ``"amin"``.
@@ -245,7 +247,7 @@ class Reduced(Blocks):
         combine, name = COMBINED[self._name]
         # Half precision is added up in single, as torch does within one call.
         dtype = torch.float32 if name == "sum" and self.dtype in (torch.float16, torch.bfloat16) else None
-        total = None
+        total: Any = None
         for part in parts:
             made = self._reduced(self._of.block(part), name, dtype or self._given)
             total = made if total is None else getattr(torch, combine)(total, made)

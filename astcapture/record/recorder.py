@@ -22,7 +22,14 @@ from types import FunctionType
 from typing import Any
 
 from astcapture.record import attention, budget, checkpoint, compiled, modules
-from astcapture.record.attention_weights import UNKNOWN, AttentionWeights, Shape, UnfusedWeights, as_seen, is_of_attention
+from astcapture.record.attention_weights import (
+    UNKNOWN,
+    AttentionWeights,
+    Shape,
+    UnfusedWeights,
+    as_seen,
+    is_of_attention,
+)
 from astcapture.record.checkpoint import Recomputed, is_second_run, join
 from astcapture.record.events import (
     LEFT_OUT,
@@ -65,7 +72,7 @@ def take() -> list[Event]:
         site, _ = _too_deep.popitem()
         front.append((site, Failed(RecursionError("the recursion limit was reached where it is recorded")), 0, None))
     late = [(site, _late(site, value), *rest) for site, value, *rest in compiled.take()]
-    return front + [event for event in late if event[1] is not LEFT_OUT]  # type: ignore[misc]
+    return front + [event for event in late if event[1] is not LEFT_OUT]
 
 
 def settle_compiled() -> None:
@@ -527,9 +534,7 @@ def _weights(
     **others: Any,
 ) -> AttentionWeights:
     """What stands for the weights of a call, which do not depend on arguments that only another torch has."""
-    return AttentionWeights(
-        query, key, value, attn_mask, dropout_p, is_causal, scale, enable_gqa, output, seen_as
-    )
+    return AttentionWeights(query, key, value, attn_mask, dropout_p, is_causal, scale, enable_gqa, output, seen_as)
 
 
 def attend_unfused(sites: Sites, owner: Any, seen_as: Shape, callee: Any, /, *arguments: Any, **options: Any) -> Any:

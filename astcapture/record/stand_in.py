@@ -290,7 +290,7 @@ def _select(name: str, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]
 def _unbind(name: str, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
     blocks = args[0].state.blocks
     axis = _axis(_given(args, kwargs, "dim").get("dim", 0), blocks)
-    parts = tuple(args[0][(*[slice(None)] * axis, index)] for index in range(blocks.shape[axis]))
+    parts = tuple(args[0].select(axis, index) for index in range(blocks.shape[axis]))
     return iter(parts) if name == "__iter__" else parts
 
 
@@ -378,7 +378,7 @@ def _reduced(name: str, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any
         name = f"a{name}"
     everything = dims is None or (isinstance(dims, (tuple, list)) and not dims)
     listed = range(len(blocks.shape)) if everything else dims if isinstance(dims, (tuple, list)) else [dims]
-    axes = [_axis(dim, blocks) for dim in listed]  # type: ignore[union-attr]
+    axes = [_axis(dim, blocks) for dim in listed]
     like = func(_like(args[0]), *args[1:], **kwargs)
     made = Reduced(blocks, name, axes, bool(given.get("keepdim", False)), like.dtype, given.get("dtype"))
     return _derived(made, func, args, kwargs) if made.shape == tuple(like.shape) else NotImplemented
@@ -423,7 +423,7 @@ _POINTWISE = frozenset(
         "mul", "multiply", "add", "sub", "div", "true_divide", "pow", "square", "sqrt", "rsqrt", "exp", "log", "log2",
         "log10", "log1p", "neg", "abs", "clamp", "clamp_min", "clamp_max", "clip", "float", "double", "half",
         "bfloat16", "to", "type", "gt", "lt", "ge", "le", "eq", "ne", "isnan", "isfinite", "nan_to_num", "sigmoid",
-        "clone", "detach", "contiguous", "xlogy", "mul", "rsub", "reciprocal", "round", "logical_not",
+        "clone", "detach", "contiguous", "xlogy", "rsub", "reciprocal", "round", "logical_not",
         "__add__", "__radd__", "__sub__", "__rsub__", "__mul__", "__rmul__", "__truediv__", "__rtruediv__",
         "__pow__", "__neg__", "__abs__", "__gt__", "__lt__", "__ge__", "__le__", "__eq__", "__ne__",
     }

@@ -67,7 +67,8 @@ def taken(
 
 
 def _of_attention(
-    weights: AttentionWeights | UnfusedWeights, how: Conversion, site: Any, room: Room, compiled: bool) -> Any:
+    weights: AttentionWeights | UnfusedWeights, how: Conversion, site: Any, room: Room, compiled: bool
+) -> Any:
     kept = converted(weights, how, room)
     if how.grad and compiled:
         return WithGradient(kept, Gradient.out_of_reach(_COMPILED))
@@ -106,7 +107,8 @@ def split(value: Any) -> tuple[Any, Gradient | None]:
 def parts(value: Any) -> tuple[Any, ...]:
     """What is in memory for what stands in an event."""
     if is_a(value, AttentionWeights):
-        return value.parts  # copies that compiled code has made, until the weights are computed from them
+        # Copies that compiled code has made, until the weights are computed from them.
+        return tuple(value.parts)
     if not is_a(value, WithGradient):
         return (value,)
     gradient = value.gradient.held

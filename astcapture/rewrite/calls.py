@@ -108,7 +108,9 @@ def _seen_as(function: FunctionNode, shape: WeightsShape, call: ast.Call, place:
 
 def _is_bound(function: FunctionNode, name: str, call: ast.Call) -> bool:
     """Whether a name is surely bound at a call: a parameter, or assigned by a statement that is run before."""
-    if any(isinstance(node, ast.Name) and node.id == name and isinstance(node.ctx, ast.Del) for node in ast.walk(function)):
+    if any(
+        isinstance(node, ast.Name) and node.id == name and isinstance(node.ctx, ast.Del) for node in ast.walk(function)
+    ):
         return False
     given = function.args
     if name in {arg.arg for arg in (*given.posonlyargs, *given.args, *given.kwonlyargs)}:

@@ -70,7 +70,8 @@ def _data() -> dict[str, Any]:
     else:
         import tomli as tomllib
     with open(_FILE, "rb") as file:
-        return tomllib.load(file)
+        data: dict[str, Any] = tomllib.load(file)
+    return data
 
 
 @cache

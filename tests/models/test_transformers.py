@@ -239,9 +239,7 @@ def test_each_step_of_an_encoder_decoder_generation_under_sdpa_is_captured(one, 
     options = {"max_new_tokens": 3, "min_new_tokens": 3, "do_sample": False, "num_beams": beams}
     model.set_attn_implementation("eager")
     with astcapture.pause(), torch.no_grad():
-        done = model.generate(
-            text()["input_ids"], output_attentions=True, return_dict_in_generate=True, **options
-        )
+        done = model.generate(text()["input_ids"], output_attentions=True, return_dict_in_generate=True, **options)
     model.set_attn_implementation("sdpa")
     assert torch.equal(model.generate(text()["input_ids"], **options), done.sequences)
     groups = [list(tensors(part)) for part in (done.encoder_attentions, done.decoder_attentions, done.cross_attentions)]

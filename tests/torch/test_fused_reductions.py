@@ -173,9 +173,7 @@ def test_a_function_gives_what_it_gives_of_the_written_out_weights(case: str, sm
 
 
 @pytest.mark.parametrize("case", [case for case in LAZY if case != "nothing"])
-def test_a_function_that_selects_or_reduces_never_has_the_whole_map(
-    case: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_function_that_selects_or_reduces_never_has_the_whole_map(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
     derived: list[bool] = []  # of what is computed, whether it comes from something else
     compute = stand_in.State.whole
     monkeypatch.setattr(stand_in.State, "whole", lambda state: (derived.append(bool(state.sources)), compute(state))[1])
@@ -219,9 +217,7 @@ def arguments(kind: str, dtype: torch.dtype) -> tuple[list[torch.Tensor], dict[s
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_kind_of_call_is_computed_in_blocks(
-    kind: str, dtype: torch.dtype, small_blocks: None
-) -> None:
+def test_every_kind_of_call_is_computed_in_blocks(kind: str, dtype: torch.dtype, small_blocks: None) -> None:
     given, options, expected = arguments(kind, dtype)
     value = recorded(*given, **options)
     assert same(value, expected)
@@ -310,7 +306,10 @@ def test_the_whole_map_never_exists_where_a_part_of_it_is_wanted(reduce: Any, of
 def test_nothing_is_computed_for_which_there_is_no_room(reduce: Any, tmp_path: Path, fresh_imports: Any) -> None:
     (tmp_path / "fused_functions.py").write_text(SOURCE)
     q, k, v = tensors(*[(1, HEADS, LENGTH, 16)] * 3, dtype=torch.float32)
-    with astcapture.install("fused_functions:attend=weights@sdpa", reduce=reduce, limit="2MB"), warnings.catch_warnings():
+    with (
+        astcapture.install("fused_functions:attend=weights@sdpa", reduce=reduce, limit="2MB"),
+        warnings.catch_warnings(),
+    ):
         warnings.simplefilter("ignore")
         module = importlib.import_module("fused_functions")
         plain = peak(lambda: torch.nn.functional.scaled_dot_product_attention(q, k, v))
