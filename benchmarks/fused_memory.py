@@ -1,11 +1,11 @@
-"""What capturing the weights of fused attention takes: memory in shares of one map, and time once recording has stopped.
+"""What capturing the weights of fused attention takes: memory in shares of a map, and time once recording has stopped.
 
     python benchmarks/fused_memory.py [TOKENS]
 
 One layer of 8 heads, float32, on the CPU with one thread. Memory is the most that torch has allocated at once, as its
 profiler sees it, less that of the same forward without capturing. For the time, a model of four layers runs plainly and
-with a limit that stops recording at the first map; both run in turn in each round, and quoted are the median of the ratios
-and the range from the 10th to the 90th percentile.
+with a limit that stops recording at the first map; both run in turn in each round, and quoted are the median of the
+ratios and the range from the 10th to the 90th percentile.
 """
 
 from __future__ import annotations

@@ -5,11 +5,10 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Sequence
-from contextlib import ExitStack
 from typing import Any
 
 from astcapture.record import attention
-from astcapture.record.blocks import Blocks, Region, block_size, evaluate, take
+from astcapture.record.blocks import Blocks, Region, as_tensor, block_size, take, unseen
 from astcapture.record.kinds import is_a
 from astcapture.record.tensors import is_tensor
 from astcapture.record.transforms import is_wrapped
@@ -94,14 +93,12 @@ class AttentionWeights:
 
     def blocks(self) -> Rows:
         """The weights, to be computed in parts."""
-        torch = sys.modules["torch"]
-        with torch.no_grad():
+        with unseen():
             return Rows(*_arranged(self, self.query, self.key, self.attn_mask), self.scale, bool(self.is_causal))
 
     def of_gradient(self, gradient: Any, value: Any) -> Rows:
         """The gradient of the weights, to be computed in parts, from that of the output, shape (..., L, Ev)."""
-        torch = sys.modules["torch"]
-        with torch.no_grad():
+        with unseen():
             query, key, _, groups, keys = _arranged(self, gradient, value, None)
             return Rows(query, key, None, groups, keys, None, False, softmax=False)
 
@@ -201,9 +198,7 @@ class Rows(Blocks):
 
     def block(self, region: Region) -> Any:
         torch = sys.modules["torch"]
-        with ExitStack() as stack:
-            stack.enter_context(torch.no_grad())
-            stack.enter_context(torch.autocast(self.device.type, enabled=False))
+        with torch.no_grad(), torch.autocast(self.device.type, enabled=False):
             made = self._rows(region)
             if made.shape[:-1] != tuple(map(len, region[:-1])):
                 made = made.expand(*map(len, region[:-1]), -1)
@@ -228,7 +223,7 @@ class Rows(Blocks):
         if not self._is_causal:
             return mask
         torch = sys.modules["torch"]
-        last = torch.tensor(list(rows), device=self.device)
+        last = as_tensor(rows, self.device)
         seen = torch.arange(self._key.size(-2), device=self.device) <= last[:, None]
         if mask is None:
             return seen
@@ -250,8 +245,3 @@ def _of_groups(heads: Sequence[int], groups: int) -> Sequence[int]:
     """The heads of the keys that serve these query heads; one of them is broadcast."""
     serving = [head // groups for head in heads]
     return range(serving[0], serving[0] + 1) if serving and len(set(serving)) == 1 else serving
-
-
-def computed(weights: AttentionWeights, dtype: Any = None) -> Any:
-    """The whole map, in memory of its own."""
-    return evaluate(weights.blocks(), dtype)

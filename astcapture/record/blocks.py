@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 #: For each axis the positions along it: a ``range``, or a list in any order.
@@ -73,8 +74,23 @@ def split(blocks: Blocks, region: Region, axes: Iterable[int]) -> Iterator[Regio
         yield from split(blocks, part, axes)
 
 
+@contextmanager
+def unseen() -> Iterator[None]:
+    """A context in which no graph is made, and no mode and no class of tensors of the user's sees what is computed."""
+    torch = sys.modules["torch"]
+    home = sys.modules.get("torch.utils._python_dispatch")
+    without_modes = getattr(home, "_disable_current_modes", nullcontext)
+    with torch.no_grad(), torch._C.DisableTorchFunction(), without_modes():
+        yield
+
+
 def evaluate(blocks: Blocks, dtype: Any = None) -> Any:
     """The whole tensor in memory of its own, in `dtype` if one is given; besides it, one block exists at a time."""
+    with unseen():
+        return _evaluate(blocks, dtype)
+
+
+def _evaluate(blocks: Blocks, dtype: Any) -> Any:
     torch = sys.modules["torch"]
     everything, dtype = whole(blocks.shape), dtype or blocks.dtype
     if blocks.cost(everything) <= blocks.most:
@@ -95,6 +111,11 @@ def evaluate_along(blocks: Blocks, axis: int, function: Callable[[Any], Any], li
         function: from a block to a tensor or a tuple of tensors, in which `axis` is there or is gone.
         like: tensors of the shapes and dtypes of its results, of any device.
     """
+    with unseen():
+        return _evaluate_along(blocks, axis, function, like)
+
+
+def _evaluate_along(blocks: Blocks, axis: int, function: Callable[[Any], Any], like: Sequence[Any]) -> list[Any]:
     torch = sys.modules["torch"]
     results = [torch.empty(one.shape, dtype=one.dtype, device=blocks.device) for one in like]
     for region in split(blocks, whole(blocks.shape), _apart(blocks, without={axis})):
@@ -127,8 +148,15 @@ def take(tensor: Any, axis: int, positions: Sequence[int]) -> Any:
         if positions == range(tensor.size(axis)):
             return tensor
         return tensor[(slice(None),) * axis + (slice(positions.start, positions.stop, positions.step),)]
+    return tensor.index_select(axis, as_tensor(positions, tensor.device))
+
+
+def as_tensor(positions: Sequence[int], device: Any) -> Any:
+    """Positions as a tensor of whole numbers, shape (number of positions,)."""
     torch = sys.modules["torch"]
-    return tensor.index_select(axis, torch.tensor(list(positions), dtype=torch.long, device=tensor.device))
+    if isinstance(positions, range):  # made on the device, which is not waited for
+        return torch.arange(positions.start, positions.stop, positions.step, device=device)
+    return torch.tensor(list(positions), dtype=torch.long, device=device)
 
 
 class Selected(Blocks):

@@ -338,3 +338,39 @@ def test_once_recording_has_stopped_no_weights_are_computed(
         (count,) = rec.counts.values()
     assert len(computed) == len(rec[KEY]) == 3
     assert count.left_out == 17
+
+
+# Nothing of it is seen.
+
+
+@pytest.mark.parametrize("reduce", [None, lambda w: w.mean(1)[:, 0], lambda w: w.topk(2).values])
+def test_no_mode_of_the_users_sees_what_is_computed(reduce: Any, small_blocks: None) -> None:
+    from torch.overrides import TorchFunctionMode
+    from torch.utils.flop_counter import FlopCounterMode
+
+    class Seen(TorchFunctionMode):
+        names: list[str] = []  # noqa: RUF012
+
+        def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            self.names.append(getattr(func, "__name__", ""))
+            return func(*args, **(kwargs or {}))
+
+    given = tensors(*[(2, 4, 5, 6)] * 3)
+    expected = written_out(*given[:2])
+    with FlopCounterMode(display=False) as flops, Seen() as seen:
+        value = recorded(*given, install={"reduce": reduce})
+    assert same(value, reduce(expected) if reduce else expected)
+    assert flops.get_total_flops() == 0
+    assert not {"matmul", "_safe_softmax", "softmax"} & set(seen.names)
+
+
+def test_a_class_of_tensors_of_the_users_is_not_asked(small_blocks: None) -> None:
+    class Named(torch.Tensor):
+        @classmethod
+        def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            assert getattr(func, "__name__", "") not in ("matmul", "__getitem__", "float")
+            return super().__torch_function__(func, types, args, kwargs or {})
+
+    q, k, v = tensors((2, 4, 5, 6), (2, 4, 5, 6), (2, 4, 5, 6))
+    value = recorded(q.as_subclass(Named), k, v)
+    assert same(value, written_out(q, k))
