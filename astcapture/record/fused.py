@@ -12,7 +12,8 @@ from typing import Any
 
 from astcapture.record.attention_weights import AttentionWeights, UnfusedWeights
 from astcapture.record.blocks import Blocks, evaluate
-from astcapture.record.conversion import convert, dtype_of, keep, without_autocast
+from astcapture.record.conversion import convert, keep, without_autocast
+from astcapture.record.dtypes import COMPLEX
 from astcapture.record.options import Conversion
 from astcapture.record.stand_in import NoRoom, reduced
 from astcapture.record.tracing import check_run
@@ -74,5 +75,7 @@ def size_of_blocks(blocks: Blocks, how: Conversion) -> int:
 
 
 def _dtype(blocks: Blocks, how: Conversion) -> Any:
-    """The dtype to compute into."""
-    return dtype_of(sys.modules["torch"].empty(0, dtype=blocks.dtype), how)
+    """The dtype to compute into, if another than their own: as `conversion.dtype_of`."""
+    if how.dtype is None or not (blocks.dtype.is_complex if how.dtype in COMPLEX else blocks.dtype.is_floating_point):
+        return None
+    return getattr(sys.modules["torch"], how.dtype)

@@ -137,12 +137,15 @@ def test_in_training_results_and_gradients_are_those_of_a_plain_run(module: Any)
     assert not weights.requires_grad
 
 
-def test_what_there_is_no_room_for_is_counted_and_not_computed(module: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("reduce", [None, lambda w: w * 1])
+def test_what_there_is_no_room_for_is_counted_and_not_computed(
+    reduce: Any, module: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from astcapture.record import attention
 
     real, computed = attention.attention_weights, []
     monkeypatch.setattr(attention, "attention_weights", lambda **given: computed.append(1) or real(**given))
-    with astcapture.install(TARGET, limit="10KB"), warnings.catch_warnings():
+    with astcapture.install(TARGET, limit="10KB", reduce=reduce), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         compiled = torch.compile(module().attend, fullgraph=True, backend="aot_eager")
         with astcapture.recording() as rec:
@@ -150,6 +153,26 @@ def test_what_there_is_no_room_for_is_counted_and_not_computed(module: Any, monk
                 compiled(*tensors(*[(2, 4, 64, 8)] * 3))
         (count,) = rec.counts.values()
     assert (computed, len(rec[KEY]), count.left_out, count.failed) == ([], 0, 4, 0)
+
+
+def test_once_recording_has_stopped_no_reduction_is_computed(module: Any) -> None:
+    called: list[int] = []
+
+    def reduce(weights: torch.Tensor) -> torch.Tensor:
+        called.append(1)
+        return weights.mean(1)
+
+    with astcapture.install(TARGET, limit="120KB", reduce=reduce), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        compiled = torch.compile(module().attend, fullgraph=True, backend="aot_eager")
+        with astcapture.recording() as rec:
+            for _ in range(20):
+                compiled(*tensors(*[(1, 4, 64, 8)] * 3))
+        (count,) = rec.counts.values()
+    # A map of means has 16,384 bytes, and copies of the arguments of the last runs wait beside them.
+    assert 0 < len(rec[KEY]) < 7
+    assert len(called) == len(rec[KEY]) + 1
+    assert count.left_out == 20 - len(rec[KEY])
 
 
 def test_a_gradient_is_refused_aloud(module: Any) -> None:
