@@ -57,6 +57,7 @@ class AttentionWeights:
         self.enable_gqa = enable_gqa
         self.output = output
         self.seen_as = seen_as
+        self._blocks: Rows | None = None
 
     @property
     def parts(self) -> tuple[Any, ...]:
@@ -85,22 +86,23 @@ class AttentionWeights:
     def formula(self) -> Any:
         """The weights in one go, by operations on the tensors as they are."""
         torch = sys.modules["torch"]
+        query, key, mask, groups, keys = _arranged(self, self.query, self.key, self.attn_mask)
         with torch.no_grad():
-            query, key, mask, groups, keys = _arranged(self, self.query, self.key, self.attn_mask)
             made = attention.attention_weights(query, key, mask, self.is_causal, self.scale, groups > 1)
             rest = keys - made.size(-1)
             return torch.nn.functional.pad(made, (0, rest)) if rest else made
 
     def blocks(self) -> Rows:
         """The weights, to be computed in parts."""
-        with unseen():
-            return Rows(*_arranged(self, self.query, self.key, self.attn_mask), self.scale, bool(self.is_causal))
+        if self._blocks is None:
+            arranged = _arranged(self, self.query, self.key, self.attn_mask)
+            self._blocks = Rows(*arranged, self.scale, bool(self.is_causal))
+        return self._blocks
 
     def of_gradient(self, gradient: Any, value: Any) -> Rows:
         """The gradient of the weights, to be computed in parts, from that of the output, shape (..., L, Ev)."""
-        with unseen():
-            query, key, _, groups, keys = _arranged(self, gradient, value, None)
-            return Rows(query, key, None, groups, keys, None, False, softmax=False)
+        query, key, _, groups, keys = _arranged(self, gradient, value, None)
+        return Rows(query, key, None, groups, keys, None, False, softmax=False)
 
 
 class UnfusedWeights:
@@ -129,10 +131,17 @@ def is_of_attention(value: Any) -> bool:
 def _arranged(weights: AttentionWeights, query: Any, key: Any, mask: Any) -> tuple[Any, Any, Any, int, int]:
     """Query, key and mask with their axes as the function that calls has them; the group of query heads that a head
     of the keys serves; and the number of keys."""
-    _, _, queries, keys, batched = weights.seen_as
+    groups = query.size(-3) // key.size(-3) if weights.enable_gqa and query.dim() > 2 else 1
+    if weights.seen_as == UNKNOWN and not hasattr(mask, "_materialize"):
+        return query, key, mask, groups, key.size(-2)
+    with unseen():
+        return _rearranged(query, key, mask, groups, weights.seen_as)
+
+
+def _rearranged(query: Any, key: Any, mask: Any, groups: int, seen_as: Shape) -> tuple[Any, Any, Any, int, int]:
+    _, _, queries, keys, batched = seen_as
     if hasattr(mask, "_materialize"):  # torch.nn.attention.bias.CausalBias
         mask = mask._materialize(query.device)
-    groups = query.size(-3) // key.size(-3) if weights.enable_gqa and query.dim() > 2 else 1
     if batched is False and query.dim() == 4 and query.size(0) == 1:
         query, key = query[0], key[0]
         mask = mask[0] if mask is not None and mask.dim() == 4 else mask
@@ -186,8 +195,8 @@ class Rows(Blocks):
         lead = list(key.shape[:-2])
         if groups > 1:
             lead[-1] *= groups
-        known = [query.shape[:-2], lead, *([] if mask is None else [mask.shape[:-2]])]
-        lead = list(torch.broadcast_shapes(*map(tuple, known)))
+        known = {tuple(lead), tuple(query.shape[:-2]), *([] if mask is None else [tuple(mask.shape[:-2])])}
+        lead = list(known.pop() if len(known) == 1 else torch.broadcast_shapes(*known))
         self.shape = (*lead, query.size(-2), keys)
         self.dtype, self.device = query.dtype, query.device
         self.apart = (*[True] * (len(self.shape) - 1), False)
