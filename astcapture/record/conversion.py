@@ -51,7 +51,7 @@ def convert(
             return keep(value, how, own)
         private = own or how.copy
         given = value.clone() if private and not own else value
-        with _without_autocast(torch, value.device.type):
+        with without_autocast(torch, value.device.type):
             made = how.reduce(given) if private else _reduced(given, how.reduce)
         return keep(made, how, made is given and private, by_reference)
 
@@ -197,7 +197,8 @@ def _keep_array(value: Any, how: Conversion, fresh: bool) -> Any:
     return copy_array(value) if how.copy and not fresh else value
 
 
-def _without_autocast(torch: Any, device: str) -> AbstractContextManager[Any]:
+def without_autocast(torch: Any, device: str) -> AbstractContextManager[Any]:
+    """A context in which neither the device nor the CPU is under autocast."""
     stack = ExitStack()
     for kind in {device, "cpu"}:
         if torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind):

@@ -15,14 +15,19 @@ from dataclasses import replace
 from typing import Any
 
 from astcapture.errors import CaptureError
+from astcapture.record.attention_weights import is_of_attention
 from astcapture.record.conversion import convert
 from astcapture.record.deferred import held, read
+from astcapture.record.fused_gradient import watched, why_unknown
 from astcapture.record.options import PLAIN, Conversion
+from astcapture.record.stand_in import NoRoom
 from astcapture.record.transforms import is_wrapped
 from astcapture.record.weight import EVENT, rough_size
 
 #: Called with the bytes of a gradient before it is kept; False says that there is no room.
 Room = Callable[[int], bool]
+#: From the gradient of the tensor that is watched to what is kept.
+Taken = Callable[[Any, Conversion, Room], Any]
 
 
 class Gradient:
@@ -75,21 +80,37 @@ class Gradient:
         """The tensor to watch comes later, as long as `context` lives."""
         self._hook = weakref.ref(context)
 
-    def receive(self, gradient: Any) -> None:
-        """Take in what one backward pass brings; called by torch, and so raises nothing."""
+    def receive(self, gradient: Any, taken: Taken | None = None) -> None:
+        """Take in what one backward pass brings; called by torch, and so raises nothing.
+
+        Args:
+            gradient: that of the tensor that is watched.
+            taken: what is to be kept of it, if not the gradient itself as the options say.
+        """
         try:
-            if not self._room(rough_size(gradient) + EVENT):
-                raise CaptureError("the memory limit is reached")
-            kept = convert(gradient, self._how)
+            if taken is None and not self._room(rough_size(gradient) + EVENT):
+                raise NoRoom
+            kept = convert(gradient, self._how) if taken is None else taken(gradient, self._how, self._room)
             self._value = kept if self._value is None else read(self._value) + read(kept)
+        except NoRoom:
+            self.error = "the memory limit is reached"
         except Exception as error:
             self.error = str(error) if isinstance(error, CaptureError) else f"{type(error).__name__}: {error}"
 
-    def watch(self, tensor: Any) -> bool:
-        """Wait for the gradient of a tensor; False where none can come.
+    def watch(self, value: Any) -> bool:
+        """Wait for the gradient of a tensor, or of what stands for attention weights; False where none can come.
 
         None comes for tensors without a graph, and inside ``torch.func`` transforms, whose graphs are their own.
         """
+        if not is_of_attention(value):
+            return self._watch(value, None)
+        tensor, taken = watched(value)
+        waits = self._watch(tensor, taken)
+        if waits:
+            self.error = why_unknown(value)
+        return waits
+
+    def _watch(self, tensor: Any, taken: Taken | None) -> bool:
         if not tensor.requires_grad or is_wrapped(tensor):
             return False
         node, index = tensor.grad_fn, tensor.output_nr
@@ -102,7 +123,7 @@ class Gradient:
         def hook(gradients: tuple[Any, ...]) -> None:
             gradient, waiting = gradients[index], me()
             if waiting is not None and gradient is not None:
-                waiting.receive(gradient)
+                waiting.receive(gradient, taken)
                 if leaf:
                     waiting._leave()
 

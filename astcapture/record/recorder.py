@@ -23,6 +23,14 @@ from types import FunctionType
 from typing import Any
 
 from astcapture.record import attention, budget, checkpoint, compiled, modules, places, scope
+from astcapture.record.attention_weights import (
+    UNKNOWN,
+    AttentionWeights,
+    Shape,
+    UnfusedWeights,
+    as_seen,
+    is_of_attention,
+)
 from astcapture.record.checkpoint import Recomputed, is_second_run, join
 from astcapture.record.events import (
     LEFT_OUT,
@@ -47,11 +55,14 @@ from astcapture.record.policy import conversion_of, pass_over, plain
 from astcapture.record.scope import Holding
 from astcapture.record.small import SMALL
 from astcapture.record.snapshot import BY_REFERENCE
+from astcapture.record.stand_in import NoRoom
 from astcapture.record.taking import expected_size, parts, taken
 from astcapture.record.tensors import PLAIN_TENSORS
 from astcapture.record.weight import EVENT, rough_size
 
 events: list[Event] = []
+#: The parameters of a function that may hold the module whose work it is, in the order in which they are asked.
+Owners = tuple[Any, ...]
 
 
 def take() -> list[Event]:
@@ -67,7 +78,11 @@ def take() -> list[Event]:
         site, _ = _too_deep.popitem()
         error = RecursionError("the recursion limit was reached where it is recorded")
         front.append((site, Failed(error), 0, None, None))
-    return front + [event for event in compiled.take() if event[1] is not LEFT_OUT]
+    late = [
+        (site, _late(site, value, where, holding), thread, where, holding)
+        for site, value, thread, where, holding in compiled.take()
+    ]
+    return front + [event for event in late if event[1] is not LEFT_OUT]
 
 
 def settle_compiled() -> None:
@@ -86,6 +101,9 @@ def _after_run(chain: compiled.Chain, all_of_them: bool = False) -> None:
             link.value = LEFT_OUT
             continue
         if type(value) in (Missed, Failed, Started):
+            continue
+        if is_of_attention(value):
+            link.value = _late(site, value, chain.where(link), holding)
             continue
         if _converting:
             how, where = conversion_of(site), chain.where(link)
@@ -111,6 +129,28 @@ def _bound(how: Conversion, site: Site, where: Where | None, holding: Holding | 
     layer, model = (None, None) if where is None else where
     record = Taken(label, module, function, lineno, layer, model, {} if holding is None else holding.tags)
     return replace(how, reduce=lambda value: reduce(value, record), reduce_takes_record=False)
+
+
+def _late(site: Site, value: Any, where: Where | None, holding: Holding | None) -> Any:
+    """The weights of a call in compiled code, from the copies of its arguments; any other value as it is."""
+    if not is_of_attention(value):
+        return value
+    how = conversion_of(site) if _converting else PLAIN
+    if not how.takes(where):
+        pass_over(site, where)
+        return LEFT_OUT
+    try:
+        if _stopped or not (how.reduce is not None or _has_room(expected_size(value, how) + EVENT)):
+            raise NoRoom
+        kept = taken(value, _bound(how, site, where, holding), site, _has_room, compiled=True)
+        if how.reduce is None or _has_room(rough_size(kept) + EVENT):
+            return kept
+    except NoRoom:
+        pass
+    except Exception as error:
+        return Failed(error)
+    budget.leave_out(site, holding)
+    return LEFT_OUT
 
 
 def _no_place(site: Site) -> None:
@@ -220,6 +260,8 @@ def _record_slowly(site: Site, value: Any, owner: Any, others: tuple[Any, ...] =
             _append((site, kept, get_ident(), where, holding))
         else:
             budget.leave_out(site, holding)
+    except NoRoom:
+        budget.leave_out(site, holding)
     except RecursionError:
         _too_deep[site] = None
     except Exception as error:
@@ -492,7 +534,7 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
 
 
-def attend(sites: Sites, owners: tuple[Any, ...], callee: Any, /, *arguments: Any, **options: Any) -> Any:
+def attend(sites: Sites, owners: Owners, callee: Any, /, *arguments: Any, **options: Any) -> Any:
     """Make ready a call that may be one of torch's attention; the user's code calls what is returned.
 
     Between that call and the callee stands C code alone, so that no frame of ours is in a traceback.
@@ -504,24 +546,45 @@ def attend(sites: Sites, owners: tuple[Any, ...], callee: Any, /, *arguments: An
         *arguments: its arguments.
         **options: its keyword arguments.
     """
+    return _ready(sites, owners, UNKNOWN, callee, arguments, options)
+
+
+def attend_as(sites: Sites, owners: Owners, seen_as: Shape, callee: Any, /, *arguments: Any, **options: Any) -> Any:
+    """`attend`, in a function whose weights have the shape `seen_as`."""
+    return _ready(sites, owners, seen_as, callee, arguments, options)
+
+
+def _ready(
+    sites: Sites,
+    owners: Owners,
+    seen_as: Shape,
+    callee: Any,
+    arguments: tuple[Any, ...],
+    options: dict[str, Any],
+) -> Any:
     if not callable(callee):
         return callee  # calling it raises what it would have raised
     call = partial(callee, *arguments, **options)
     if not _on or not attention.is_attention(callee):
         return call
     # The first item is the call's output, once `_attended` has seen it.
-    return partial(next, map(partial(_attended, sites, owners, arguments, options), starmap(call, ((),))))
+    return partial(next, map(partial(_attended, sites, owners, seen_as, arguments, options), starmap(call, ((),))))
 
 
 def _attended(
-    sites: Sites, owners: tuple[Any, ...], arguments: tuple[Any, ...], options: dict[str, Any], output: Any
+    sites: Sites,
+    owners: Owners,
+    seen_as: Shape,
+    arguments: tuple[Any, ...],
+    options: dict[str, Any],
+    output: Any,
 ) -> Any:
     """Record what is asked for of a call that has been made, and hand its output on."""
     if _on:
         named = {**attention.call_arguments(arguments, options), "output": output}
         for site, name in sites:
             try:
-                value = attention.attention_weights(**named) if name == "weights" else named[name]
+                value = _weights(seen_as, **named) if name == "weights" else named[name]
             except Exception:
                 failed(site)
             else:
@@ -529,20 +592,112 @@ def _attended(
     return output
 
 
-def _attend_compiled(sites: Sites, owners: tuple[Any, ...], callee: Any, /, *arguments: Any, **options: Any) -> Any:
-    return partial(_attended_compiled, sites, owners, callee, arguments, options)
+def _weights(
+    seen_as: Shape,
+    query: Any,
+    key: Any,
+    value: Any,
+    attn_mask: Any,
+    dropout_p: Any,
+    is_causal: Any,
+    scale: Any,
+    enable_gqa: Any,
+    output: Any,
+    **others: Any,
+) -> AttentionWeights:
+    """What stands for the weights of a call, which do not depend on arguments that only another torch has."""
+    return AttentionWeights(query, key, value, attn_mask, dropout_p, is_causal, scale, enable_gqa, output, seen_as)
+
+
+def attend_unfused(
+    sites: Sites, owners: Owners, seen_as: Shape, callee: Any, /, *arguments: Any, **options: Any
+) -> Any:
+    """Make ready the call that makes the weights where the function does not call torch's attention."""
+    if not callable(callee) or not _on:
+        return partial(callee, *arguments, **options) if callable(callee) else callee
+    call = partial(callee, *arguments, **options)
+    return partial(next, map(partial(_attended_unfused, sites, owners, seen_as), starmap(call, ((),))))
+
+
+def _attended_unfused(sites: Sites, owners: Owners, seen_as: Shape, output: Any) -> Any:
+    if _on:
+        for site, _ in sites:
+            record(None, site, UnfusedWeights(output, seen_as), *owners)
+    return output
+
+
+def _attend_compiled(sites: Sites, owners: Owners, callee: Any, /, *arguments: Any, **options: Any) -> Any:
+    return partial(_attended_compiled, sites, owners, UNKNOWN, callee, arguments, options)
+
+
+def _attend_as_compiled(
+    sites: Sites, owners: Owners, seen_as: Shape, callee: Any, /, *arguments: Any, **options: Any
+) -> Any:
+    return partial(_attended_compiled, sites, owners, seen_as, callee, arguments, options)
 
 
 def _attended_compiled(
-    sites: Sites, owners: tuple[Any, ...], callee: Any, arguments: tuple[Any, ...], options: dict[str, Any]
+    sites: Sites,
+    owners: Owners,
+    seen_as: Shape,
+    callee: Any,
+    arguments: tuple[Any, ...],
+    options: dict[str, Any],
 ) -> Any:
     output = callee(*arguments, **options)
     if _on and attention.is_attention(callee):
         named = {**attention.call_arguments(arguments, options), "output": output}
         for site, name in sites:
-            value = attention.attention_weights(**named) if name == "weights" else named[name]
-            _record_compiled(None, site, value, *owners)
+            if name == "weights":
+                compiled.put(site, _weights_compiled(seen_as, **named), *_first_and_others(owners))
+            else:
+                _record_compiled(None, site, named[name], *owners)
+    return output
+
+
+def _first_and_others(owners: Owners) -> tuple[Any, tuple[Any, ...]]:
+    return (owners[0], owners[1:]) if owners else (None, ())
+
+
+def _weights_compiled(
+    seen_as: Shape,
+    query: Any,
+    key: Any,
+    attn_mask: Any,
+    is_causal: Any,
+    scale: Any,
+    enable_gqa: Any,
+    **others: Any,
+) -> AttentionWeights:
+    """What stands for the weights of a call in compiled code, which are computed when that has run: of its arguments
+    it has copies."""
+    if hasattr(attn_mask, "_materialize"):  # torch.nn.attention.bias.CausalBias
+        attn_mask = attn_mask._materialize(query.device)
+    query, key, attn_mask = compiled.snapshot(query), compiled.snapshot(key), compiled.snapshot(attn_mask)
+    return AttentionWeights(query, key, None, attn_mask, 0.0, is_causal, scale, enable_gqa, None, seen_as)
+
+
+def _attend_unfused_compiled(
+    sites: Sites, owners: Owners, seen_as: Shape, callee: Any, /, *arguments: Any, **options: Any
+) -> Any:
+    return partial(_attended_unfused_compiled, sites, owners, seen_as, callee, arguments, options)
+
+
+def _attended_unfused_compiled(
+    sites: Sites,
+    owners: Owners,
+    seen_as: Shape,
+    callee: Any,
+    arguments: tuple[Any, ...],
+    options: dict[str, Any],
+) -> Any:
+    output = callee(*arguments, **options)
+    if _on:
+        for site, _ in sites:
+            _record_compiled(None, site, as_seen(output, seen_as), *owners)
     return output
 
 
 attend._torchdynamo_inline = _attend_compiled  # type: ignore[attr-defined]
+attend_as._torchdynamo_inline = _attend_as_compiled  # type: ignore[attr-defined]
+attend_unfused._torchdynamo_inline = _attend_unfused_compiled  # type: ignore[attr-defined]

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from astcapture.record import checkpoint
+from astcapture.record.attention_weights import AttentionWeights, UnfusedWeights, is_of_attention
 from astcapture.record.containers import everything_in, whole
 from astcapture.record.conversion import convert, dtype_of
-from astcapture.record.gradient import Gradient
+from astcapture.record.fused import converted, size_of_weights
+from astcapture.record.gradient import Gradient, Room
 from astcapture.record.graph_kept import watch_reference
 from astcapture.record.kinds import is_a
 from astcapture.record.options import PLAIN, Conversion
@@ -38,7 +39,7 @@ def taken(
     value: Any,
     how: Conversion,
     site: Any = None,
-    room: Callable[[int], bool] = lambda size: True,
+    room: Room = lambda size: True,
     compiled: bool = False,
 ) -> Any:
     """What is recorded of a value.
@@ -53,6 +54,8 @@ def taken(
     Raises:
         Exception: why there is nothing to be recorded.
     """
+    if is_of_attention(value):
+        return _of_attention(value, how, site, room, compiled)
     if how == PLAIN:
         return (
             _settled_copy(value, compiled) if compiled else whole(value, _settled_copy, partial(watch_reference, site))
@@ -75,8 +78,24 @@ def _settled_copy(value: Any, own: bool = False) -> Any:
     return settled(value if own else snapshot(value))
 
 
+def _of_attention(
+    weights: AttentionWeights | UnfusedWeights, how: Conversion, site: Any, room: Room, compiled: bool
+) -> Any:
+    kept = converted(weights, how, room)
+    if how.grad and compiled:
+        return WithGradient(kept, Gradient.out_of_reach(_COMPILED))
+    gradient = Gradient(how, room)
+    if how.grad and (gradient.watch(weights) or checkpoint.wait(site, gradient)):
+        return WithGradient(kept, gradient)
+    return kept
+
+
 def expected_size(value: Any, how: Conversion) -> int:
     """The bytes that a value will take when it has been converted; with what it keeps alive if it is not copied."""
+    if is_a(value, AttentionWeights):
+        return size_of_weights(value, how)
+    if is_a(value, UnfusedWeights):
+        value = value.tensor
     if how.dtype is None:
         return rough_size(value) if how.copy else whole_size(value)
     if not how.copy and not is_tensor(value):
@@ -107,6 +126,9 @@ def split(value: Any) -> tuple[Any, Gradient | None]:
 
 def parts(value: Any) -> tuple[Any, ...]:
     """What is in memory for what stands in an event."""
+    if is_a(value, AttentionWeights):
+        # Copies that compiled code has made, until the weights are computed from them.
+        return tuple(value.parts)
     if not is_a(value, WithGradient):
         return (value,)
     gradient = value.gradient.held

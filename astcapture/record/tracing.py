@@ -55,7 +55,14 @@ def check_run(value: Any) -> None:
             "tf.config.run_functions_eagerly(True) it runs. There is no value to record"
         )
     # Asked only of what may be such a tensor: nothing else is touched in this state.
-    if is_tensor(value) and type(value).__module__.startswith("torch._subclasses.") and _writes_down():
+    if not is_tensor(value) or not type(value).__module__.startswith("torch._subclasses."):
+        return
+    if _compiles():
+        raise NotRun(
+            "torch.compile has this function of torch's in its graph as a whole and compiles it without data, so there "
+            "is no value to record: run the model without torch.compile"
+        )
+    if _writes_down():
         raise NotRun("torch.export traces this function without data, so there is no value to record")
 
 
@@ -63,6 +70,13 @@ def _derives(bases: tuple[type, ...], home: str, name: str) -> bool:
     """Whether a class of that name in an imported module, which may be half imported, is among the bases of another."""
     wanted = getattr(sys.modules.get(home), name, None)
     return wanted is not None and any(base is wanted for base in bases)
+
+
+def _compiles() -> bool:
+    """Whether torch's compiler runs code of this thread to see its operations."""
+    context = getattr(sys.modules.get("torch._guards"), "TracingContext", None)
+    exports = getattr(sys.modules.get("torch.compiler"), "is_exporting", bool)
+    return context is not None and context.try_get() is not None and not exports()
 
 
 def _writes_down() -> bool:

@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING
 from astcapture.rewrite.bindings import nested_in, own_expressions
 from astcapture.rewrite.find import FunctionNode
 from astcapture.rewrite.nodes import Place, literal, placed, read, recorder_name
+from astcapture.targets.recipes import WeightsShape, weights_shapes
 
 if TYPE_CHECKING:
     from astcapture.rewrite.plan import FunctionPlan
@@ -62,20 +63,69 @@ def record_calls(planned: FunctionPlan, module: str) -> None:
     captures = [capture for capture in planned.captures if capture.at == "sdpa"]
     if not captures:
         return
-    apart = nested_in(planned.function.node)
-    for call in attention_calls(planned.function.node, planned.attention_names):
-        name = recorder_name("attend", call.func)
+    function = planned.function.node
+    shape = weights_shapes().get(f"{module}:{planned.function.qualname}")
+    apart = nested_in(function)
+    calls = [(call, "attend") for call in attention_calls(function, planned.attention_names)]
+    if shape is not None:
+        calls = [(call, "attend" if call in apart else "attend_as") for call, _ in calls]
+        calls += [(call, "attend_unfused") for call in _unfused_calls(function, shape) if call not in apart]
+    for call, called in calls:
+        name = recorder_name(called, call.func)
         sites = tuple(
             ((module, planned.function.qualname, capture.label, call.lineno), capture.expression)
             for capture in captures
+            if called != "attend_unfused" or capture.expression == "weights"
         )
         place = Place(name.lineno, name.col_offset)
         # Reading the owners in a lambda or comprehension would change its closure.
         names = () if call in apart else planned.owners
         owners = placed(ast.Tuple([read(one, place) for one in names], ast.Load()), place)
-        arguments = [literal(sites, place), owners, call.func, *call.args]
+        seen_as = [] if shape is None or called == "attend" else [_seen_as(function, shape, call, place)]
+        arguments = [literal(sites, place), owners, *seen_as, call.func, *call.args]
         call.func = ast.copy_location(ast.Call(name, arguments, call.keywords), call)
         call.args, call.keywords = [], []
+
+
+def _unfused_calls(function: FunctionNode, shape: WeightsShape) -> list[ast.Call]:
+    """The calls that make the weights themselves, if the shape of these is known there."""
+    if shape.unfused is None:
+        return []
+    return [
+        call
+        for call in attention_calls(function, frozenset({shape.unfused}))
+        if all(name is None or _is_bound(function, name, call) for name in shape.names)
+    ]
+
+
+def _seen_as(function: FunctionNode, shape: WeightsShape, call: ast.Call, place: Place) -> ast.expr:
+    """The shape of the weights as the locals of the function have it: reading them cannot fail."""
+    parts = [
+        literal(None, place) if name is None or not _is_bound(function, name, call) else read(name, place)
+        for name in shape.names
+    ]
+    return ast.copy_location(ast.Tuple(parts, ast.Load()), parts[0])
+
+
+def _is_bound(function: FunctionNode, name: str, call: ast.Call) -> bool:
+    """Whether a name is surely bound at a call: a parameter, or assigned by a statement that is run before."""
+    if any(
+        isinstance(node, ast.Name) and node.id == name and isinstance(node.ctx, ast.Del) for node in ast.walk(function)
+    ):
+        return False
+    given = function.args
+    if name in {arg.arg for arg in (*given.posonlyargs, *given.args, *given.kwonlyargs)}:
+        return True
+    for statement in function.body:
+        if any(node is call for node in ast.walk(statement)):
+            return False
+        if isinstance(statement, ast.Assign) and any(
+            isinstance(node, ast.Name) and node.id == name
+            for target in statement.targets
+            for node in ([target] if isinstance(target, ast.Name) else getattr(target, "elts", []))
+        ):
+            return True
+    return False
 
 
 def _name_of(node: ast.expr) -> str | None:

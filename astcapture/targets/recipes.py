@@ -7,6 +7,7 @@ import os
 import sys
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 from astcapture.errors import CaptureError
 
@@ -35,6 +36,44 @@ class Recipe:
     note: str
 
 
+@dataclass(frozen=True)
+class WeightsShape:
+    """The locals of a function that hold the shape of its attention weights where it calls torch's kernel.
+
+    Attributes:
+        names: those of ``batch, heads, queries, keys``, and of whether there is a batch; None where nothing is said,
+            so that the shape is what the kernel is given.
+        unfused: the name of the function that makes the weights where the kernel is not called, if any.
+    """
+
+    names: tuple[str | None, ...]
+    unfused: str | None = None
+
+
+_AXES = ("batch", "heads", "queries", "keys", "batched")
+
+
+@cache
+def weights_shapes() -> dict[str, WeightsShape]:
+    """The functions whose weights have another shape than what the kernel is given suggests, as ``MODULE:QUALNAME``."""
+    return {
+        entry["function"]: WeightsShape(tuple(map(entry.get, _AXES)), entry.get("unfused"))
+        for entry in _data()["shape"]
+    }
+
+
+@cache
+def _data() -> dict[str, Any]:
+    # Imported here: most processes name no recipe.
+    if sys.version_info >= (3, 11):
+        import tomllib
+    else:
+        import tomli as tomllib
+    with open(_FILE, "rb") as file:
+        data: dict[str, Any] = tomllib.load(file)
+    return data
+
+
 @cache
 def recipes() -> tuple[Recipe, ...]:
     """All recipes, in the order of the data file.
@@ -42,13 +81,6 @@ def recipes() -> tuple[Recipe, ...]:
     >>> "hf-attention-eager" in [recipe.name for recipe in recipes()]
     True
     """
-    # Imported here: most processes name no recipe.
-    if sys.version_info >= (3, 11):
-        import tomllib
-    else:
-        import tomli as tomllib
-    with open(_FILE, "rb") as file:
-        entries = tomllib.load(file)["recipe"]
     return tuple(
         Recipe(
             name=entry["name"],
@@ -58,7 +90,7 @@ def recipes() -> tuple[Recipe, ...]:
             targets=tuple(entry["targets"]),
             note=entry["note"].strip(),
         )
-        for entry in entries
+        for entry in _data()["recipe"]
     )
 
 
@@ -69,7 +101,7 @@ def recipe(name: str) -> Recipe:
         CaptureError: there is none; with the closest names.
 
     >>> recipe("@torch-mha").targets
-    ('torch.nn.functional:multi_head_attention_forward=attn_output_weights',)
+    ('torch.nn.functional:multi_head_attention_forward=weights@sdpa',)
     """
     wanted = name.strip().removeprefix(SIGN)
     for one in recipes():

@@ -273,7 +273,7 @@ def unflattened(captured: Tensor, returned: Tensor) -> Tensor:
 
 def averaged(captured: Tensor, returned: Tensor) -> Tensor:
     """The mean over heads, once for each head."""
-    return captured[:, None].expand(returned.shape)
+    return captured.mean(1, keepdim=True).expand(returned.shape)
 
 
 def sliding(captured: Tensor, returned: Tensor) -> Tensor:

@@ -112,4 +112,4 @@ def test_attention_that_is_asked_for_its_weights_gives_them(rec):
     attention = vision_transformer().encoder.layers[0].self_attention
     x = torch.randn(1, 5, 16)
     _, weights = attention(x, x, x, need_weights=True, average_attn_weights=False)
-    assert torch.equal(rec[MHA]["attn_output_weights"][0], weights.detach())
+    assert torch.equal(rec[MHA]["weights"][0], weights.detach())

@@ -144,6 +144,123 @@ def test_each_step_of_a_generation_is_captured(model_type, rec):
     assert [value.shape[-1] for value in captured[::2]] == [8, 9, 10, 11]
 
 
+DECODERS = [
+    one
+    for one in ARCHITECTURES
+    if one.model_type in UNDER_SDPA and one.kind in ("decoder", "mixture of experts") and one.inputs is text
+]
+GENERATIONS = {
+    "plain": {},
+    "padded": {},
+    "beams": {"num_beams": 2},
+    "sliding": {},
+    "static": {"cache_implementation": "static"},
+}
+
+
+@pytest.mark.parametrize("how", GENERATIONS)
+@pytest.mark.parametrize("one", DECODERS, ids=lambda one: one.model_type)
+def test_each_step_of_a_generation_under_sdpa_is_what_the_eager_path_returns(one, how, rec):
+    model = decoder(one, sliding=how == "sliding")
+    if how == "static" and not model._can_compile_fullgraph:
+        pytest.skip("it generates with no static cache")
+    prompt = text()["input_ids"]
+    mask = torch.ones_like(prompt)
+    if how == "padded":
+        mask[0, :3] = 0
+    options = {
+        "attention_mask": mask,
+        "max_new_tokens": 4,
+        "min_new_tokens": 4,
+        "do_sample": False,
+        "pad_token_id": 0,
+        **GENERATIONS[how],
+    }
+    model.set_attn_implementation("eager")
+    with astcapture.pause(), torch.no_grad():
+        done = model.generate(prompt, output_attentions=True, return_dict_in_generate=True, **options)
+    model.set_attn_implementation("sdpa")
+    tokens = model.generate(prompt, **options)
+    assert torch.equal(tokens, done.sequences)
+    compare_steps(captured_in(rec), done.attentions, mask, again=1 + one.beyond[0] // 2)
+
+
+def compare_steps(captured, attentions, mask, again=1):
+    """Whether each step and layer was captured as it is returned; `again` is how often each layer makes its weights."""
+    expected = [list(tensors(step)) for step in attentions]
+    assert len(captured) == again * sum(map(len, expected))
+    given = iter(captured[::again])
+    for number, step in enumerate(expected):
+        for returned_by_eager in step:
+            value = next(given)
+            assert value.shape == returned_by_eager.shape
+            if number == 0:  # what padding looks at is of no account, and each path has its own
+                kept = mask.bool().repeat_interleave(value.shape[0] // mask.shape[0], 0)
+                value, returned_by_eager = (map_.transpose(1, 2)[kept] for map_ in (value, returned_by_eager))
+            torch.testing.assert_close(value, returned_by_eager, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("model_type", ["llama", "mistral"])
+def test_each_step_of_a_compiled_generation_under_sdpa_is_what_the_eager_path_returns(model_type, rec):
+    one = next(one for one in ARCHITECTURES if one.model_type == model_type)
+    model = decoder(one, sliding=model_type == "mistral")
+    prompt = text()["input_ids"]
+    mask = torch.ones_like(prompt)
+    mask[0, :3] = 0
+    options = {"attention_mask": mask, "max_new_tokens": 4, "min_new_tokens": 4, "do_sample": False, "pad_token_id": 0}
+    options["cache_implementation"] = "static"
+    model.set_attn_implementation("eager")
+    with astcapture.pause(), torch.no_grad():
+        done = model.generate(prompt, output_attentions=True, return_dict_in_generate=True, **options)
+    model.set_attn_implementation("sdpa")
+    torch._dynamo.reset()
+    torch._dynamo.utils.counters.clear()
+    model.forward = torch.compile(model.forward, backend="aot_eager", fullgraph=True)
+    tokens = model.generate(prompt, **options)
+    torch._dynamo.reset()
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 2  # the prompt, and each token after it
+    assert torch.equal(tokens, done.sequences)
+    compare_steps(captured_in(rec), done.attentions, mask)
+
+
+ENCODERS_AND_DECODERS = [
+    one for one in ARCHITECTURES if one.model_type in UNDER_SDPA and one.kind == "encoder and decoder"
+]
+
+
+@pytest.mark.parametrize("beams", [1, 2])
+@pytest.mark.parametrize("one", ENCODERS_AND_DECODERS, ids=lambda one: one.model_type)
+def test_each_step_of_an_encoder_decoder_generation_under_sdpa_is_captured(one, beams, rec):
+    from transformers import AutoConfig, AutoModelForSeq2SeqLM
+
+    torch.manual_seed(0)
+    config = AutoConfig.for_model(one.model_type, **one.config)
+    model = AutoModelForSeq2SeqLM.from_config(config).eval()
+    options = {"max_new_tokens": 3, "min_new_tokens": 3, "do_sample": False, "num_beams": beams}
+    model.set_attn_implementation("eager")
+    with astcapture.pause(), torch.no_grad():
+        done = model.generate(text()["input_ids"], output_attentions=True, return_dict_in_generate=True, **options)
+    model.set_attn_implementation("sdpa")
+    assert torch.equal(model.generate(text()["input_ids"], **options), done.sequences)
+    groups = [list(tensors(part)) for part in (done.encoder_attentions, done.decoder_attentions, done.cross_attentions)]
+    captured = captured_in(rec)
+    used, missing = matched(one, captured, groups, lambda value, other: torch.allclose(value, other, rtol=0, atol=1e-5))
+    assert missing == 0 and len(used) == len(captured)
+
+
+def decoder(one, sliding=False):
+    """A model of the table that generates; with a window of three tokens, where it has windows."""
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    torch.manual_seed(0)
+    config = AutoConfig.for_model(one.model_type, **one.config)
+    if sliding and getattr(config, "sliding_window", None) is None:
+        pytest.skip("it has no windows")
+    if sliding:
+        config.sliding_window = 3
+    return AutoModelForCausalLM.from_config(config).eval()
+
+
 def test_each_step_of_an_encoder_decoder_generation_is_captured(rec):
     from transformers import AutoConfig, AutoModelForSeq2SeqLM
 

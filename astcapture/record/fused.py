@@ -1,0 +1,81 @@
+"""What is recorded of the attention weights of one call: all of them, or what the user's ``reduce=`` makes of them.
+
+The counterpart of `conversion.convert` for a value that is not there yet. Room is asked for before it is computed.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from astcapture.record.attention_weights import AttentionWeights, UnfusedWeights
+from astcapture.record.blocks import Blocks, evaluate
+from astcapture.record.conversion import convert, keep, without_autocast
+from astcapture.record.dtypes import COMPLEX
+from astcapture.record.options import Conversion
+from astcapture.record.stand_in import NoRoom, reduced
+from astcapture.record.tracing import check_run
+from astcapture.record.transforms import is_wrapped
+
+#: Asked for room for so many bytes.
+Room = Callable[[int], bool]
+
+
+def size_of_weights(weights: AttentionWeights, how: Conversion) -> int:
+    """The bytes that all the weights of a call will take once they are converted."""
+    check_run(weights.query)
+    sequences = weights.sequences()
+    if sequences is not None:
+        return sum(size_of_weights(one, how) for one in sequences)
+    return size_of_blocks(weights.blocks(), how)
+
+
+def converted(weights: AttentionWeights | UnfusedWeights, how: Conversion, room: Room) -> Any:
+    """The weights as `how` says, room for all of them being asked for before this is called if nothing reduces them.
+
+    Raises:
+        NoRoom: there is none for what the reduce function needs.
+        Exception: what that function raises, or torch where it cannot compute.
+    """
+    if isinstance(weights, UnfusedWeights):
+        check_run(weights.tensor)
+        return convert(weights.seen(weights.tensor), how)
+    check_run(weights.query)
+    sequences = weights.sequences()
+    if sequences is not None:
+        return tuple(converted(one, how, room) for one in sequences)
+    if weights.is_plain:
+        return converted_blocks(weights.blocks(), how, room)
+    if how.reduce is not None and not room(_size_if_plain(weights)):
+        raise NoRoom
+    return convert(weights.formula(), how, own=True)
+
+
+def _size_if_plain(weights: AttentionWeights) -> int:
+    return 0 if any(map(is_wrapped, weights.parts)) else weights.blocks().nbytes
+
+
+def converted_blocks(blocks: Blocks, how: Conversion, room: Room) -> Any:
+    """What is kept of a tensor that `blocks` computes: as `converted`."""
+    torch = sys.modules["torch"]
+    how = replace(how, copy=True)  # nobody else has it
+    with torch.no_grad(), without_autocast(torch, blocks.device.type):
+        if how.reduce is None:
+            return keep(evaluate(blocks, _dtype(blocks, how)), how, fresh=True)
+        made, fresh = reduced(blocks, how.reduce, room)
+        return keep(made, how, fresh=fresh)
+
+
+def size_of_blocks(blocks: Blocks, how: Conversion) -> int:
+    """The bytes that all of them will take once they are converted."""
+    dtype = _dtype(blocks, how)
+    return blocks.nbytes if dtype is None else blocks.nbytes * int(dtype.itemsize) // int(blocks.dtype.itemsize)
+
+
+def _dtype(blocks: Blocks, how: Conversion) -> Any:
+    """The dtype to compute into, if another than their own: as `conversion.dtype_of`."""
+    if how.dtype is None or not (blocks.dtype.is_complex if how.dtype in COMPLEX else blocks.dtype.is_floating_point):
+        return None
+    return getattr(sys.modules["torch"], how.dtype)

@@ -1,0 +1,69 @@
+"""The gradient of attention weights that a fused kernel never made: what would have come back on the eager path.
+
+There the output is ``weights @ value``, so that from a gradient ``g`` of the output ``g @ value.mT`` reaches the
+weights. Nothing else uses them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from astcapture.errors import CaptureError
+from astcapture.record.attention_weights import AttentionWeights, UnfusedWeights
+from astcapture.record.conversion import convert
+from astcapture.record.fused import Room, converted_blocks, size_of_blocks
+from astcapture.record.options import Conversion
+from astcapture.record.stand_in import NoRoom
+
+_DROPOUT = (
+    "the call had dropout_p={dropout_p}, and which weights its kernel dropped is not known: call model.eval() or set "
+    'the dropout of attention to 0; with transformers, attn_implementation="eager" keeps it'
+)
+_NESTED = "the query is a nested tensor, and its gradient is not taken apart: run the sequences in a padded batch"
+_OWN_TENSORS = "the call is given tensors of a class of their own, {kind}, of which no parts can be taken"
+
+
+def why_unknown(weights: AttentionWeights | UnfusedWeights) -> str | None:
+    """Why the gradient of the output does not say that of the weights; None where it does."""
+    if isinstance(weights, UnfusedWeights):
+        return None
+    if weights.dropout_p:
+        return _DROPOUT.format(dropout_p=weights.dropout_p)
+    if weights.query.is_nested:
+        return _NESTED
+    return None if weights.is_plain else _OWN_TENSORS.format(kind=type(weights.query).__name__)
+
+
+def watched(weights: AttentionWeights | UnfusedWeights) -> tuple[Any, Callable[[Any, Conversion, Room], Any]]:
+    """The tensor whose gradient says that of the weights, and what makes the one of the other."""
+    if isinstance(weights, UnfusedWeights):
+        return weights.tensor, _of_unfused(weights.seen_as)
+    return weights.output, _of_fused(weights)
+
+
+def _of_unfused(seen_as: Any) -> Callable[[Any, Conversion, Room], Any]:
+    # Neither function may hold the tensor that is watched: its graph holds the function.
+    plan = UnfusedWeights(None, seen_as)
+
+    def taken(gradient: Any, how: Conversion, room: Room) -> Any:
+        if not room(gradient.nbytes):
+            raise NoRoom
+        return convert(plan.seen(gradient.contiguous()), how)
+
+    return taken
+
+
+def _of_fused(weights: AttentionWeights) -> Callable[[Any, Conversion, Room], Any]:
+    value, version = weights.value.detach(), weights.value._version
+    plan = AttentionWeights(None, None, enable_gqa=weights.enable_gqa, seen_as=weights.seen_as)
+
+    def taken(gradient: Any, how: Conversion, room: Room) -> Any:
+        if value._version != version:
+            raise CaptureError("the call's value was changed in place before backward came to it")
+        blocks = plan.of_gradient(gradient, value)
+        if how.reduce is None and not room(size_of_blocks(blocks, how)):
+            raise NoRoom
+        return converted_blocks(blocks, how, room)
+
+    return taken
