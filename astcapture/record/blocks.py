@@ -49,6 +49,11 @@ class Blocks:
     def nbytes(self) -> int:
         return math.prod(self.shape) * int(self.dtype.itemsize)
 
+    @property
+    def is_one_block(self) -> bool:
+        """Whether all of it is computed at once."""
+        return math.prod(self.shape) <= self.most
+
 
 def block_size(elements: int) -> int:
     """The elements of one block of a tensor that has so many."""
@@ -79,9 +84,15 @@ def unseen() -> Iterator[None]:
     """A context in which no graph is made, and no mode and no class of tensors of the user's sees what is computed."""
     torch = sys.modules["torch"]
     home = sys.modules.get("torch.utils._python_dispatch")
-    without_modes = getattr(home, "_disable_current_modes", nullcontext)
+    without_modes = getattr(home, "_disable_current_modes", nullcontext) if _modes(torch._C) else nullcontext
     with torch.no_grad(), torch._C.DisableTorchFunction(), without_modes():
         yield
+
+
+def _modes(home: Any) -> bool:
+    """Whether any mode is there; taking none away takes longer than a small map does."""
+    counts = (getattr(home, f"_len_torch_{kind}_stack", None) for kind in ("dispatch", "function"))
+    return any(count is None or count() for count in counts)
 
 
 def evaluate(blocks: Blocks, dtype: Any = None) -> Any:

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from astcapture.record.attention_weights import AttentionWeights, UnfusedWeights
-from astcapture.record.blocks import Blocks, evaluate
+from astcapture.record.blocks import Blocks, evaluate, unseen
 from astcapture.record.conversion import convert, keep, without_autocast
 from astcapture.record.dtypes import COMPLEX
 from astcapture.record.options import Conversion
@@ -47,7 +47,12 @@ def converted(weights: AttentionWeights | UnfusedWeights, how: Conversion, room:
     if sequences is not None:
         return tuple(converted(one, how, room) for one in sequences)
     if weights.is_plain:
-        return converted_blocks(weights.blocks(), how, room)
+        blocks = weights.blocks()
+        if how.reduce is None and blocks.is_one_block:
+            # Most maps are small: the formula in one go costs half of what finding their one block does.
+            with unseen():
+                return keep(weights.formula(), how, fresh=True)
+        return converted_blocks(blocks, how, room)
     if how.reduce is not None and not room(_size_if_plain(weights)):
         raise NoRoom
     return convert(weights.formula(), how, own=True)
