@@ -10,6 +10,8 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
+from astcapture.record.conversion import without_autocast
+
 _POSITIONAL = ("query", "key", "value", "attn_mask", "dropout_p", "is_causal")
 _DEFAULTS = {"attn_mask": None, "dropout_p": 0.0, "is_causal": False, "scale": None, "enable_gqa": False}
 
@@ -57,7 +59,7 @@ def attention_weights(
         The weights, shape (..., L, S), in the dtype of `query`.
     """
     torch = sys.modules["torch"]
-    with torch.no_grad(), torch.autocast(query.device.type, enabled=False):
+    with torch.no_grad(), without_autocast(torch, query.device.type):
         dtype = query.dtype
         if dtype in (torch.float16, torch.bfloat16):
             query, key = query.float(), key.float()

@@ -88,7 +88,14 @@ class AttentionWeights:
         torch = sys.modules["torch"]
         query, key, mask, groups, keys = _arranged(self, self.query, self.key, self.attn_mask)
         with torch.no_grad():
-            made = attention.attention_weights(query, key, mask, self.is_causal, self.scale, groups > 1)
+            made = attention.attention_weights(
+                query=query,
+                key=key,
+                attn_mask=mask,
+                is_causal=self.is_causal,
+                scale=self.scale,
+                enable_gqa=groups > 1,
+            )
             rest = keys - made.size(-1)
             return torch.nn.functional.pad(made, (0, rest)) if rest else made
 
