@@ -28,7 +28,7 @@ from astcapture.errors import CaptureError, CaptureWarning
 from astcapture.imports import report
 from astcapture.imports.compile import matching, with_room
 from astcapture.imports.hook import _finder, install
-from astcapture.imports.patch import Exchange, _paired, _swap, of_cells
+from astcapture.imports.patch import Exchange, _swap, of_cells, paired
 from astcapture.record import recorder
 from astcapture.record.live import live_objects
 from astcapture.rewrite.find import find_functions
@@ -146,9 +146,9 @@ class CellTransformer:
         _swap(exchanges)
         for done in exchanges if captured else ():
             # A cell that is being run counts as alive itself, before it has defined anything.
-            if done._plan is not None and done.swapped:
-                self._declare(done._plan)
-            captures = {planned.function.qualname for planned in done._plan.functions} if done._plan else set()
+            if done.plan is not None and done.swapped:
+                self._declare(done.plan)
+            captures = {planned.function.qualname for planned in done.plan.functions} if done.plan else set()
             for qualname in sorted(captures.intersection(alive[done._path]).difference(done.swapped)):
                 cell = self._cell(done._path)
                 done.problems.append(f"{qualname} is not as {cell} would define it now: run {cell} again")
@@ -180,12 +180,12 @@ class CellTransformer:
 
         def work() -> None:
             tree = self._parsed(source, path)
-            done._plan = self._plan(tree, self._cell(path))
+            done.plan = self._plan(tree, self._cell(path))
             plain = self._compiled(tree, path)
-            for planned in done._plan.functions:
+            for planned in done.plan.functions:
                 rewrite_function(planned, self.module)
             rewritten = self._compiled(tree, path)
-            pairs = _paired(plain, rewritten) if captured else _paired(rewritten, plain)
+            pairs = paired(plain, rewritten) if captured else paired(rewritten, plain)
             done._pairs = {one: other for one, other in pairs if one != other}
 
         try:

@@ -7,20 +7,23 @@ import builtins
 import contextlib
 import os
 import sys
-import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from importlib.machinery import SourceFileLoader
+from types import ModuleType
 from typing import TYPE_CHECKING
 
-from astcapture.errors import CaptureWarning
-from astcapture.imports.loader import loader_of
+from astcapture.imports.compile import marks_functions
+from astcapture.imports.loader import is_asleep, loader_of
+from astcapture.imports.names import MAIN, meant, names_of
 from astcapture.imports.others import taken_by_another
-from astcapture.imports.patch import bring_up_to_date
-from astcapture.record import policy, recorder
+from astcapture.imports.patch import bring_up_to_date, late, not_exchanged, runs_for
+from astcapture.record import events, policy, recorder
 from astcapture.rewrite.plan import did_you_mean
 from astcapture.rewrite.transform import CALLED, PREFIX
 from astcapture.targets.recipes import recipe
 from astcapture.values import streaming
 from astcapture.values.cache import always_missed, declared_functions, declared_labels
+from astcapture.warn import warn
 
 if TYPE_CHECKING:
     from astcapture.imports.finder import CaptureFinder
@@ -62,7 +65,8 @@ def unfulfilled(targets: Iterable[Target], finder: CaptureFinder) -> list[str]:
     without = [
         target
         for target in listed
-        if not any(_means(target, *function) for function in declared) and not _failed_to_import(target, finder)
+        if not any(_means(finder.moved.get(target, target), *function) for function in declared)
+        and not _failed_to_import(target, finder)
     ]
     lines = [f"target {target.text!r}: {_why_nothing(target, finder)}" for target in without if not target.recipe]
     for name in dict.fromkeys(target.recipe for target in without if target.recipe):
@@ -107,27 +111,85 @@ def _checked_with(name: str) -> str:
 
 
 def _why_nothing(target: Target, finder: CaptureFinder) -> str:
-    modules = [name for name, module in list(sys.modules.items()) if module and target.matches_module(name)]
+    known = next(_of_functions(target), None)
+    if known is not None:
+        return known
+    modules = list(_modules_of(target))
     if not modules:
         names = [name for name in sys.modules if name.count(".") == target.module.count(".")]
         hint = did_you_mean(target.module, names, cutoff=0.75) if target.exact_module else ""
         return f"no module {target.module} was imported{hint}"
-    passed_by = [name for name in modules if name not in finder.found]
-    if passed_by:
-        return taken_by_another(loader_of(sys.modules[passed_by[0]]), passed_by[0]) or (
-            f"{passed_by[0]} was imported while no hook was installed, "
-            "or by a hook that stands before ours on sys.meta_path"
-        )
-    plain = [name for name in modules if getattr(loader_of(sys.modules[name]), "_plain", False)]
-    if plain:
-        return f"{plain[0]} was imported without captures, for the reason that was told at its import"
-    left = [name for name in modules if not finder.found[name]]
-    if target.qualname is not None and len(left) == len(modules):
-        return f"{left[0]} is not loaded from a source file"
-    listed = modules[0] if len(modules) == 1 else f"{modules[0]} and {len(modules) - 1} more"
+    for name, module in modules:
+        reason = _why_not_rewritten(name, module, target, finder)
+        if reason is not None:
+            return reason
+    name = modules[0][0]
+    listed = name if len(modules) == 1 else f"{name} and {len(modules) - 1} more"
     if target.qualname is None:
-        return f"{listed} marks no function: put @capture(...) on one, or name it, {modules[0]}:FUNCTION=NAME"
+        return f"{listed} marks no function: put @capture(...) on one, or name it, {name}:FUNCTION=NAME"
     return f"no function in {listed} matches it and binds what it names"
+
+
+def _of_functions(target: Target) -> Iterator[str]:
+    """The reasons that are known of single functions which a target means."""
+    for key, where in late.items():
+        module, _, qualname = key.partition(":")
+        if _means(target, module, qualname):
+            yield (
+                f"{qualname} ({where}) was defined after install() was called there: call install() below the "
+                f"definition, mark the function with @capture, or set ASTCAPTURE={target.text!r} and start the program "
+                "without install()"
+            )
+    reasons: Mapping[str, str] = events.left_alone
+    for key, reason in reasons.items():
+        if _means(target, *_parts_of(key)):
+            yield f"{key}: {reason}"
+
+
+def _parts_of(key: str) -> tuple[str, str]:
+    module, _, qualname = key.partition(":")
+    return module, qualname
+
+
+def _modules_of(target: Target) -> Iterator[tuple[str, ModuleType]]:
+    for name, module in list(sys.modules.items()):
+        if isinstance(module, ModuleType) and not is_asleep(module):
+            file = vars(module).get("__file__")
+            if meant((target,), names_of(name, file if isinstance(file, str) else None))[1]:
+                yield name, module
+
+
+def _why_not_rewritten(name: str, module: ModuleType, target: Target, finder: CaptureFinder) -> str | None:
+    """Why no function of a module was rewritten though a target may mean one; None where none matches, or is marked."""
+    loader = loader_of(module)
+    if getattr(loader, "_plain", False):
+        return f"{name} was imported without captures, for the reason that was told at its import"
+    if name in not_exchanged:
+        return not_exchanged[name]
+    if runs_for(module)[1] or (target.qualname is None and not _marks_any(module)):
+        return None
+    if target not in finder.targets:
+        return f"{name} was imported when the hook for it was uninstalled, or never installed here"
+    other = taken_by_another(loader, name)
+    if other is not None:
+        return other
+    if not isinstance(loader or getattr(module, "__loader__", None), SourceFileLoader):
+        return f"{name} is not loaded from a source file"
+    if name == MAIN:
+        return None
+    return (
+        f"{name} was loaded past the import system, or by a hook that stands before ours on sys.meta_path: "
+        "import it by name, or load it from hook.spec(spec)"
+    )
+
+
+def _marks_any(module: ModuleType) -> bool:
+    path = vars(module).get("__file__")
+    try:
+        with open(path or "", "rb") as file:
+            return marks_functions(file.read())
+    except (OSError, SyntaxError, ValueError, TypeError):
+        return True
 
 
 def _started_others() -> bool:
@@ -143,12 +205,12 @@ def _at_exit() -> None:
             lines += always_missed()
         patterns = policy.unmatched(declared_labels())
         if patterns:
-            warnings.warn_explicit("\n  ".join(patterns), CaptureWarning, "astcapture", 0)
+            warn("\n  ".join(dict.fromkeys(patterns)))
         if lines:
             # No line of the program is to blame, and none of ours.
             here = " in this process, and those that it started tell for themselves," if _started_others() else ""
             text = f"nothing was captured{here} for\n  " + "\n  ".join(lines)
-            warnings.warn_explicit(text, CaptureWarning, "astcapture", 0)
+            warn(text)
     _outlive_modules()
     try:
         streaming.finish()

@@ -110,6 +110,8 @@ def find_module(name: str) -> ModuleSpec | None:
 
 def _ask_finders(name: str, path: Sequence[str] | None) -> ModuleSpec | None:
     for finder in sys.meta_path:
+        if type(finder).__module__.partition(".")[0] == __name__.partition(".")[0]:
+            continue  # ours would take the module for imported
         find_spec = getattr(finder, "find_spec", None)
         spec: ModuleSpec | None = find_spec(name, path, None) if find_spec is not None else None
         if spec is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 #: ``(module, qualname, label, lineno)``: a literal in the rewritten code.
@@ -45,8 +46,22 @@ Names = tuple[tuple[str, str], ...]
 declared: list[tuple[str, Functions, Names, tuple[str, ...], tuple[str, ...]]] = []
 
 
+#: Functions that another compiler reads, each with its line and why it is left alone; and the targets, by their
+#: text, that name what a module only imports, each with the places where that may be defined.
+Beside = tuple[tuple[tuple[str, int, str], ...], tuple[tuple[str, tuple[tuple[str, str], ...]], ...]]
+#: Why functions that were asked for are left alone, by key.
+left_alone: dict[str, str] = {}
+#: Told of what a module declares beside its functions.
+on_beside: Callable[[str, Beside], None] | None = None
+
+
 def declare(
-    module: str, functions: Functions, skipped: Names, fused: tuple[str, ...] = (), entering: tuple[str, ...] = ()
+    module: str,
+    functions: Functions,
+    skipped: Names,
+    fused: tuple[str, ...] = (),
+    entering: tuple[str, ...] = (),
+    beside: Beside = ((), ()),
 ) -> None:
     """Run by a rewritten module as it is imported: these functions of it are captured.
 
@@ -56,5 +71,10 @@ def declare(
         skipped: functions that a wildcard matched and that do not bind a name, with the name.
         fused: the qualnames of those that also call torch's fused attention.
         entering: the qualnames of those that call `enter` as they start.
+        beside: the functions that are left to another compiler, and the targets that mean another module.
     """
     declared.append((module, functions, skipped, fused, entering))
+    if beside != ((), ()):
+        left_alone.update((f"{module}:{qualname}", reason) for qualname, _, reason in beside[0])
+        if on_beside is not None:
+            on_beside(module, beside)

@@ -1,0 +1,74 @@
+"""Loaders that a program makes and uses itself, past every finder: `spec_from_file_location`, transformers, torch.hub.
+
+While a hook is installed, `SourceFileLoader.get_code` is looked up through a descriptor. It makes a plain loader of a
+module that a target means one of ours just before that loader is asked for its code, and hands out the interpreter's
+own method: no frame of ours is in a traceback, and loaders of other classes are what they were.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from functools import partial
+from importlib.abc import SourceLoader
+from importlib.machinery import SourceFileLoader
+from typing import TYPE_CHECKING, Any
+
+from astcapture.imports.compile import may_hold_functions
+from astcapture.imports.loader import CaptureLoader
+from astcapture.imports.names import MAIN, meant, names_of
+
+if TYPE_CHECKING:
+    from astcapture.imports.finder import CaptureFinder
+
+_ATTRIBUTE = "get_code"
+_installed: _GetCode | None = None
+
+
+class _GetCode:
+    """Stands for `SourceFileLoader.get_code`."""
+
+    def __init__(self, finder: CaptureFinder) -> None:
+        self.finder = finder
+        #: What stood in the class itself: nothing, unless another tool has put something there.
+        self.own: Any = SourceFileLoader.__dict__.get(_ATTRIBUTE)
+        self.function: Any = self.own if self.own is not None else SourceLoader.get_code
+
+    def __get__(self, loader: SourceFileLoader | None, kind: type | None = None) -> Any:
+        if type(loader) is SourceFileLoader:
+            adopt(loader, self.finder)
+        get = getattr(type(self.function), "__get__", None)
+        return self.function if get is None else get(self.function, loader, kind)
+
+
+def install(finder: CaptureFinder) -> None:
+    """Look `SourceFileLoader.get_code` up through the descriptor; once is enough."""
+    global _installed
+    if _installed is None:
+        _installed = _GetCode(finder)
+        SourceFileLoader.get_code = _installed  # type: ignore[assignment, method-assign]
+
+
+def uninstall() -> None:
+    """Put back what was there, unless another tool has put something else in its place."""
+    global _installed
+    descriptor, _installed = _installed, None
+    if descriptor is not None and SourceFileLoader.__dict__.get(_ATTRIBUTE) is descriptor:
+        if descriptor.own is None:
+            del SourceFileLoader.get_code
+        else:
+            SourceFileLoader.get_code = descriptor.own  # type: ignore[method-assign]
+
+
+def adopt(loader: SourceFileLoader, finder: CaptureFinder) -> None:
+    """Make a plain loader one of ours where a target means its module."""
+    if loader.name == MAIN or loader.name.partition(".")[0] == "astcapture":
+        return
+    name, targets = meant(finder.targets, names_of(loader.name, loader.path))
+    if not targets:
+        return
+    # What is wrong with the file is told by the import itself.
+    with contextlib.suppress(OSError):
+        if may_hold_functions(partial(loader.get_data, loader.path), targets):
+            loader.__class__ = CaptureLoader
+            vars(loader).update(capture_module=name, capture_targets=targets, capture_strict=finder.strict)
+            finder.found[loader.name] = True
