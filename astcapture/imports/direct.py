@@ -1,8 +1,8 @@
 """Loaders that a program makes and uses itself, past every finder: `spec_from_file_location`, transformers, torch.hub.
 
-While a hook is installed, `SourceFileLoader.get_code` is looked up through a descriptor. It makes a plain loader of a
-module that a target means one of ours just before that loader is asked for its code, and hands out the interpreter's
-own method: no frame of ours is in a traceback, and loaders of other classes are what they were.
+While a hook is installed, `SourceFileLoader.get_code` is looked up through a descriptor. It gives the loader of a
+module that a target means our overrides just before that loader is asked for its code, and hands out the interpreter's
+own method, so that no frame of ours is in a traceback. Loaders of tools that go before us are reached as well.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from importlib.machinery import SourceFileLoader
 from typing import TYPE_CHECKING, Any
 
 from astcapture.imports.compile import may_hold_functions
-from astcapture.imports.loader import CaptureLoader
+from astcapture.imports.loader import Capturing, compose
 from astcapture.imports.names import MAIN, meant, names_of
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ class _GetCode:
         self.function: Any = self.own if self.own is not None else SourceLoader.get_code
 
     def __get__(self, loader: SourceFileLoader | None, kind: type | None = None) -> Any:
-        if type(loader) is SourceFileLoader:
+        if loader is not None and Capturing not in type(loader).__mro__:
             adopt(loader, self.finder)
         get = getattr(type(self.function), "__get__", None)
         return self.function if get is None else get(self.function, loader, kind)
@@ -52,23 +52,24 @@ def uninstall() -> None:
     """Put back what was there, unless another tool has put something else in its place."""
     global _installed
     descriptor, _installed = _installed, None
-    if descriptor is not None and SourceFileLoader.__dict__.get(_ATTRIBUTE) is descriptor:
-        if descriptor.own is None:
-            del SourceFileLoader.get_code
-        else:
-            SourceFileLoader.get_code = descriptor.own  # type: ignore[method-assign]
+    still_there = SourceFileLoader.__dict__.get(_ATTRIBUTE) is descriptor
+    if descriptor is None or not still_there:
+        return
+    if descriptor.own is None:
+        del SourceFileLoader.get_code
+    else:
+        SourceFileLoader.get_code = descriptor.own  # type: ignore[method-assign]
 
 
 def adopt(loader: SourceFileLoader, finder: CaptureFinder) -> None:
-    """Make a plain loader one of ours where a target means its module."""
+    """Give a loader our overrides where a target means its module, as the finder does with one that it finds."""
     if loader.name == MAIN or loader.name.partition(".")[0] == "astcapture":
         return
     name, targets = meant(finder.targets, names_of(loader.name, loader.path))
     if not targets:
         return
-    # What is wrong with the file is told by the import itself.
-    with contextlib.suppress(OSError):
+    # What is wrong with the file is told by the import itself; and not every class can be exchanged.
+    with contextlib.suppress(OSError, TypeError):
         if may_hold_functions(partial(loader.get_data, loader.path), targets):
-            loader.__class__ = CaptureLoader
-            vars(loader).update(capture_module=name, capture_targets=targets, capture_strict=finder.strict)
+            compose(loader, targets, strict=finder.strict, module=name)
             finder.found[loader.name] = True

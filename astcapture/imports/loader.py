@@ -234,14 +234,14 @@ class CaptureLoader(Capturing, SourceFileLoader):  # type: ignore[misc]
 def compose(
     loader: SourceFileLoader, targets: Sequence[Target], *, strict: bool = False, module: str = ""
 ) -> SourceFileLoader:
-    """Give another tool's source loader our overrides, keeping all that it does itself.
+    """Give a source loader, another tool's for one, our overrides, keeping all that it does itself.
 
     Its class is exchanged for one that has ours in front; its state is untouched.
 
     Raises:
         TypeError: its class cannot be exchanged.
     """
-    loader.__class__ = _composed_class(type(loader))
+    loader.__class__ = CaptureLoader if type(loader) is SourceFileLoader else _composed_class(type(loader))
     loader.capture_module = module or loader.name  # type: ignore[attr-defined]
     loader.capture_targets = tuple(targets)  # type: ignore[attr-defined]
     loader.capture_strict = strict  # type: ignore[attr-defined]

@@ -1,4 +1,4 @@
-"""By which names targets know a module: its own, that of the script's file, that of a file loaded under another name."""
+"""The names by which targets know a module: its own, that of the script's file, that of a file under another name."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def _is_of(path: str, module: str) -> bool:
     folder = os.sep + module.replace(".", os.sep)
     path = path if os.path.isabs(path) else os.path.abspath(path)
     stem = os.path.splitext(path)[0]
-    return stem.endswith(folder) or stem.endswith(os.path.join(folder, "__init__"))
+    return stem.endswith((folder, os.path.join(folder, "__init__")))
 
 
 def _tails(path: str) -> Iterator[str]:
