@@ -34,10 +34,14 @@ class _GetCode:
         self.function: Any = self.own if self.own is not None else SourceLoader.get_code
 
     def __get__(self, loader: SourceFileLoader | None, kind: type | None = None) -> Any:
-        if loader is not None and Capturing not in type(loader).__mro__:
+        if loader is not None and not _is_ours(type(loader)):
             adopt(loader, self.finder)
         get = getattr(type(self.function), "__get__", None)
         return self.function if get is None else get(self.function, loader, kind)
+
+
+def _is_ours(kind: type) -> bool:
+    return Capturing in kind.__mro__ or kind.__module__.partition(".")[0] == __name__.partition(".")[0]
 
 
 def install(finder: CaptureFinder) -> None:
