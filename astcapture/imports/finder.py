@@ -24,6 +24,7 @@ from typing import Any
 from astcapture.imports.compile import marks_functions, matching, may_hold_functions
 from astcapture.imports.loader import CaptureLoader, Capturing, compose
 from astcapture.imports.names import MAIN, may_run_as_main, meant
+from astcapture.imports.script import ScriptFinder
 from astcapture.record.checkpoint import COMPILER
 from astcapture.record.recorder import expect_second_runs, expect_torch
 from astcapture.targets.target import Target
@@ -108,8 +109,8 @@ class CaptureFinder:
 
     def _take(self, spec: ModuleSpec, targets: Sequence[Target], name: str) -> bool:
         loader: Any = spec.loader
-        if loader is None or isinstance(loader, Capturing):
-            return isinstance(loader, Capturing)
+        if loader is None or isinstance(loader, (Capturing, ScriptFinder)):
+            return loader is not None
         if isinstance(loader, SourceFileLoader):
             try:
                 if not may_hold_functions(partial(loader.get_data, loader.path), targets):
@@ -144,8 +145,13 @@ class _Asking(threading.local):
 def _warn_unless_indifferent(spec: ModuleSpec, targets: Sequence[Target]) -> None:
     """Say so where a module that cannot be rewritten was asked for, or may hold marked functions."""
     loader: Any = spec.loader
-    named = [target for target in targets if target.qualname is not None or target.module == spec.name]
     compiled = isinstance(loader, ExtensionFileLoader) or loader in (BuiltinImporter, FrozenImporter)
+    # ``*:f`` matches what nobody can have meant.
+    named = [
+        target
+        for target in targets
+        if target.module == spec.name or (target.qualname is not None and (target.exact_module or not compiled))
+    ]
     if not named and (compiled or not spec.has_location or not holds_markers(spec)):
         return
     kind = loader.__name__ if isinstance(loader, type) else type(loader).__name__

@@ -131,10 +131,10 @@ def run_program(path: str) -> None:
     ran_in(path, key, (key,), targets, main)
     try:
         _run_as_main(code, main, path, SourceFileLoader("__main__", path))
-    except SystemExit:
-        raise
     except BaseException as error:
-        _hide_own_frames(error)
+        # With -i the interpreter prints an exit too.
+        if sys.flags.inspect or not isinstance(error, SystemExit):
+            _hide_own_frames(error)
         raise
 
 
