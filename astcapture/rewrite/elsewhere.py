@@ -45,29 +45,38 @@ def moved(tree: ast.Module, module: str, filename: str, qualname: str) -> tuple[
     return tuple(reversed(named or starred))
 
 
-def why_not_here(tree: ast.Module, module: str, filename: str, qualname: str, captures: str = "") -> str:
-    """What to write in place of a qualname that is another name for a function, or a method that is inherited.
+def another_name(tree: ast.Module, module: str, qualname: str, captures: str = "") -> str:
+    """What to write where an assignment makes a qualname another name of a function or a class.
 
-    The end of an error, ``": Sub inherits forward: write m:Base.forward=attn"``, or an empty string; `captures` is
-    what stands behind ``=``.
+    The end of an error, ``": forward is another name there: write m:_forward=attn"``, or an empty string; `captures`
+    is what stands behind ``=``.
     """
-    equals = f"={captures}" if captures else ""
     owner, _, name = qualname.rpartition(".")
     scope: ast.Module | ast.ClassDef | None = _class(tree, owner) if owner else tree
+    head, _, rest = qualname.partition(".")
+    alias = _alias(scope, name) if scope is not None else _alias(tree, head)
+    if alias is None:
+        return ""
     if scope is None:
-        head, _, rest = qualname.partition(".")
-        alias = _alias(tree, head)
-        return f": {head} is another name there: write {module}:{alias}.{rest}{equals}" if alias and rest else ""
-    alias = _alias(scope, name)
-    if alias is not None:
-        where = f"{owner}.{alias}" if owner and _defines(scope, alias) else alias
-        return f": {qualname} is another name there: write {module}:{where}{equals}"
-    if isinstance(scope, ast.ClassDef):
-        written = list(dict.fromkeys(_inherited(tree, scope, module, filename, name, set())))
-        if written:
-            listed = " or ".join(f"{one}{equals}" for one in written)
-            return f": {owner} does not define {name}; if it inherits it, write {listed}"
-    return ""
+        written, called = f"{alias}.{rest}", head
+    else:
+        written, called = (f"{owner}.{alias}" if owner and _defines(scope, alias) else alias), qualname
+    return f": {called} is another name there: write {module}:{written}{_equals(captures)}"
+
+
+def if_inherited(tree: ast.Module, module: str, filename: str, qualname: str, captures: str = "") -> str:
+    """What to write where a method is not defined in its class, which has bases; as `another_name` says it."""
+    owner, _, name = qualname.rpartition(".")
+    scope = _class(tree, owner) if owner else None
+    written = dict.fromkeys(_inherited(tree, scope, module, filename, name, set())) if scope is not None else ()
+    if not written:
+        return ""
+    listed = " or ".join(f"{one}{_equals(captures)}" for one in written)
+    return f": {owner} does not define {name}; if it inherits it, write {listed}"
+
+
+def _equals(captures: str) -> str:
+    return f"={captures}" if captures else ""
 
 
 def _package(module: str, filename: str) -> str:

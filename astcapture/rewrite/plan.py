@@ -15,7 +15,7 @@ from astcapture.errors import CaptureError
 from astcapture.rewrite.bindings import bindings
 from astcapture.rewrite.calls import ATTENTION, attention_calls, attention_names
 from astcapture.rewrite.compilers import compiled_elsewhere
-from astcapture.rewrite.elsewhere import Moved, moved, why_not_here
+from astcapture.rewrite.elsewhere import Moved, another_name, if_inherited, moved
 from astcapture.rewrite.find import Function, FunctionNode, find_functions, mentioned
 from astcapture.rewrite.scope import Scope, function_scope, names_read
 from astcapture.targets.capture import Capture, check_capture
@@ -332,11 +332,13 @@ def _require_match(target: Target, functions: Sequence[Function], tree: ast.Modu
     owner, _, name = target.qualname.rpartition(".")
     siblings = {one.rpartition(".")[2]: one for one in names if owner and one.rpartition(".")[0] == owner}
     ending = [one for one in names if one.rpartition(".")[2] == name]
+    captures = target.text.partition("=")[2]
     raise CaptureError(
         f"{plan.filename}: target {target.text!r} matches no def in {plan.module}"
         + (
-            _one_of(siblings[one] for one in difflib.get_close_matches(name, siblings))
-            or why_not_here(tree, plan.module, plan.filename, target.qualname, target.text.partition("=")[2])
+            another_name(tree, plan.module, target.qualname, captures)
+            or _one_of(siblings[one] for one in difflib.get_close_matches(name, siblings))
+            or if_inherited(tree, plan.module, plan.filename, target.qualname, captures)
             or did_you_mean(target.qualname, names)
             or did_you_mean(target.qualname, ending, cutoff=0.0)
         )
