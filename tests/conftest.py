@@ -101,6 +101,7 @@ def fresh_imports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[C
     for learnt in (finder.found, finder.moved, report._asked, events.left_alone, patch.late, patch.not_exchanged):
         learnt.clear()
     beside._told.clear()
+    events.not_bound.clear()
     patch._files.clear()
     marker.notice = notice
     switch._paused = paused

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
-from astcapture.imports.patch import compiled_for, give, paired, ran_in
+from astcapture.imports.patch import compiled_for, give, late, paired, ran_in
 from astcapture.imports.unwrap import functions_in, is_rewritten
 from astcapture.record import recorder
 from astcapture.rewrite.find import FunctionNode, find_functions
@@ -174,4 +174,5 @@ def _same(one: CodeType, other: CodeType) -> bool:
 
 
 def _declare(plan: Plan, planned: FunctionPlan) -> None:
+    late.pop(f"{plan.module}:{planned.function.qualname}", None)
     recorder.declare(*replace(plan, functions=[planned], left=[], moved=[]).declaration())

@@ -110,7 +110,6 @@ class Hook:
             direct.uninstall()
             script.uninstall()
             hot_reload.uninstall()
-            _finder.moved.clear()
             if _finder in sys.meta_path:
                 sys.meta_path.remove(_finder)
         _exchange_live()

@@ -7,16 +7,19 @@ import builtins
 import contextlib
 import os
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from importlib.machinery import SourceFileLoader
 from types import ModuleType
 from typing import TYPE_CHECKING
 
+from astcapture.imports.catch_up import named_in
 from astcapture.imports.compile import marks_functions
 from astcapture.imports.loader import is_asleep, loader_of
 from astcapture.imports.names import MAIN, meant, names_of
 from astcapture.imports.others import taken_by_another
 from astcapture.imports.patch import bring_up_to_date, late, not_exchanged, runs_for
+from astcapture.imports.unwrap import functions_in
 from astcapture.record import events, policy, recorder
 from astcapture.rewrite.plan import did_you_mean
 from astcapture.rewrite.transform import CALLED, PREFIX
@@ -70,11 +73,8 @@ def unfulfilled(targets: Iterable[Target], finder: CaptureFinder) -> list[str]:
     ]
     lines = [f"target {target.text!r}: {_why_nothing(target, finder)}" for target in without if not target.recipe]
     for name in dict.fromkeys(target.recipe for target in without if target.recipe):
-        lines += _of_recipe(
-            name,
-            [target for target in without if target.recipe == name],
-            any(target.recipe == name and target not in without for target in listed),
-        )
+        found = [target for target in listed if target.recipe == name and target not in without]
+        lines += _of_recipe(name, [target for target in without if target.recipe == name], found, finder)
     return lines
 
 
@@ -87,22 +87,39 @@ def _means(target: Target, module: str, qualname: str) -> bool:
     return target.matches_module(module) and (target.qualname is None or target.matches_function(qualname))
 
 
-def _of_recipe(name: str, without: Sequence[Target], captured: bool) -> list[str]:
+def _of_recipe(name: str, without: Sequence[Target], found: Sequence[Target], finder: CaptureFinder) -> list[str]:
     """A recipe names many modules, and a program imports few: what those lack is told, and not the rest."""
-    imported = [name for name, module in list(sys.modules.items()) if module]
+    imported = {name: module for name, module in list(sys.modules.items()) if isinstance(module, ModuleType)}
+    # A release moves a model's attention to the function that the recipe names for all: there it is captured.
+    served = {
+        module
+        for module, qualname in declared_functions()
+        if any(not _names_one(target) and _means(target, module, qualname) for target in found)
+    }
     lines = []
     for target in without:
         # One with a wildcard is never a module's name: it is content with what it finds.
-        if target.module in imported:
-            lines.append(f"target {target.text!r}: no function in {target.module} matches it; {_checked_with(name)}")
-    if not captured and not lines:
-        modules = [module for module in imported if any(target.matches_module(module) for target in without)]
-        if modules:
-            more = f" and {len(modules) - 1} more" if modules[1:] else ""
-            lines.append(f"target {name!r}: no function in {modules[0]}{more} matches it; {_checked_with(name)}")
-        else:
-            lines.append(f"target {name!r}: none of the modules that it names was imported")
-    return lines
+        if target.module in imported and target.module not in served:
+            reason = _why_of_recipe(target, target.module, imported[target.module], finder)
+            lines.append(f"target {target.text!r}: {reason}")
+    if found or lines:
+        return lines
+    modules = [module for module in imported if any(target.matches_module(module) for target in without)]
+    if not modules:
+        return [f"target {name!r}: none of the modules that it names was imported"]
+    target = next(target for target in without if target.matches_module(modules[0]))
+    more = f" (and {len(modules) - 1} more modules)" if modules[1:] else ""
+    return [f"target {name!r}: {_why_of_recipe(target, modules[0], imported[modules[0]], finder)}{more}"]
+
+
+def _names_one(target: Target) -> bool:
+    """Whether a target of a recipe names one module and one function in it."""
+    return replace(target, recipe="").exact
+
+
+def _why_of_recipe(target: Target, name: str, module: ModuleType, finder: CaptureFinder) -> str:
+    known = next(_of_functions(target), None) or _why_not_rewritten(name, module, target, finder)
+    return known or f"no function in {name} matches it; {_checked_with(target.recipe)}"
 
 
 def _checked_with(name: str) -> str:
@@ -132,18 +149,36 @@ def _why_nothing(target: Target, finder: CaptureFinder) -> str:
 
 def _of_functions(target: Target) -> Iterator[str]:
     """The reasons that are known of single functions which a target means."""
-    for key, where in late.items():
-        module, _, qualname = key.partition(":")
-        if _means(target, module, qualname):
-            yield (
-                f"{qualname} ({where}) was defined after install() was called there: call install() below the "
-                f"definition, mark the function with @capture, or set ASTCAPTURE={target.text!r} and start the program "
-                "without install()"
-            )
-    reasons: Mapping[str, str] = events.left_alone
-    for key, reason in reasons.items():
+    for key in late:
+        if _means(target, *_parts_of(key)):
+            yield _why_late(key)
+    for key, reason in events.left_alone.items():
         if _means(target, *_parts_of(key)):
             yield f"{key}: {reason}"
+    if target.captures:
+        for key, names in events.not_bound.items():
+            missing = [name for name in dict.fromkeys(names) if any(name == one.expression for one in target.captures)]
+            if missing and _means(target, *_parts_of(key)):
+                checked = f"; {_checked_with(target.recipe)}" if target.recipe else ""
+                yield f"{key} does not bind {' or '.join(map(repr, missing))}{checked}"
+
+
+def still_late() -> list[str]:
+    """One line for each function that was to be captured, and that the module defined only after it was exchanged."""
+    captured = {f"{module}:{qualname}" for module, qualname in declared_functions()}
+    return [f"{key}: {_why_late(key)}" for key in late if key not in captured]
+
+
+def _why_late(key: str) -> str:
+    module, qualname = _parts_of(key)
+    where = late[key]
+    held = [one for name, one in _modules_called(module) if any(functions_in(named_in(one, qualname)))]
+    if not held:
+        return f"{qualname} ({where}) was not defined when install() was called in its module, nor is it at exit"
+    return (
+        f"{qualname} ({where}) was defined after install() was called in its module: call install() below the "
+        "definition, mark the function with @capture, or leave install() out and start the program with ASTCAPTURE set"
+    )
 
 
 def _parts_of(key: str) -> tuple[str, str]:
@@ -153,10 +188,19 @@ def _parts_of(key: str) -> tuple[str, str]:
 
 def _modules_of(target: Target) -> Iterator[tuple[str, ModuleType]]:
     for name, module in list(sys.modules.items()):
-        if isinstance(module, ModuleType) and not is_asleep(module):
-            file = vars(module).get("__file__")
-            if meant((target,), names_of(name, file if isinstance(file, str) else None))[1]:
-                yield name, module
+        if isinstance(module, ModuleType) and not is_asleep(module) and meant((target,), _names(name, module))[1]:
+            yield name, module
+
+
+def _modules_called(key: str) -> Iterator[tuple[str, ModuleType]]:
+    for name, module in list(sys.modules.items()):
+        if isinstance(module, ModuleType) and not is_asleep(module) and key in _names(name, module):
+            yield name, module
+
+
+def _names(name: str, module: ModuleType) -> tuple[str, ...]:
+    file = vars(module).get("__file__") or getattr(vars(module).get("__loader__"), "path", None)
+    return names_of(name, file if isinstance(file, str) else None)
 
 
 def _why_not_rewritten(name: str, module: ModuleType, target: Target, finder: CaptureFinder) -> str | None:
@@ -201,6 +245,8 @@ def _started_others() -> bool:
 def _at_exit() -> None:
     if _watched is not None:
         lines = unfulfilled(_asked, _watched)
+        told = "\n".join(lines)
+        lines += [line for line in still_late() if line.partition(": ")[2] not in told]
         if not summary_follows:
             lines += always_missed()
         patterns = policy.unmatched(declared_labels())

@@ -51,6 +51,8 @@ declared: list[tuple[str, Functions, Names, tuple[str, ...], tuple[str, ...]]] =
 Beside = tuple[tuple[tuple[str, int, str], ...], tuple[tuple[str, tuple[tuple[str, str], ...]], ...]]
 #: Why functions that were asked for are left alone, by key.
 left_alone: dict[str, str] = {}
+#: The names that functions were asked for and do not bind, by key.
+not_bound: dict[str, list[str]] = {}
 #: Told of what a module declares beside its functions.
 on_beside: Callable[[str, Beside], None] | None = None
 
@@ -74,6 +76,8 @@ def declare(
         beside: the functions that are left to another compiler, and the targets that mean another module.
     """
     declared.append((module, functions, skipped, fused, entering))
+    for qualname, name in skipped:
+        not_bound.setdefault(f"{module}:{qualname}", []).append(name)
     if beside != ((), ()):
         left_alone.update((f"{module}:{qualname}", reason) for qualname, _, reason in beside[0])
         if on_beside is not None:
