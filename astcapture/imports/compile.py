@@ -11,7 +11,7 @@ from types import CodeType
 from typing import TypeVar
 
 from astcapture.errors import CaptureError
-from astcapture.imports.follow import check_moved
+from astcapture.imports.follow import check_moved, compiles
 from astcapture.rewrite.compilers import COMPILERS
 from astcapture.rewrite.find import find_functions
 from astcapture.rewrite.plan import Plan, plan_module
@@ -80,7 +80,7 @@ def planned(tree: ast.Module, module: str, path: str, targets: Sequence[Target])
     Raises:
         CaptureError: as `plan_module` does, and where a target names an import that leads nowhere.
     """
-    plan = plan_module(tree, module, path, targets, os.environ)
+    plan = plan_module(tree, module, path, targets, os.environ, lambda name: compiles(name, module, path))
     check_moved(plan)
     return plan
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import ast
+import os
+import re
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
 
 from astcapture.errors import CaptureError
-from astcapture.imports.source import find_module
-from astcapture.rewrite.elsewhere import Moved, moved
+from astcapture.imports.modules import find_module
+from astcapture.rewrite.compilers import COMPILERS, HEADS, handed_on
+from astcapture.rewrite.elsewhere import Moved, absolute, moved
 from astcapture.rewrite.find import find_functions
 from astcapture.rewrite.plan import Plan
 from astcapture.targets.target import Target
@@ -48,6 +51,37 @@ def check_moved(plan: Plan) -> None:
             raise CaptureError(f"{plan.filename}: {error}") from None
 
 
+def compiles(path: str, module: str, filename: str) -> str | None:
+    """Why a function is left alone that a decorator of another module, imported by `module`, hands to a compiler."""
+    source, _, name = absolute(path, module, filename).rpartition(".")
+    head = source.partition(".")[0]
+    # What these packages themselves compile is known.
+    if not source or head in HEADS or head in sys.stdlib_module_names:
+        return None
+    if (source, name) not in _known:
+        _known[source, name] = _compiles(source, name, set())
+    return _known[source, name]
+
+
+# What a compiler's package is called where it is imported. Of modules that do not mention one, nothing is read.
+_WORDS = re.compile(b"|".join(prefix.encode() for prefix in COMPILERS))
+_known: dict[tuple[str, str], str | None] = {}
+
+
+def _compiles(module: str, name: str, asked: set[Moved]) -> str | None:
+    text = _text(module) if (module, name) not in asked else None
+    asked.add((module, name))
+    if text is None:
+        return None
+    leads_on = os.path.basename(text[0]) == "__init__.py"
+    tree = _parsed(*text) if leads_on or _WORDS.search(text[1]) else None
+    if tree is None:
+        return None
+    reason = handed_on(tree, name, os.environ)
+    places = moved(tree, module, text[0], name) if reason is None else ()
+    return reason or next((found for place in places if (found := _compiles(*place, asked)) is not None), None)
+
+
 def _end(place: Moved, asked: set[Moved]) -> Moved | None:
     """The place at the end of a chain of imports; None where it breaks off, or leads back."""
     if place in asked:
@@ -69,6 +103,13 @@ def _end(place: Moved, asked: set[Moved]) -> Moved | None:
 
 
 def _source(module: str) -> tuple[str, ast.Module] | None:
+    text = _text(module)
+    tree = _parsed(*text) if text is not None else None
+    return (text[0], tree) if text is not None and tree is not None else None
+
+
+def _text(module: str) -> tuple[str, bytes] | None:
+    """The file of a module, and what stands in it."""
     loaded = getattr(sys.modules.get(module), "__spec__", None)
     try:
         spec = loaded if loaded is not None else find_module(module)
@@ -76,6 +117,13 @@ def _source(module: str) -> tuple[str, ast.Module] | None:
         if path is None or not path.endswith(".py"):
             return None
         with open(path, "rb") as file:
-            return path, ast.parse(file.read(), path)
-    except (OSError, SyntaxError, ValueError, ImportError):
+            return path, file.read()
+    except (OSError, ValueError, ImportError):
+        return None
+
+
+def _parsed(path: str, text: bytes) -> ast.Module | None:
+    try:
+        return ast.parse(text, path)
+    except (SyntaxError, ValueError):
         return None

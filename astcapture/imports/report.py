@@ -19,8 +19,9 @@ from astcapture.imports.loader import is_asleep, loader_of
 from astcapture.imports.names import MAIN, meant, names_of
 from astcapture.imports.others import taken_by_another
 from astcapture.imports.patch import bring_up_to_date, late, not_exchanged, runs_for
-from astcapture.imports.unwrap import functions_in
+from astcapture.imports.unwrap import functions_in, is_rewritten
 from astcapture.record import events, policy, recorder
+from astcapture.record.live import live_objects
 from astcapture.rewrite.plan import did_you_mean
 from astcapture.rewrite.transform import CALLED, PREFIX
 from astcapture.targets.recipes import recipe
@@ -169,6 +170,26 @@ def still_late() -> list[str]:
     return [f"{key}: {_why_late(key)}" for key in late if key not in captured]
 
 
+def handed_to_numba() -> list[str]:
+    """One line for each captured function that the program gave to numba as it ran, which no source shows."""
+    kind = getattr(sys.modules.get("numba.core.dispatcher"), "Dispatcher", None)
+    if not isinstance(kind, type):
+        return []
+    kinds: set[type] = set()
+    waiting: list[type] = [kind]
+    while waiting:
+        kinds.add(waiting[-1])
+        waiting += type.__subclasses__(waiting.pop())
+    dispatchers = live_objects(kinds.__contains__)
+    functions = [one for dispatcher in dispatchers for one in functions_in(getattr(dispatcher, "py_func", None))]
+    return [
+        f"{one.__module__}:{one.__qualname__} was handed to numba, which cannot compile captured code: leave it out "
+        "of the targets, or set NUMBA_DISABLE_JIT=1 to run and capture it as Python"
+        for one in functions
+        if is_rewritten(one)
+    ]
+
+
 def _why_late(key: str) -> str:
     module, qualname = _parts_of(key)
     where = late[key]
@@ -247,6 +268,7 @@ def _at_exit() -> None:
         lines = unfulfilled(_asked, _watched)
         told = "\n".join(lines)
         lines += [line for line in still_late() if line.partition(": ")[2] not in told]
+        lines += handed_to_numba()
         if not summary_follows:
             lines += always_missed()
         patterns = policy.unmatched(declared_labels())

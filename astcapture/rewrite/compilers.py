@@ -10,12 +10,14 @@ order of statements: of a ``try: from numba import njit / except ImportError: de
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from astcapture.rewrite.find import FunctionNode, parameters_of
 
 _Definition = FunctionNode | ast.ClassDef
+#: Why a function that is given to an imported decorator, of this dotted path, is left alone; None where it is not.
+Outside = Callable[[str], str | None]
 _CALLER = "capture the function that calls it"
 _LAUNCHER = "capture the function that launches it"
 
@@ -86,7 +88,10 @@ COMPILERS: dict[str, Compiler] = {
     "paddle.jit": _compiler("paddle.jit", "to_static"),
     "mindspore": _compiler("mindspore", "jit ms_function"),
 }
-_HEADS = frozenset(prefix.partition(".")[0] for prefix in COMPILERS)
+#: The packages that hold them.
+HEADS = frozenset(prefix.partition(".")[0] for prefix in COMPILERS)
+# What holds no call and no definition.
+_LEAVES = frozenset({ast.Name, ast.Constant, ast.Load, ast.Store, ast.Pass, ast.Global, ast.Nonlocal})
 # Names that no other library uses: a project's own module often hands them on.
 _TELLING = {"njit": "numba.njit", "guvectorize": "numba.guvectorize"}
 # Their argument is the function that they give a second, compiled meaning.
@@ -123,22 +128,37 @@ class _Scope:
             scope = scope.parent
 
 
-def compiled_elsewhere(tree: ast.Module, environ: Mapping[str, str]) -> dict[int, str]:
+def compiled_elsewhere(
+    tree: ast.Module, nodes: Sequence[FunctionNode], environ: Mapping[str, str], outside: Outside | None = None
+) -> dict[int, str]:
     """Why each function that another compiler reads is to be left as it is, by the id of its node.
 
     Args:
         tree: the module; it is read and not changed.
+        nodes: the functions of it that are asked for.
         environ: the variables that turn compilers off.
+        outside: what a decorator of another module, by its path, hands functions to: as `handed_on` says of that.
     """
-    return _Reader(tree, environ).reasons if _imports_any(tree) else {}
+    decorated = outside is not None and any(node.decorator_list for node in nodes)
+    if not nodes or not (decorated or _imports_any(tree)):
+        return {}
+    reader = _Reader(tree, environ, outside)
+    return {id(node): reason for node in nodes if (reason := reader.why(node)) is not None}
+
+
+def handed_on(tree: ast.Module, name: str, environ: Mapping[str, str]) -> str | None:
+    """Why a function that is given to what `name` means in a module is left alone; None where it may be captured."""
+    reader = _Reader(tree, environ, None)
+    found = reader.compiler(ast.Name(name, ast.Load()), reader.module)
+    return found[1] if found is not None else None
 
 
 def _imports_any(tree: ast.Module) -> bool:
     for node in ast.walk(tree):
-        if isinstance(node, ast.Import) and any(alias.name.partition(".")[0] in _HEADS for alias in node.names):
+        if isinstance(node, ast.Import) and any(alias.name.partition(".")[0] in HEADS for alias in node.names):
             return True
         if isinstance(node, ast.ImportFrom):
-            if node.level == 0 and (node.module or "").partition(".")[0] in _HEADS:
+            if node.level == 0 and (node.module or "").partition(".")[0] in HEADS:
                 return True
             if any(alias.name in _TELLING for alias in node.names):
                 return True
@@ -146,13 +166,13 @@ def _imports_any(tree: ast.Module) -> bool:
 
 
 class _Reader:
-    """Reads one module; `reasons` is what came of it."""
+    """Reads one module, for the compilers to which its functions are given."""
 
-    def __init__(self, tree: ast.Module, environ: Mapping[str, str]) -> None:
+    def __init__(self, tree: ast.Module, environ: Mapping[str, str], outside: Outside | None) -> None:
         self.environ = environ
+        self.outside = outside
         self.module = _Scope(tree, None)
-        #: Every function and class with the scope that it stands in, the outer ones first.
-        self.defined: list[tuple[_Definition, _Scope]] = []
+        #: The scope of each function and class.
         self.scopes: dict[int, _Scope] = {id(tree): self.module}
         self.calls: list[tuple[ast.Call, _Scope]] = []
         #: The definitions that a call hands to a compiler, and functions that do so with what they are given.
@@ -160,35 +180,38 @@ class _Reader:
         self.wrappers: dict[int, str] = {}
         self._read(tree)
         self._follow_calls()
-        self.reasons: dict[int, str] = {}
-        for node, scope in self.defined:
-            reason = self._why(node, scope)
-            if reason is not None:
-                self.reasons[id(node)] = reason
 
     def _read(self, tree: ast.Module) -> None:
         stack: list[tuple[ast.AST, _Scope]] = [(node, self.module) for node in reversed(tree.body)]
         while stack:
             node, scope = stack.pop()
-            inner = scope
+            kind = type(node)
+            if kind in _LEAVES:
+                continue
             if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
                 inner = self._define(node, scope)
-                stack += [(one, scope) for one in node.decorator_list]
                 stack += [(one, inner) for one in reversed(node.body)]
+                stack += [(one, scope) for one in node.decorator_list]
                 continue
             if isinstance(node, (ast.Import, ast.ImportFrom)):
                 _bind_import(node, scope)
-            elif isinstance(node, ast.Assign):
+                continue
+            if isinstance(node, ast.Assign):
                 for target in node.targets:
                     if isinstance(target, ast.Name):
                         scope.values.setdefault(target.id, []).append(node.value)
             elif isinstance(node, ast.Call):
                 self.calls.append((node, scope))
-            stack += [(child, inner) for child in reversed(list(ast.iter_child_nodes(node)))]
+            # As `ast.iter_child_nodes`, which takes twice as long.
+            for name in kind._fields:
+                value = getattr(node, name, None)
+                if type(value) is list:
+                    stack += [(one, scope) for one in reversed(value) if isinstance(one, ast.AST)]
+                elif isinstance(value, ast.AST):
+                    stack.append((value, scope))
 
     def _define(self, node: _Definition, scope: _Scope) -> _Scope:
         scope.definitions.setdefault(node.name, []).append(node)
-        self.defined.append((node, scope))
         parameters = frozenset() if isinstance(node, ast.ClassDef) else frozenset(parameters_of(node.args))
         inner = self.scopes[id(node)] = _Scope(node, scope, parameters=parameters)
         return inner
@@ -199,13 +222,14 @@ class _Reader:
         while known != len(self.handed) + len(self.wrappers):
             known = len(self.handed) + len(self.wrappers)
             for call, scope in self.calls:
-                found = self._compiler(call.func, scope)
+                found = self.compiler(call.func, scope)
                 if found is not None:
                     self._hand_over(call, scope, *found)
 
     def _hand_over(self, call: ast.Call, scope: _Scope, name: str, reason: str) -> None:
         if name == _JIT_MODULE:
-            self.handed.update((id(node), reason) for node, where in self.defined if where is self.module)
+            listed = [node for nodes in self.module.definitions.values() for node in nodes]
+            self.handed.update((id(node), reason) for node in listed)
         elif not name.startswith(_OVERLOADS):
             for argument in [*call.args, *(keyword.value for keyword in call.keywords)]:
                 for node in self._definitions(argument, scope):
@@ -221,17 +245,27 @@ class _Reader:
                 if isinstance(outer.node, (ast.FunctionDef, ast.AsyncFunctionDef)):
                     self.wrappers.setdefault(id(outer.node), reason)
 
-    def _why(self, node: _Definition, scope: _Scope) -> str | None:
-        inherited = self.reasons.get(id(scope.node)) or self.handed.get(id(node))
-        if inherited is not None:
-            return inherited
+    def why(self, node: ast.AST) -> str | None:
+        """Why a function or a class is left alone: by what it is given to, or what it stands in."""
+        scope = self.scopes[id(node)].parent
+        if scope is None or not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+            return None
+        if id(node) in self.handed:
+            return self.handed[id(node)]
         for decorator in node.decorator_list:
-            found = self._compiler(decorator, scope)
-            if found is not None:
-                return found[1]
-        return None
+            reason = self._why_decorated(decorator, scope)
+            if reason is not None:
+                return reason
+        return self.why(scope.node)
 
-    def _compiler(self, node: ast.expr, scope: _Scope) -> tuple[str, str] | None:
+    def _why_decorated(self, decorator: ast.expr, scope: _Scope) -> str | None:
+        found = self.compiler(decorator, scope)
+        if found is not None or self.outside is None:
+            return found[1] if found is not None else None
+        paths = self._paths(decorator, scope, ())
+        return next((reason for path in paths if (reason := self.outside(path)) is not None), None)
+
+    def compiler(self, node: ast.expr, scope: _Scope) -> tuple[str, str] | None:
         """The name by which an expression means a compiler, and why what is given to it is left alone."""
         for path in self._paths(node, scope, ()):
             name = path.rpartition(".")[2]
@@ -292,10 +326,9 @@ def _bind_import(node: ast.Import | ast.ImportFrom, scope: _Scope) -> None:
             head = alias.name.partition(".")[0]
             scope.paths.setdefault(alias.asname or head, set()).add(alias.name if alias.asname else head)
         return
-    known = node.level == 0 and node.module is not None
+    source = "." * node.level + (node.module or "")
     for alias in node.names:
-        path = f"{node.module}.{alias.name}" if known else _TELLING.get(alias.name, "")
-        if known and (node.module or "").partition(".")[0] not in _HEADS:
+        path = f"{source}.{alias.name}" if node.module else f"{source}{alias.name}"
+        if source.partition(".")[0] not in HEADS:
             path = _TELLING.get(alias.name, path)
-        if path:
-            scope.paths.setdefault(alias.asname or alias.name, set()).add(path)
+        scope.paths.setdefault(alias.asname or alias.name, set()).add(path)

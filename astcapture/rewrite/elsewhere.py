@@ -79,6 +79,17 @@ def _equals(captures: str) -> str:
     return f"={captures}" if captures else ""
 
 
+def absolute(path: str, module: str, filename: str) -> str:
+    """A dotted path as an import statement of a module spells it, ``..layers.f``, in full; empty above the top.
+
+    >>> absolute("..layers.f", "timm.models.vit", "vit.py"), absolute("numpy.sum", "m", "m.py")
+    ('timm.layers.f', 'numpy.sum')
+    """
+    name = path.lstrip(".")
+    node = ast.ImportFrom(name or None, [], len(path) - len(name))
+    return _absolute(node, _package(module, filename)) or ""
+
+
 def _package(module: str, filename: str) -> str:
     is_package = os.path.basename(filename).partition(".")[0] == "__init__"
     return module if is_package else module.rpartition(".")[0]

@@ -14,7 +14,7 @@ from typing import Any
 from astcapture.errors import CaptureError
 from astcapture.rewrite.bindings import bindings
 from astcapture.rewrite.calls import ATTENTION, attention_calls, attention_names
-from astcapture.rewrite.compilers import compiled_elsewhere
+from astcapture.rewrite.compilers import Outside, compiled_elsewhere
 from astcapture.rewrite.elsewhere import Moved, another_name, if_inherited, moved
 from astcapture.rewrite.find import Function, FunctionNode, find_functions, mentioned
 from astcapture.rewrite.scope import Scope, function_scope, names_read
@@ -134,6 +134,7 @@ def plan_module(
     filename: str,
     targets: Sequence[Target],
     environ: Mapping[str, str] = MappingProxyType({}),
+    outside: Outside | None = None,
 ) -> Plan:
     """Decide what is captured in a module; the tree is read and not changed.
 
@@ -142,7 +143,8 @@ def plan_module(
         module: the name it is imported under, as targets spell it.
         filename: its file, for messages.
         targets: all that may apply; those of other modules are ignored.
-        environ: the variables that turn other compilers off, see `rewrite.compilers`.
+        environ, outside: the variables that turn other compilers off, and what is known of imported decorators; see
+            `rewrite.compilers`.
 
     Raises:
         CaptureError: a target that matches no function, a name that a function never binds, an
@@ -167,7 +169,7 @@ def plan_module(
     for listed in requests.values():
         _plan_qualname(plan, listed, names)
     _require_wildcards(plan, asked, functions)
-    _leave_to_compilers(plan, tree, environ)
+    _leave_to_compilers(plan, tree, environ, outside)
     plan.functions.sort(key=lambda planned: planned.function.node.lineno)
     return plan
 
@@ -346,9 +348,9 @@ def _require_match(target: Target, functions: Sequence[Function], tree: ast.Modu
     )
 
 
-def _leave_to_compilers(plan: Plan, tree: ast.Module, environ: Mapping[str, str]) -> None:
+def _leave_to_compilers(plan: Plan, tree: ast.Module, environ: Mapping[str, str], outside: Outside | None) -> None:
     """Take the functions out of a plan that another compiler reads."""
-    reasons = compiled_elsewhere(tree, environ) if plan.functions else {}
+    reasons = compiled_elsewhere(tree, [planned.function.node for planned in plan.functions], environ, outside)
     for planned in plan.functions:
         function = planned.function
         if id(function.node) in reasons:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import warnings
 from pathlib import Path
 
 import pytest
 
+import astcapture
 from astcapture.errors import CaptureError, CaptureWarning
 from astcapture.imports import beside
 from astcapture.imports.hook import install
@@ -178,6 +180,50 @@ def test_the_import_goes_on_and_one_warning_says_which_and_what_to_do(make_packa
         assert events.left_alone == {"mod:f": str(one.message).partition("captured: ")[2]}
 
 
+@pytest.mark.parametrize(
+    ("start", "decorator"),
+    [
+        ("from pkg.fast import maybe", "@maybe"),
+        ("from pkg.fast import maybe as quick", "@quick(cache=True)"),
+        ("from .fast import compiled", "@compiled"),
+        ("from . import fast", "@fast.maybe()"),
+        ("from pkg import handed_on", "@handed_on"),
+    ],
+)
+def test_a_decorator_of_another_module_is_followed_to_the_compiler_that_it_calls(
+    make_package, fresh_imports, start, decorator
+):
+    make_package(
+        {
+            "pkg/__init__.py": "from .fast import maybe as handed_on\n",
+            "pkg/fast.py": """
+                try:
+                    from numba import jit
+                except ImportError:
+                    jit = None
+                def maybe(function=None, **options):
+                    def wrap(function):
+                        return jit(function) if options.get("really") else function
+                    return wrap(function) if function else wrap
+                def compiled(function):
+                    return maybe(function)
+                def plain(function):
+                    return function
+            """,
+            "pkg/mod.py": f"{start}\n{decorator}\n{BODY}",
+            "pkg/other.py": f"from .fast import plain\n@plain\n{BODY}",
+        }
+    )
+    with install(["pkg.mod:f=y", "pkg.other:f=y"]):
+        with pytest.warns(CaptureWarning, match="pkg.mod:f is not captured"):
+            importlib.import_module("pkg.mod")
+        import pkg.other
+
+        assert pkg.mod.f(1) == pkg.other.f(1) == 2
+    assert list(astcapture.cache["pkg.other:f"]) == [2]
+    assert "pkg.mod:f" not in astcapture.cache
+
+
 def test_filters_that_make_errors_of_warnings_do_not_stop_the_import(make_package, run_python):
     make_package({"mod.py": "from compat import njit\n@njit\n" + BODY, "compat.py": "def njit(f): return f\n"})
     done = run_python(
@@ -237,3 +283,25 @@ def test_functions_that_numba_compiles_run_as_without_us(make_package, run_pytho
         start + program + "print(list(astcapture.cache['mod:decorated']))", env={"NUMBA_DISABLE_JIT": "1"}
     )
     assert interpreted.stdout == "[4, 5, 6]\n[4]\n"
+
+
+def test_a_function_that_another_module_hands_to_numba_as_it_runs_is_told_of_at_exit(make_package, run_python):
+    numba = pytest.importorskip("numba")
+    make_package({"mod.py": BODY})
+    folder = str(Path(numba.__file__).parents[1])
+    done = run_python(
+        f"""
+        import sys
+        sys.path.append({folder!r})
+        import astcapture, numba
+        astcapture.install("mod:f=y")
+        import mod
+        fast = getattr(numba, "njit")(mod.f)
+        try:
+            fast(1)
+        except Exception as error:
+            print(type(error).__name__)
+        """
+    )
+    assert done.stdout == "TypingError\n"
+    assert "mod:f was handed to numba, which cannot compile captured code: leave it out of the targets" in done.stderr
