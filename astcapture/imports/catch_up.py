@@ -112,6 +112,9 @@ def _read(path: str, name: str, targets: tuple[Target, ...]) -> _File | None:
     except SyntaxError:
         return None
     assert plan is not None
+    for planned in plan.functions:
+        where = f"{path}:{planned.function.node.lineno}"
+        late.setdefault(f"{name}:{planned.function.qualname}", (where, "its file was run, not imported"))
     written = {(one.qualname, one.node.lineno): one.node for one in find_functions(ast.parse(text))}
     file = _files[path, name, targets] = _File(state, plan, dict(paired(old, new)), written)
     return file

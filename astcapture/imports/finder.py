@@ -21,6 +21,7 @@ from importlib.machinery import (
 from types import FrameType, ModuleType
 from typing import Any
 
+from astcapture.imports import hot_reload
 from astcapture.imports.compile import marks_functions, matching, may_hold_functions
 from astcapture.imports.loader import CaptureLoader, Capturing, compose
 from astcapture.imports.names import MAIN, may_run_as_main, meant
@@ -68,6 +69,8 @@ class CaptureFinder:
             expect_torch()
         elif fullname == COMPILER:
             expect_second_runs()
+        elif fullname == hot_reload.AUTORELOAD:
+            hot_reload.install(self)
         names = (fullname, MAIN) if may_run_as_main(fullname) else (fullname,)
         name, targets = meant(self.targets, names)
         if not targets or fullname in self._asking.names:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from astcapture.imports.catch_up import catch_up_module, named_in, state_of
-from astcapture.imports.names import meant, names_of
+from astcapture.imports.names import meant, names_of, path_of
 from astcapture.imports.patch import exchanged_modules, runs_for
 from astcapture.imports.unwrap import functions_in, is_rewritten
 from astcapture.values.cache import declared_functions
@@ -22,6 +22,8 @@ from astcapture.values.cache import declared_functions
 if TYPE_CHECKING:
     from astcapture.imports.finder import CaptureFinder
 
+#: The module of ``%autoreload``: it may be loaded long after a hook that the environment installed.
+AUTORELOAD = "IPython.extensions.autoreload"
 _seen: WeakKeyDictionary[ModuleType, tuple[int, int] | None] = WeakKeyDictionary()
 
 
@@ -39,9 +41,9 @@ class Refresher:
         return tree
 
     def _refresh(self, module: ModuleType) -> None:
-        file = vars(module).get("__file__")
-        state = state_of(file) if isinstance(file, str) else None
-        if state is None or not isinstance(file, str) or _seen.get(module) == state:
+        file = path_of(module)
+        state = state_of(file) if file is not None else None
+        if state is None or file is None or _seen.get(module) == state:
             return
         name, targets = meant(self.finder.targets, names_of(module.__name__, file))
         if targets and (module in _seen or _lost(module, name)):

@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from types import ModuleType
 
 from astcapture.targets.target import Target
 
@@ -28,7 +29,7 @@ def names_of(module: str, path: str | None) -> tuple[str, ...]:
     (('__main__', 'train'), ('copy_of', 'vit', 'nets.vit'))
     """
     if module in _MAINS:
-        name = _name_after_m() if module == MAIN else None
+        name = _name_after_m(path) if module == MAIN else None
         if name is not None:
             return (name, MAIN)
         return (MAIN, _stem(path)) if path is not None and _stem(path) else (MAIN,)
@@ -37,12 +38,19 @@ def names_of(module: str, path: str | None) -> tuple[str, ...]:
     return tuple(dict.fromkeys((module, *_tails(path))))
 
 
-def _name_after_m() -> str | None:
-    """The full name of the module that runs as ``__main__``; None for a script."""
+def path_of(module: ModuleType) -> str | None:
+    """The file that a module says it is from, or its loader: a script that has ended has no ``__file__`` any more."""
+    found = vars(module).get("__file__") or getattr(vars(module).get("__loader__"), "path", None)
+    return found if isinstance(found, str) else None
+
+
+def _name_after_m(path: str | None) -> str | None:
+    """The full name of the module that runs as ``__main__``; None for a script, and for one that such a module runs."""
     spec = getattr(sys.modules.get(MAIN), "__spec__", None)
     name = getattr(spec, "name", None)
     # ``python FOLDER`` has a spec too, of this very name.
-    return name if isinstance(name, str) and name != MAIN else None
+    is_it = isinstance(name, str) and name != MAIN and path in (None, getattr(spec, "origin", None))
+    return name if is_it else None
 
 
 def may_run_as_main(name: str) -> bool:

@@ -24,7 +24,7 @@ from weakref import WeakKeyDictionary
 from astcapture.errors import CaptureError
 from astcapture.imports.compile import compile_tree, marks_functions, planned, with_room
 from astcapture.imports.loader import CaptureLoader, Capturing, is_asleep, loader_of
-from astcapture.imports.names import MAIN, meant, names_of
+from astcapture.imports.names import MAIN, meant, names_of, path_of
 from astcapture.imports.others import source_to_code_of_another
 from astcapture.record import recorder
 from astcapture.record.live import live_objects
@@ -43,9 +43,9 @@ _exchanged: WeakKeyDictionary[ModuleType, tuple[object, str, tuple[Target, ...]]
 _files: dict[tuple[str, str], tuple[tuple[str, ...], tuple[Target, ...]]] = {}
 #: Modules of which not all could be exchanged, each with the first reason.
 not_exchanged: dict[str, str] = {}
-#: The functions of modules that were still running when their code was to be exchanged, and that did not exist yet:
-#: by key, where they are defined.
-late: dict[str, str] = {}
+#: The functions that were to be exchanged and did not exist yet, as their module was still running: by key, where they
+#: are defined, and since when that is too late.
+late: dict[str, tuple[str, str]] = {}
 
 
 @dataclass(frozen=True)
@@ -298,7 +298,7 @@ def _never_found(done: Exchange, module: ModuleType | None) -> list[str]:
             continue
         where = f"{done._path}:{function.function.node.lineno}"
         if running:
-            late[f"{done.module}:{qualname}"] = where
+            late[f"{done.module}:{qualname}"] = where, "install() was called in its module"
             done.plan.functions.remove(function)
             continue
         if frozen:
@@ -341,8 +341,7 @@ def outdated(targets: Sequence[Target]) -> list[Outdated]:
     for own_name, module in list(sys.modules.items()):
         if not isinstance(module, ModuleType) or is_asleep(module) or own_name.partition(".")[0] == "astcapture":
             continue
-        file = vars(module).get("__file__")
-        name, after = meant(targets, names_of(own_name, file if isinstance(file, str) else None))
+        name, after = meant(targets, names_of(own_name, path_of(module)))
         name_before, before = runs_for(module)
         if before != after and id(module) not in seen and not _is_bare(module):
             seen.add(id(module))

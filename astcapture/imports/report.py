@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import atexit
 import builtins
 import contextlib
@@ -14,14 +15,14 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 from astcapture.imports.catch_up import named_in
-from astcapture.imports.compile import marks_functions
 from astcapture.imports.loader import is_asleep, loader_of
-from astcapture.imports.names import MAIN, meant, names_of
+from astcapture.imports.names import MAIN, meant, names_of, path_of
 from astcapture.imports.others import taken_by_another
 from astcapture.imports.patch import bring_up_to_date, late, not_exchanged, runs_for
 from astcapture.imports.unwrap import functions_in, is_rewritten
 from astcapture.record import events, policy, recorder
 from astcapture.record.live import live_objects
+from astcapture.rewrite.find import find_functions
 from astcapture.rewrite.plan import did_you_mean
 from astcapture.rewrite.transform import CALLED, PREFIX
 from astcapture.targets.recipes import recipe
@@ -164,6 +165,11 @@ def _of_functions(target: Target) -> Iterator[str]:
                 yield f"{key} does not bind {' or '.join(map(repr, missing))}{checked}"
 
 
+def _parts_of(key: str) -> tuple[str, str]:
+    module, _, qualname = key.partition(":")
+    return module, qualname
+
+
 def still_late() -> list[str]:
     """One line for each function that was to be captured, and that the module defined only after it was exchanged."""
     captured = {f"{module}:{qualname}" for module, qualname in declared_functions()}
@@ -192,36 +198,30 @@ def handed_to_numba() -> list[str]:
 
 def _why_late(key: str) -> str:
     module, qualname = _parts_of(key)
-    where = late[key]
+    where, since = late[key]
     held = [one for name, one in _modules_called(module) if any(functions_in(named_in(one, qualname)))]
     if not held:
-        return f"{qualname} ({where}) was not defined when install() was called in its module, nor is it at exit"
+        return f"{qualname} ({where}) was not defined yet when {since}, nor is it there at exit"
     return (
-        f"{qualname} ({where}) was defined after install() was called in its module: call install() below the "
-        "definition, mark the function with @capture, or leave install() out and start the program with ASTCAPTURE set"
+        f"{qualname} ({where}) was defined after {since}: call install() below the definition, mark the function with "
+        "@capture, or leave install() out and start the program with ASTCAPTURE set"
     )
-
-
-def _parts_of(key: str) -> tuple[str, str]:
-    module, _, qualname = key.partition(":")
-    return module, qualname
 
 
 def _modules_of(target: Target) -> Iterator[tuple[str, ModuleType]]:
     for name, module in list(sys.modules.items()):
-        if isinstance(module, ModuleType) and not is_asleep(module) and meant((target,), _names(name, module))[1]:
+        if (
+            isinstance(module, ModuleType)
+            and not is_asleep(module)
+            and meant((target,), names_of(name, path_of(module)))[1]
+        ):
             yield name, module
 
 
 def _modules_called(key: str) -> Iterator[tuple[str, ModuleType]]:
     for name, module in list(sys.modules.items()):
-        if isinstance(module, ModuleType) and not is_asleep(module) and key in _names(name, module):
+        if isinstance(module, ModuleType) and not is_asleep(module) and key in names_of(name, path_of(module)):
             yield name, module
-
-
-def _names(name: str, module: ModuleType) -> tuple[str, ...]:
-    file = vars(module).get("__file__") or getattr(vars(module).get("__loader__"), "path", None)
-    return names_of(name, file if isinstance(file, str) else None)
 
 
 def _why_not_rewritten(name: str, module: ModuleType, target: Target, finder: CaptureFinder) -> str | None:
@@ -238,10 +238,16 @@ def _why_not_rewritten(name: str, module: ModuleType, target: Target, finder: Ca
     other = taken_by_another(loader, name)
     if other is not None:
         return other
-    if not isinstance(loader or getattr(module, "__loader__", None), SourceFileLoader):
+    path = path_of(module)
+    if path is None or not isinstance(loader or getattr(module, "__loader__", None), (SourceFileLoader, type(None))):
         return f"{name} is not loaded from a source file"
-    if name == MAIN:
+    if not _matches_any(path, target):
         return None
+    if name == MAIN:
+        return (
+            f"another program compiled {path} itself and ran it: mark the function with @capture, or call "
+            "astcapture.install() below its definition"
+        )
     return (
         f"{name} was loaded past the import system, or by a hook that stands before ours on sys.meta_path: "
         "import it by name, or load it from hook.spec(spec)"
@@ -249,12 +255,22 @@ def _why_not_rewritten(name: str, module: ModuleType, target: Target, finder: Ca
 
 
 def _marks_any(module: ModuleType) -> bool:
-    path = vars(module).get("__file__")
+    tree = _parsed(path_of(module))
+    return tree is None or any(function.markers for function in find_functions(tree))
+
+
+def _matches_any(path: str, target: Target) -> bool:
+    tree = _parsed(path)
+    functions = find_functions(tree) if tree is not None else []
+    return any(target.qualname is None or target.matches_function(one.qualname) for one in functions)
+
+
+def _parsed(path: str | None) -> ast.Module | None:
     try:
         with open(path or "", "rb") as file:
-            return marks_functions(file.read())
-    except (OSError, SyntaxError, ValueError, TypeError):
-        return True
+            return ast.parse(file.read())
+    except (OSError, SyntaxError, ValueError):
+        return None
 
 
 def _started_others() -> bool:

@@ -249,7 +249,7 @@ def test_an_unmarked_function_defined_after_install_is_told_of_at_exit_with_what
     name = script('import astcapture\nastcapture.install("__main__:named=z")\n' + MODEL)
     errors = start(name).stderr
     assert "named (" in errors
-    assert "was defined after install() was called there: call install() below the definition" in errors
+    assert "was defined after install() was called in its module: call install() below the definition" in errors
     assert "train.py:11)" in errors
 
 
@@ -317,3 +317,16 @@ def test_a_module_that_runs_under_two_names_is_captured_under_both(start, script
     assert start(script(text), targets="model;model:named=z").stdout == (
         "{'model:double': [6, 6], 'model:named': [5, 5]}\n"
     )
+
+
+@pytest.mark.parametrize("module", ["cProfile", "pdb", "trace"])
+def test_a_script_that_another_program_runs_is_captured_where_it_is_marked_and_told_of_where_it_is_not(
+    start, script, module
+):
+    name = script(MODEL)
+    options = {"pdb": ("-c", "continue", "-c", "quit"), "trace": ("--count", "--coverdir=out")}.get(module, ())
+    done = start("-m", module, *options, name, targets="train;train:named=z", stdin="q\n")
+    assert "train:double" in done.stderr
+    assert "target 'train:named=z': " in done.stderr
+    assert "named (" in done.stderr
+    assert "when its file was run, not imported" in done.stderr or "after its file was run, not imported" in done.stderr

@@ -108,3 +108,10 @@ def test_an_edit_that_does_not_parse_leaves_what_was_captured_and_the_next_one_i
     cells = [write("def f(:", 10), CALL, write(EDITED, 20), CALL, LOOK]
     outcomes = run_cells(write(FIRST, 0), *ORDERS["install, then import"], CALL, *cells, extension=False)
     assert outcomes[-1].value == "[[20, 20, 30], [12, 12, 13], [8, 8, 7], [(10, 2), (10, 2), (10, 3)]]"
+
+
+def test_a_hook_that_was_installed_before_the_shell_began_is_enough(run_cells):
+    before = "import IPython\nshell = IPython.get_ipython\nIPython.get_ipython = lambda: None\n" + INSTALL
+    cells = [write(FIRST, 0), before, "IPython.get_ipython = shell", IMPORT, LOAD, CALL, write(EDITED, 10), CALL, LOOK]
+    outcomes = run_cells(*cells, extension=False)
+    assert outcomes[-1].value == "[[20, 30], [12, 13], [8, 7], [(10, 2), (10, 3)]]"
