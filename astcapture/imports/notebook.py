@@ -24,9 +24,10 @@ from typing import Any
 
 from IPython.core.error import InputRejected
 
-from astcapture.errors import CaptureError, CaptureWarning
+from astcapture.errors import CaptureError
 from astcapture.imports import report
 from astcapture.imports.compile import matching, with_room
+from astcapture.imports.finder import importing_line
 from astcapture.imports.hook import _finder, install
 from astcapture.imports.patch import Exchange, _swap, of_cells, paired
 from astcapture.record import recorder
@@ -36,6 +37,7 @@ from astcapture.rewrite.plan import Plan, plan_module
 from astcapture.rewrite.transform import CALLED, PREFIX, rewrite_function
 from astcapture.targets import marker
 from astcapture.targets.target import Target
+from astcapture.warn import warn
 
 
 def load_ipython_extension(shell: Any) -> None:
@@ -112,7 +114,7 @@ class CellTransformer:
             if _finder.strict:
                 raise CellError(f"{cell}: {reason}, please report it") from error
             message = f"{cell} runs without captures, because {reason}, please report it"
-            warnings.warn_explicit(message, CaptureWarning, cell, 1)
+            warn(message, cell, 1)
             return tree
 
     def _rewritten(self, tree: ast.Module, cell: str) -> ast.Module:
@@ -153,7 +155,7 @@ class CellTransformer:
                 cell = self._cell(done._path)
                 done.problems.append(f"{qualname} is not as {cell} would define it now: run {cell} again")
             for problem in done.problems:
-                warnings.warn(f"not captured: {problem}", CaptureWarning, stacklevel=2)
+                warn(f"not captured: {problem}", *importing_line())
 
     def _functions_of_cells(self) -> dict[str, set[str]]:
         """The qualnames of the live functions that were defined in cells, by the cell's file name."""
