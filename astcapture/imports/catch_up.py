@@ -15,6 +15,7 @@ from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
 from astcapture.imports.patch import compiled_for, give, late, paired, ran_in
+from astcapture.imports.quiet import parsed_quietly, quietly
 from astcapture.imports.unwrap import functions_in, is_rewritten
 from astcapture.record import recorder
 from astcapture.rewrite.find import FunctionNode, find_functions
@@ -115,7 +116,9 @@ def _read(path: str, name: str, targets: tuple[Target, ...]) -> _File | None:
     for planned in plan.functions:
         where = f"{path}:{planned.function.node.lineno}"
         late.setdefault(f"{name}:{planned.function.qualname}", (where, "its file was run, not imported"))
-    written = {(one.qualname, one.node.lineno): one.node for one in find_functions(ast.parse(text))}
+    tree = parsed_quietly(text, path)
+    assert tree is not None
+    written = {(one.qualname, one.node.lineno): one.node for one in find_functions(tree)}
     file = _files[path, name, targets] = _File(state, plan, dict(paired(old, new)), written)
     return file
 
@@ -149,7 +152,8 @@ def _variants(old: CodeType, planned: FunctionPlan, file: _File) -> Iterator[Cod
     text = textwrap.dedent(ast.unparse(node))
     if "." in qualname.rpartition("<locals>.")[2]:
         text = "class __autoreload_class__:\n" + textwrap.indent(text, "    ")
-    yield from _of_name(compile(text, old.co_filename, "exec", dont_inherit=True), old.co_name)
+    code: CodeType = quietly(lambda: compile(text, old.co_filename, "exec", dont_inherit=True))
+    yield from _of_name(code, old.co_name)
 
 
 def _of_name(code: CodeType, name: str) -> Iterator[CodeType]:

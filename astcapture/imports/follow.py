@@ -11,6 +11,7 @@ from dataclasses import replace
 
 from astcapture.errors import CaptureError
 from astcapture.imports.modules import find_module
+from astcapture.imports.quiet import parsed_quietly
 from astcapture.rewrite.compilers import COMPILERS, HEADS, handed_on
 from astcapture.rewrite.elsewhere import Moved, absolute, moved
 from astcapture.rewrite.find import find_functions
@@ -74,7 +75,7 @@ def _compiles(module: str, name: str, asked: set[Moved]) -> str | None:
     if text is None:
         return None
     leads_on = os.path.basename(text[0]) == "__init__.py"
-    tree = _parsed(*text) if leads_on or _WORDS.search(text[1]) else None
+    tree = parsed_quietly(text[1], text[0]) if leads_on or _WORDS.search(text[1]) else None
     if tree is None:
         return None
     reason = handed_on(tree, name, os.environ)
@@ -104,7 +105,7 @@ def _end(place: Moved, asked: set[Moved]) -> Moved | None:
 
 def _source(module: str) -> tuple[str, ast.Module] | None:
     text = _text(module)
-    tree = _parsed(*text) if text is not None else None
+    tree = parsed_quietly(text[1], text[0]) if text is not None else None
     return (text[0], tree) if text is not None and tree is not None else None
 
 
@@ -119,11 +120,4 @@ def _text(module: str) -> tuple[str, bytes] | None:
         with open(path, "rb") as file:
             return path, file.read()
     except (OSError, ValueError, ImportError):
-        return None
-
-
-def _parsed(path: str, text: bytes) -> ast.Module | None:
-    try:
-        return ast.parse(text, path)
-    except (SyntaxError, ValueError):
         return None

@@ -11,7 +11,6 @@ from __future__ import annotations
 import ast
 import contextlib
 import sys
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -26,6 +25,7 @@ from astcapture.imports.compile import compile_tree, marks_functions, planned, w
 from astcapture.imports.loader import CaptureLoader, Capturing, is_asleep, loader_of
 from astcapture.imports.names import MAIN, meant, names_of, path_of
 from astcapture.imports.others import source_to_code_of_another
+from astcapture.imports.quiet import quietly
 from astcapture.record import recorder
 from astcapture.record.live import live_objects
 from astcapture.rewrite.plan import FunctionPlan, Plan
@@ -200,7 +200,7 @@ def compiled_for(
         rewrite(tree, plan)
         return other(tree, path) if other else compile_tree(tree, path), plan
 
-    return _quietly(work)
+    return quietly(lambda: with_room(work))
 
 
 class _ReadingLoader(SourceFileLoader):
@@ -220,17 +220,10 @@ def _cached(module: ModuleType | None, path: str, targets: Sequence[Target]) -> 
     if module is None:
         return None
     if type(loader) is CaptureLoader and not loader._plain and tuple(targets) == loader.capture_targets:
-        return _quietly(lambda: loader.get_code(loader.name))
+        return quietly(lambda: loader.get_code(loader.name))
     if type(loader) in (SourceFileLoader, CaptureLoader) and not targets:
-        return _quietly(lambda: _ReadingLoader(module.__name__, path).get_code(module.__name__))
+        return quietly(lambda: _ReadingLoader(module.__name__, path).get_code(module.__name__))
     return None
-
-
-def _quietly(work: Callable[[], T]) -> T:
-    """Compile once more: the import has told what the compiler warns of, and it is told once."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return with_room(work)
 
 
 def paired(old: CodeType, new: CodeType) -> Iterator[tuple[CodeType, CodeType]]:

@@ -19,6 +19,7 @@ from astcapture.imports.loader import is_asleep, loader_of
 from astcapture.imports.names import MAIN, meant, names_of, path_of
 from astcapture.imports.others import taken_by_another
 from astcapture.imports.patch import bring_up_to_date, late, not_exchanged, runs_for
+from astcapture.imports.quiet import parsed_quietly
 from astcapture.imports.unwrap import functions_in, is_rewritten
 from astcapture.record import events, policy, recorder
 from astcapture.record.live import live_objects
@@ -268,8 +269,8 @@ def _matches_any(path: str, target: Target) -> bool:
 def _parsed(path: str | None) -> ast.Module | None:
     try:
         with open(path or "", "rb") as file:
-            return ast.parse(file.read())
-    except (OSError, SyntaxError, ValueError):
+            return parsed_quietly(file.read(), path or "")
+    except OSError:
         return None
 
 

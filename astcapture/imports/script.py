@@ -20,6 +20,7 @@ from astcapture.errors import CaptureError
 from astcapture.imports.compile import compile_tree, rewritten_tree
 from astcapture.imports.names import MAIN, meant, names_of
 from astcapture.imports.patch import ran_in
+from astcapture.imports.quiet import quietly
 from astcapture.targets.target import Target
 
 if TYPE_CHECKING:
@@ -111,13 +112,15 @@ def _code_of(path: str, name: str, is_program: bool) -> CodeType | None:
     tree = tree_of_script(source, path, key, targets, _finder.strict)
     if tree is None:
         return None
+    # What a plain compile warns of, which the interpreter does not do now.
+    compile(source, path, "exec", dont_inherit=True)
     # To the interpreter the whole of it is new; `run_path` has its own frames, and only the globals to be set right.
     if is_program:
-        waiting.append((compile_tree(tree, path), key, targets))
+        waiting.append((quietly(lambda: compile_tree(tree, path)), key, targets))
         return _compiled(f"run_program({path!r})", "astcapture.imports.launcher", path)
     _set_globals_right_in(tree)
     ran_in(path, key, names, targets, None)
-    return compile_tree(tree, path)
+    return quietly(lambda: compile_tree(tree, path))
 
 
 #: The code of the interpreter's own script, until it runs.
@@ -132,7 +135,7 @@ def tree_of_script(source: bytes, path: str, key: str, targets: tuple[Target, ..
     from astcapture.imports import startup
 
     try:
-        return rewritten_tree(source, key, path, targets, strict=strict)
+        return quietly(lambda: rewritten_tree(source, key, path, targets, strict=strict))
     except CaptureError as error:
         startup.refuse_script(error, strict)
         return None
