@@ -12,7 +12,7 @@ from typing import Any
 from astcapture.errors import CaptureError
 from astcapture.imports import beside, direct, hot_reload, report, script
 from astcapture.imports.finder import CaptureFinder, importing_line
-from astcapture.imports.names import meant, names_of
+from astcapture.imports.names import meant, names_of, with_aliases
 from astcapture.imports.notice import notice_unrewritten
 from astcapture.imports.patch import bring_up_to_date, outdated
 from astcapture.record import budget, events, policy, switch
@@ -54,7 +54,7 @@ class Hook:
         self._store = store
         self._installed = False
         # With the targets that some of these turn out to mean.
-        self._meant = list(targets)
+        self._meant = [alias for target in targets for alias in with_aliases(target)]
 
     def _install(self) -> None:
         if self._store is not None:

@@ -84,6 +84,14 @@ def meant(targets: Sequence[Target], names: Sequence[str]) -> tuple[str, tuple[T
     )
 
 
+def with_aliases(target: Target) -> list[Target]:
+    """A target, and where it names the script by one of its names, the same by the others: keys have one of them."""
+    started = sys.argv[0] if sys.argv else ""
+    own = module_run() if started == "-m" else _stem(started)
+    names = {MAIN, own or MAIN, *names_of(MAIN, path_of(sys.modules[MAIN]) if MAIN in sys.modules else None)}
+    return [target, *(replace(target, module=name) for name in names - {target.module} if target.module in names)]
+
+
 def _name_used(target: Target, names: Sequence[str]) -> str | None:
     if target.matches_module(names[0]):
         return names[0]

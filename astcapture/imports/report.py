@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from astcapture.imports.catch_up import named_in
 from astcapture.imports.loader import is_asleep, loader_of
-from astcapture.imports.names import MAIN, meant, names_of, path_of
+from astcapture.imports.names import MAIN, meant, names_of, path_of, with_aliases
 from astcapture.imports.others import taken_by_another
 from astcapture.imports.patch import bring_up_to_date, late, not_exchanged, runs_for
 from astcapture.imports.quiet import parsed_quietly
@@ -71,7 +71,11 @@ def unfulfilled(targets: Iterable[Target], finder: CaptureFinder) -> list[str]:
     without = [
         target
         for target in listed
-        if not any(_means(finder.moved.get(target, target), *function) for function in declared)
+        if not any(
+            _means(alias, *function)
+            for alias in with_aliases(finder.moved.get(target, target))
+            for function in declared
+        )
         and not _failed_to_import(target, finder)
     ]
     lines = [f"target {target.text!r}: {_why_nothing(target, finder)}" for target in without if not target.recipe]

@@ -254,9 +254,10 @@ def test_an_unmarked_function_defined_after_install_is_told_of_at_exit_with_what
 
 
 def test_install_after_the_definitions_captures_every_function_by_either_name(start, script):
-    text = MODEL + 'import astcapture\nastcapture.install(["train:named=z", "__main__"])\ndouble(1), named(1)\n'
+    install = 'astcapture.install(["train:named=z", "__main__"], reduce=lambda value: -value)'
+    text = MODEL + f"import astcapture\n{install}\ndouble(1), named(1)\n"
     done = start(script(text + "print({key: list(values) for key, values in astcapture.cache.items()})"))
-    assert done.stdout == "{'train:double': [2], 'train:named': [2]}\n"
+    assert (done.stdout, done.stderr) == ("{'train:double': [-2], 'train:named': [-2]}\n", "")
 
 
 RUN_PATH = """
