@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from astcapture.imports import beside, patch, report
 from astcapture.imports import hook as hooks
-from astcapture.imports import report
-from astcapture.record import budget, policy, recorder, switch
+from astcapture.record import budget, events, policy, recorder, switch
 from astcapture.targets import marker
 from astcapture.values import cache as caches
 
@@ -98,8 +98,11 @@ def fresh_imports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[C
     sys.meta_path = meta_path
     sys.meta_path[:], sys.path_hooks[:] = finders, path_hooks
     finder.by_hook = by_hook
-    finder.found.clear()
-    report._asked.clear()
+    for learnt in (finder.found, finder.moved, report._asked, events.left_alone, patch.late, patch.not_exchanged):
+        learnt.clear()
+    beside._told.clear()
+    events.not_bound.clear()
+    patch._files.clear()
     marker.notice = notice
     switch.installed(installed - switch._installed)
     forget()

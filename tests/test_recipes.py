@@ -12,7 +12,7 @@ from click.testing import CliRunner
 import astcapture
 from astcapture import CaptureError
 from astcapture.cli.main import commands, main
-from astcapture.imports.source import find_module
+from astcapture.imports.modules import find_module
 from astcapture.rewrite.plan import plan_module
 from astcapture.targets import recipes as registry
 from astcapture.targets.marker import POINTS

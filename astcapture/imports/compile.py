@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import ast
 import gc
+import os
 import sys
 from collections.abc import Callable, Sequence
 from types import CodeType
 from typing import TypeVar
 
 from astcapture.errors import CaptureError
+from astcapture.imports.follow import check_moved, compiles
+from astcapture.rewrite.compilers import COMPILERS
 from astcapture.rewrite.find import find_functions
-from astcapture.rewrite.plan import plan_module
+from astcapture.rewrite.plan import Plan, plan_module
 from astcapture.rewrite.transform import rewrite
 from astcapture.targets.target import Target
 from astcapture.warn import warn
@@ -66,11 +69,26 @@ def compile_tree(tree: ast.Module, path: str, optimize: int = -1) -> CodeType:
 
 def _rewrite(tree: ast.Module, module: str, path: str, targets: Sequence[Target]) -> bool:
     """Rewrite the tree in place; False where it stays as it is."""
-    plan = plan_module(tree, module, path, targets)
-    if not plan.functions and not plan.skipped:
-        return False
+    plan = planned(tree, module, path, targets)
     rewrite(tree, plan)
-    return True
+    return plan.declares
+
+
+def planned(tree: ast.Module, module: str, path: str, targets: Sequence[Target]) -> Plan:
+    """What is rewritten in a module in this process: with the compilers that run in it, and the modules it can import.
+
+    Raises:
+        CaptureError: as `plan_module` does, and where a target names an import that leads nowhere.
+    """
+    plan = plan_module(tree, module, path, targets, os.environ, lambda name: compiles(name, module, path))
+    check_moved(plan)
+    return plan
+
+
+def switched_off() -> list[str]:
+    """The other compilers that the environment turns off, on which a plan depends."""
+    switches = {compiler.switch for compiler in COMPILERS.values() if compiler.switch is not None}
+    return sorted(variable for variable, value in switches if os.environ.get(variable) == value)
 
 
 def _compile(tree: ast.Module, path: str, optimize: int) -> CodeType:

@@ -18,15 +18,18 @@ from importlib.machinery import (
     ModuleSpec,
     SourceFileLoader,
 )
-from types import ModuleType
+from types import FrameType, ModuleType
 from typing import Any
 
+from astcapture.imports import hot_reload
 from astcapture.imports.compile import marks_functions, matching, may_hold_functions
 from astcapture.imports.loader import CaptureLoader, Capturing, compose
+from astcapture.imports.names import MAIN, may_run_as_main, meant
+from astcapture.imports.script import ScriptFinder
 from astcapture.record.places import COMPILER
 from astcapture.record.recorder import expect_modules, expect_torch
 from astcapture.targets.target import Target
-from astcapture.warn import warn_at
+from astcapture.warn import warn
 
 #: The package itself, which no target can mean: rewriting the recorder would record its own records.
 _OURSELVES = "astcapture"
@@ -41,13 +44,17 @@ class CaptureFinder:
         self.by_hook: dict[object, tuple[tuple[Target, ...], bool]] = {}
         #: The modules that a target means and that were found through here, and whether our loader got them.
         self.found: dict[str, bool] = {}
+        #: For a target that names what its module only imports, the target of the module that defines it.
+        self.moved: dict[Target, Target] = {}
         self._asking = _Asking()
 
     @property
     def targets(self) -> tuple[Target, ...]:
         # A copy first: another thread may install meanwhile.
         hooks = list(self.by_hook.values())
-        return tuple(dict.fromkeys(target for targets, _ in hooks for target in targets))
+        asked = dict.fromkeys(target for targets, _ in hooks for target in targets)
+        asked.update((moved, None) for target, moved in list(self.moved.items()) if target in asked)
+        return tuple(asked)
 
     @property
     def strict(self) -> bool:
@@ -62,7 +69,10 @@ class CaptureFinder:
             expect_torch()
         elif fullname == COMPILER:
             expect_modules()
-        targets = matching(self.targets, fullname)
+        elif fullname == hot_reload.AUTORELOAD:
+            hot_reload.install(self)
+        names = (fullname, MAIN) if may_run_as_main(fullname) else (fullname,)
+        name, targets = meant(self.targets, names)
         if not targets or fullname in self._asking.names:
             return None
         self._asking.names.add(fullname)
@@ -70,8 +80,10 @@ class CaptureFinder:
             spec = self._ask_others(fullname, path, target)
         finally:
             self._asking.names.discard(fullname)
-        if spec is not None:
-            self.take(spec, targets)
+        if spec is not None and spec.submodule_search_locations is not None:
+            name, targets = fullname, matching(self.targets, fullname)  # a package: it is not what ``-m`` runs
+        if spec is not None and targets:
+            self.take(spec, targets, name)
         return spec
 
     def _ask_others(self, fullname: str, path: Sequence[str] | None, target: ModuleType | None) -> ModuleSpec | None:
@@ -90,15 +102,18 @@ class CaptureFinder:
                     return spec
         return None
 
-    def take(self, spec: ModuleSpec, targets: Sequence[Target]) -> bool:
-        """Put our loader into a spec where there is something to capture; False where it is left as it is."""
-        taken = self.found[spec.name] = self._take(spec, targets)
+    def take(self, spec: ModuleSpec, targets: Sequence[Target], name: str) -> bool:
+        """Put our loader into a spec where there is something to capture; False where it is left as it is.
+
+        `name` is what the module is called in keys.
+        """
+        taken = self.found[spec.name] = self._take(spec, targets, name)
         return taken
 
-    def _take(self, spec: ModuleSpec, targets: Sequence[Target]) -> bool:
+    def _take(self, spec: ModuleSpec, targets: Sequence[Target], name: str) -> bool:
         loader: Any = spec.loader
-        if loader is None or isinstance(loader, Capturing):
-            return isinstance(loader, Capturing)
+        if loader is None or isinstance(loader, (Capturing, ScriptFinder)):
+            return loader is not None
         if isinstance(loader, SourceFileLoader):
             try:
                 if not may_hold_functions(partial(loader.get_data, loader.path), targets):
@@ -106,16 +121,16 @@ class CaptureFinder:
             except OSError:
                 return False  # what is wrong is told by the import itself
             if type(loader) is SourceFileLoader:
-                spec.loader = CaptureLoader(loader.name, loader.path, targets, strict=self.strict)
+                spec.loader = CaptureLoader(loader.name, loader.path, targets, strict=self.strict, module=name)
                 return True
             with contextlib.suppress(TypeError):
-                spec.loader = compose(loader, targets, strict=self.strict)
+                spec.loader = compose(loader, targets, strict=self.strict, module=name)
                 return True
         elif (inner := getattr(loader, "loader", None)) is not None:
             # `importlib.util.LazyLoader` and other tools' loaders that put off or accompany what another one does.
             inside = ModuleSpec(spec.name, inner, origin=spec.origin)
             inside.has_location = spec.has_location
-            taken = self._take(inside, targets)
+            taken = self._take(inside, targets, name)
             if inside.loader is not inner:
                 loader.loader = inside.loader
             return taken
@@ -133,17 +148,33 @@ class _Asking(threading.local):
 def _warn_unless_indifferent(spec: ModuleSpec, targets: Sequence[Target]) -> None:
     """Say so where a module that cannot be rewritten was asked for, or may hold marked functions."""
     loader: Any = spec.loader
-    named = [target for target in targets if target.qualname is not None or target.module == spec.name]
     compiled = isinstance(loader, ExtensionFileLoader) or loader in (BuiltinImporter, FrozenImporter)
+    # ``*:f`` matches what nobody can have meant.
+    named = [
+        target
+        for target in targets
+        if target.module == spec.name or (target.qualname is not None and (target.exact_module or not compiled))
+    ]
     if not named and (compiled or not spec.has_location or not holds_markers(spec)):
         return
     kind = loader.__name__ if isinstance(loader, type) else type(loader).__name__
-    warn_at(
+    warn(
         f"{spec.name} is imported without captures: {kind} loads it"
         + (f" from {spec.origin}" if spec.has_location else "")
         + ", and only modules that a SourceFileLoader loads are rewritten",
-        stacklevel=5,  # the import itself: the frames of the import system do not count
+        *importing_line(),
     )
+
+
+def importing_line() -> tuple[str, int]:
+    """The file and line of the program that imports: what is neither ours nor the import system's."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        module = str(frame.f_globals.get("__name__", ""))
+        if module.partition(".")[0] not in (_OURSELVES, "importlib", "_frozen_importlib", "_frozen_importlib_external"):
+            return frame.f_code.co_filename, frame.f_lineno
+        frame = frame.f_back
+    return _OURSELVES, 0
 
 
 def holds_markers(spec: ModuleSpec) -> bool:

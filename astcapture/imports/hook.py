@@ -10,12 +10,12 @@ from types import TracebackType
 from typing import Any
 
 from astcapture.errors import CaptureError
-from astcapture.imports import report
-from astcapture.imports.compile import matching
-from astcapture.imports.finder import CaptureFinder
+from astcapture.imports import beside, direct, hot_reload, report, script
+from astcapture.imports.finder import CaptureFinder, importing_line
+from astcapture.imports.names import meant, names_of, with_aliases
 from astcapture.imports.notice import notice_unrewritten
 from astcapture.imports.patch import bring_up_to_date, outdated
-from astcapture.record import budget, policy, switch
+from astcapture.record import budget, events, policy, switch
 from astcapture.record.limit import AUTO, read_limit
 from astcapture.record.options import Conversions, read_conversions
 from astcapture.record.recorder import convert, expect_torch, forget_torch, settle_compiled
@@ -23,7 +23,7 @@ from astcapture.targets import marker
 from astcapture.targets.environment import read_environment
 from astcapture.targets.target import Target, TargetsLike, parse_targets
 from astcapture.values import streaming
-from astcapture.warn import warn_at
+from astcapture.warn import warn
 
 _finder = CaptureFinder()
 
@@ -55,6 +55,8 @@ class Hook:
         self._limit = limit
         self._store = store
         self._installed = False
+        # With the targets that some of these turn out to mean.
+        self._meant = [alias for target in targets for alias in with_aliases(target)]
 
     def _install(self) -> None:
         if self._store is not None:
@@ -62,10 +64,14 @@ class Hook:
         if not _finder.by_hook:
             marker.notice = lambda function: notice_unrewritten(function, _finder.targets)
         _stand_first()
+        direct.install(_finder)
+        script.install(_finder)
+        hot_reload.install(_finder)
+        events.on_beside = _take_beside
         _finder.by_hook[self] = (self.targets, self.strict)
         self._installed = True
         settle_compiled()
-        policy.add(self, self.targets, self._conversions)
+        policy.add(self, self._meant, self._conversions)
         budget.ask(self, self._limit)
         convert()
         switch.installed(+1)
@@ -102,6 +108,10 @@ class Hook:
         if not _finder.by_hook:
             forget_torch()
             marker.notice = None
+            events.on_beside = None
+            direct.uninstall()
+            script.uninstall()
+            hot_reload.uninstall()
             if _finder in sys.meta_path:
                 sys.meta_path.remove(_finder)
         _exchange_live()
@@ -117,11 +127,19 @@ class Hook:
         Raises:
             CaptureError: no target of this hook means the module of that name.
         """
-        targets = matching(self.targets, spec.name)
+        path = getattr(spec.loader, "path", None)
+        name, targets = meant(self.targets, names_of(spec.name, path if isinstance(path, str) else None))
         if not targets:
             raise CaptureError(f"no target of {self!r} means {spec.name}: write install([{spec.name!r}])")
-        _finder.take(spec, targets)
+        _finder.take(spec, targets, name)
         return spec
+
+    def _learn(self, target: Target, moved: Target) -> None:
+        """Take note that a target of this hook means one of another module, so that its options hold there."""
+        if target in self._meant and moved not in self._meant:
+            self._meant.append(moved)
+            policy.remove(self)
+            policy.add(self, self._meant, self._conversions)
 
     def __enter__(self) -> Hook:
         return self
@@ -228,7 +246,7 @@ def _stand_first() -> None:
 
 
 def _refuse_imported(targets: tuple[Target, ...]) -> None:
-    late = [name for name, _, _, _ in outdated((*_finder.targets, *targets))]
+    late = [one.name for one in outdated((*_finder.targets, *targets))]
     if late:
         raise CaptureError(
             f"{', '.join(late)}: imported before install(); call it before the import, set ASTCAPTURE, "
@@ -239,6 +257,19 @@ def _refuse_imported(targets: tuple[Target, ...]) -> None:
 def _exchange_live() -> None:
     """Have the functions of imported modules run as the hooks that are installed now ask."""
     for done in bring_up_to_date(_finder.targets, strict=_finder.strict):
-        _finder.found[done.module] = True
         for problem in done.problems:
-            warn_at(f"not captured: {problem}", stacklevel=4)
+            warn(f"not captured: {problem}", *importing_line())
+
+
+def _take_beside(module: str, told: events.Beside) -> None:
+    """Told of what a module declares beside its captured functions, as it is imported or exchanged."""
+    beside.tell_left_alone(module, told)
+    if not beside.follow_moved(told, _finder):
+        return
+    for target, moved in list(_finder.moved.items()):
+        for hook in list(_finder.by_hook):
+            if isinstance(hook, Hook):
+                hook._learn(target, moved)
+    convert()
+    # The module that defines it may be imported already.
+    _exchange_live()

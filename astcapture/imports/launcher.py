@@ -17,6 +17,7 @@ from types import CodeType, ModuleType, TracebackType
 from typing import TYPE_CHECKING
 
 from astcapture.errors import CaptureError
+from astcapture.imports import names
 from astcapture.imports.startup import switch_off
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ def run_script(argv: Sequence[str], *, module: bool = False, hook: Hook | None =
     name, sys.argv = argv[0], list(argv)
     try:
         if module:
+            names.launched_module = name
             sys.argv[0] = "-m"  # what modules see while the packages that they are in are being imported
             _set_first_path(os.getcwd())
             _run_module(name, alter_argv=True)
@@ -97,9 +99,43 @@ def _run_module(name: str, alter_argv: bool) -> None:
 def _run_file(path: str, source: bytes, hook: Hook | None) -> None:
     main = _new_main()
     compiled = path.endswith(".pyc")
-    main.__loader__ = (SourcelessFileLoader if compiled else SourceFileLoader)("__main__", path)
-    main.__dict__.update(__file__=path, __cached__=None)
-    exec(_load_code(source) if compiled else _compile(path, source, hook), main.__dict__)
+    code = _load_code(source) if compiled else _compile(path, source, hook)
+    _run_as_main(code, main, path, (SourcelessFileLoader if compiled else SourceFileLoader)("__main__", path))
+
+
+def _run_as_main(code: CodeType, main: ModuleType, path: str, loader: object) -> None:
+    main.__dict__.update(__loader__=loader, __file__=path, __cached__=None)
+    try:
+        exec(code, main.__dict__)
+    finally:
+        # As the interpreter does: what runs at exit, or after it at a prompt, sees neither.
+        for name in ("__file__", "__cached__"):
+            main.__dict__.pop(name, None)
+
+
+def run_program(path: str) -> None:
+    """Run the interpreter's own script, whose rewritten code is waiting, in place of the interpreter.
+
+    It has made ready to import from the script's path, as from a folder; that is undone.
+    """
+    from astcapture.imports.patch import ran_in
+    from astcapture.imports.script import waiting
+
+    code, key, targets = waiting.pop()
+    main = sys.modules["__main__"]
+    main.__dict__.update(__spec__=None, __package__=None)
+    if sys.path[:1] == [path]:
+        del sys.path[0]
+    if not (sys.flags.isolated or getattr(sys.flags, "safe_path", False)):
+        sys.path.insert(0, os.path.dirname(os.path.realpath(path)))
+    ran_in(path, key, (key,), targets, main)
+    try:
+        _run_as_main(code, main, path, SourceFileLoader("__main__", path))
+    except BaseException as error:
+        # With -i the interpreter prints an exit too.
+        if sys.flags.inspect or not isinstance(error, SystemExit):
+            _hide_own_frames(error)
+        raise
 
 
 def _new_main() -> ModuleType:
@@ -113,16 +149,19 @@ def _new_main() -> ModuleType:
 
 
 def _compile(path: str, source: bytes, hook: Hook | None) -> CodeType:
-    from astcapture.imports.compile import matching, rewritten_code
+    from astcapture.imports.compile import rewritten_code
+    from astcapture.imports.patch import ran_in
 
-    targets = matching(hook.targets, "__main__") if hook is not None else ()
+    own_names = names.names_of(names.MAIN, path)
+    key, targets = names.meant(hook.targets, own_names) if hook is not None else ("", ())
     if hook is not None and targets:
         try:
-            rewritten = rewritten_code(source, "__main__", path, targets, strict=hook.strict)
+            rewritten = rewritten_code(source, key, path, targets, strict=hook.strict)
         except CaptureError as error:
             switch_off()
             raise SystemExit(f"astcapture: {error}") from None
         if rewritten is not None:
+            ran_in(path, key, own_names, targets, sys.modules["__main__"])
             return rewritten
     code: CodeType = compile(source, path, "exec", dont_inherit=True)
     return code
@@ -152,7 +191,7 @@ def _hide_own_frames(error: BaseException) -> None:
 
 
 def _from_program(traceback: TracebackType | None) -> TracebackType | None:
-    starts = (_run_file.__code__, _run_module.__code__)
+    starts = (_run_as_main.__code__, _run_module.__code__)
     while traceback is not None and traceback.tb_frame.f_code not in starts:
         traceback = traceback.tb_next
     while traceback is not None and traceback.tb_frame.f_code.co_filename == __file__:

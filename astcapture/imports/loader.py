@@ -21,7 +21,7 @@ from typing import Any
 
 from astcapture import rewrite
 from astcapture.errors import CaptureError
-from astcapture.imports.compile import raising_code, rewritten_code, rewritten_tree
+from astcapture.imports.compile import raising_code, rewritten_code, rewritten_tree, switched_off
 from astcapture.imports.others import other_tool, taking_trees
 from astcapture.imports.sealed import UNKNOWN, is_whole, made_of, seal, state_of
 from astcapture.targets.target import Target
@@ -184,7 +184,7 @@ class Capturing:
         return f"{path.removesuffix(_SUFFIX)}.astcapture-{self._tag()}{_SUFFIX}"
 
     def _tag(self) -> str:
-        asked = [_rewriter(), self.capture_module, *(repr(target) for target in self.capture_targets)]
+        asked = [_rewriter(), self.capture_module, *switched_off(), *(repr(target) for target in self.capture_targets)]
         return blake2b("\0".join([*asked, repr(self._composed)]).encode(), digest_size=8).hexdigest()
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -220,25 +220,29 @@ def is_asleep(module: object) -> bool:
 
 
 class CaptureLoader(Capturing, SourceFileLoader):  # type: ignore[misc]
-    """Loads a module from source with its captured functions rewritten."""
+    """Loads a module from source with its captured functions rewritten; `module` is what its keys call it."""
 
-    def __init__(self, fullname: str, path: str, targets: Sequence[Target], *, strict: bool = False) -> None:
+    def __init__(
+        self, fullname: str, path: str, targets: Sequence[Target], *, strict: bool = False, module: str = ""
+    ) -> None:
         super().__init__(fullname, path)
-        self.capture_module = fullname
+        self.capture_module = module or fullname
         self.capture_targets = tuple(targets)
         self.capture_strict = strict
 
 
-def compose(loader: SourceFileLoader, targets: Sequence[Target], *, strict: bool = False) -> SourceFileLoader:
-    """Give another tool's source loader our overrides, keeping all that it does itself.
+def compose(
+    loader: SourceFileLoader, targets: Sequence[Target], *, strict: bool = False, module: str = ""
+) -> SourceFileLoader:
+    """Give a source loader, another tool's for one, our overrides, keeping all that it does itself.
 
     Its class is exchanged for one that has ours in front; its state is untouched.
 
     Raises:
         TypeError: its class cannot be exchanged.
     """
-    loader.__class__ = _composed_class(type(loader))
-    loader.capture_module = loader.name  # type: ignore[attr-defined]
+    loader.__class__ = CaptureLoader if type(loader) is SourceFileLoader else _composed_class(type(loader))
+    loader.capture_module = module or loader.name  # type: ignore[attr-defined]
     loader.capture_targets = tuple(targets)  # type: ignore[attr-defined]
     loader.capture_strict = strict  # type: ignore[attr-defined]
     return loader

@@ -27,8 +27,9 @@ from IPython.core.error import InputRejected
 from astcapture.errors import CaptureError
 from astcapture.imports import report
 from astcapture.imports.compile import matching, with_room
+from astcapture.imports.finder import importing_line
 from astcapture.imports.hook import _finder, install
-from astcapture.imports.patch import Exchange, _paired, _swap, of_cells
+from astcapture.imports.patch import Exchange, _swap, of_cells, paired
 from astcapture.record import recorder
 from astcapture.record.live import live_objects
 from astcapture.rewrite.find import find_functions
@@ -36,7 +37,7 @@ from astcapture.rewrite.plan import Plan, plan_module
 from astcapture.rewrite.transform import CALLED, PREFIX, rewrite_function
 from astcapture.targets import marker
 from astcapture.targets.target import Target
-from astcapture.warn import warn, warn_at
+from astcapture.warn import warn
 
 
 def load_ipython_extension(shell: Any) -> None:
@@ -147,14 +148,14 @@ class CellTransformer:
         _swap(exchanges)
         for done in exchanges if captured else ():
             # A cell that is being run counts as alive itself, before it has defined anything.
-            if done._plan is not None and done.swapped:
-                self._declare(done._plan)
-            captures = {planned.function.qualname for planned in done._plan.functions} if done._plan else set()
+            if done.plan is not None and done.swapped:
+                self._declare(done.plan)
+            captures = {planned.function.qualname for planned in done.plan.functions} if done.plan else set()
             for qualname in sorted(captures.intersection(alive[done._path]).difference(done.swapped)):
                 cell = self._cell(done._path)
                 done.problems.append(f"{qualname} is not as {cell} would define it now: run {cell} again")
             for problem in done.problems:
-                warn_at(f"not captured: {problem}", stacklevel=2)
+                warn(f"not captured: {problem}", *importing_line())
 
     def _functions_of_cells(self) -> dict[str, set[str]]:
         """The qualnames of the live functions that were defined in cells, by the cell's file name."""
@@ -181,12 +182,12 @@ class CellTransformer:
 
         def work() -> None:
             tree = self._parsed(source, path)
-            done._plan = self._plan(tree, self._cell(path))
+            done.plan = self._plan(tree, self._cell(path))
             plain = self._compiled(tree, path)
-            for planned in done._plan.functions:
+            for planned in done.plan.functions:
                 rewrite_function(planned, self.module)
             rewritten = self._compiled(tree, path)
-            pairs = _paired(plain, rewritten) if captured else _paired(rewritten, plain)
+            pairs = paired(plain, rewritten) if captured else paired(rewritten, plain)
             done._pairs = {one: other for one, other in pairs if one != other}
 
         try:

@@ -1,59 +1,86 @@
-"""The marker notices functions that should have been rewritten and were not: of files that bypass the import system."""
+"""The marker notices functions that should have been rewritten and were not, and has them caught up.
+
+They come from files that bypass the import system: the running script, a file that `exec` is given, a hot reload.
+"""
 
 from __future__ import annotations
 
-import functools
+import os
 import sys
-from collections.abc import Iterator, Sequence
-from types import CellType, FunctionType
-from typing import Any
+from collections.abc import Sequence
+from types import FunctionType, ModuleType
 
+from astcapture.errors import CaptureError
+from astcapture.imports.catch_up import catch_up
 from astcapture.imports.loader import Capturing, loader_of
+from astcapture.imports.names import meant, names_of
 from astcapture.imports.others import taken_by_another
-from astcapture.rewrite.transform import PREFIX
+from astcapture.imports.unwrap import functions_in, is_rewritten
+from astcapture.record import events
 from astcapture.targets.target import Target
 from astcapture.values.cache import is_declared
 from astcapture.warn import warn
 
-# Where decorators keep what they decorate.
-_INSIDE = ("__func__", "__wrapped__", "fget", "func")
-_FUNCTIONS = (FunctionType, staticmethod, classmethod, functools.partial)
-_EMPTY = CellType()
-#: How many objects are looked at inside a marked one; an object may claim to wrap without end.
-_ENOUGH = 100
+#: The class in which IPython's ``%autoreload`` compiles a method anew.
+_RELOADED = "__autoreload_class__"
 
 
 def notice_unrewritten(marked: object, targets: Sequence[Target]) -> None:
-    """Warn if `marked`, a function or what decorators made of one, is of a listed module and runs as written."""
-    functions = list(_functions_in(marked))
-    if not functions or any(name.startswith(PREFIX) for one in functions for name in one.__code__.co_names):
+    """Have `marked`, a function or what decorators made of one, captured if a target means it and it runs as written.
+
+    Where that cannot be done, a warning says why.
+    """
+    functions = list(functions_in(marked))
+    if not functions or any(map(is_rewritten, functions)):
         return
     function = next((one for one in functions if not hasattr(one, "__wrapped__")), functions[0])
-    module, qualname, code = function.__module__, function.__qualname__, function.__code__
-    if not isinstance(module, str) or is_declared(f"{module}:{qualname}"):
-        return
-    if not any(target.qualname is None and target.matches_module(module) for target in targets):
-        return
-    loader = loader_of(sys.modules.get(module))
-    loader = getattr(loader, "loader", loader)
+    own_name, qualname, path = function.__module__, function.__qualname__, function.__code__.co_filename
+    names = names_of(own_name if isinstance(own_name, str) else "", path if os.path.isfile(path) else None)
+    name, asked = meant(targets, names)
+    if not any(target.qualname is None or target.matches_function(qualname) for target in asked):
+        asked = () if _RELOADED not in qualname else asked
+    module = sys.modules.get(own_name) if isinstance(own_name, str) else None
+    if not asked or getattr(_loader(module), "_plain", False) or f"{name}:{qualname}" in events.left_alone:
+        return  # nothing is asked of it, or the reason was told as the module was imported
+    if not _is_of_a_cell(function) and os.path.isfile(path):
+        own = module if module is not None and function.__globals__ is vars(module) else None
+        try:
+            if catch_up(functions, path, name, names, asked, own):
+                return
+        except CaptureError as error:
+            warn(f"{qualname} is not captured: {error}", path, function.__code__.co_firstlineno)
+            return
+    marked_here = any(target.qualname is None for target in asked)
+    if marked_here and _RELOADED not in qualname and not is_declared(f"{name}:{qualname}"):
+        why = _why_not(function, own_name, module)
+        warn(f"{qualname} is marked, but it is not captured: {why}", path, function.__code__.co_firstlineno)
+
+
+def _loader(module: ModuleType | None) -> object:
+    loader = loader_of(module)
+    return getattr(loader, "loader", loader)
+
+
+def _why_not(function: FunctionType, name: str, module: ModuleType | None) -> str:
+    path = function.__code__.co_filename
     if _is_of_a_cell(function):
-        reason = (
+        return (
             "the functions of notebook cells are rewritten by the extension: run %load_ext astcapture in a cell "
             "of its own, before this one, and use the marker here by a name imported from astcapture"
         )
-    elif not isinstance(loader, Capturing):
-        reason = taken_by_another(loader, module) or (
-            f"{module} was loaded past the import system, or by a hook that stands before ours on sys.meta_path; "
-            "import it by name, or load it from hook.spec(spec)"
+    other = taken_by_another(_loader(module), name)
+    if other is not None:
+        return other
+    if not os.path.isfile(path):
+        return (
+            f"it was compiled from text that is in no file ({path}): compile the text with the name of the file "
+            "that it is in, compile(text, path, 'exec')"
         )
-    elif loader._plain:
-        return  # the loader has said why
-    else:
-        reason = "the marker is read from the source, and there it is not a name imported from astcapture"
-    warn(
-        f"{qualname} is marked, but it is not captured: {reason}",
-        code.co_filename,
-        code.co_firstlineno,
+    if isinstance(_loader(module), Capturing):
+        return "the marker is read from the source, and there it is not a name imported from astcapture"
+    return (
+        f"it does not run what stands in {path}: the file has changed since, another tool transforms it, or the "
+        "marker is not a name imported from astcapture there"
     )
 
 
@@ -62,18 +89,3 @@ def _is_of_a_cell(function: FunctionType) -> bool:
     get_shell = getattr(sys.modules.get("IPython"), "get_ipython", None)
     shell = get_shell() if get_shell is not None else None
     return shell is not None and bool(shell.compile.format_code_name(function.__code__.co_filename))
-
-
-def _functions_in(marked: object) -> Iterator[FunctionType]:
-    """The functions in what decorators made of one: in staticmethods, properties, wrappers and closures."""
-    waiting = [marked]
-    for _ in range(_ENOUGH):
-        if not waiting:
-            return
-        one: Any = waiting.pop(0)
-        if isinstance(one, FunctionType):
-            yield one
-            # Functions alone: to look into anything else that a closure holds may run code of its own.
-            contents = (cell.cell_contents for cell in one.__closure__ or () if cell != _EMPTY)
-            waiting += [content for content in contents if isinstance(content, _FUNCTIONS)]
-        waiting += [inner for name in _INSIDE if (inner := getattr(one, name, None)) is not None]

@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+import ast
 import atexit
 import builtins
 import contextlib
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from importlib.machinery import SourceFileLoader
+from types import ModuleType
 from typing import TYPE_CHECKING
 
-from astcapture.imports.loader import loader_of
+from astcapture.imports.catch_up import named_in
+from astcapture.imports.loader import is_asleep, loader_of
+from astcapture.imports.names import MAIN, meant, names_of, path_of, with_aliases
 from astcapture.imports.others import taken_by_another
-from astcapture.imports.patch import bring_up_to_date
-from astcapture.record import policy, recorder
+from astcapture.imports.patch import bring_up_to_date, late, not_exchanged, runs_for
+from astcapture.imports.quiet import parsed_quietly
+from astcapture.imports.unwrap import functions_in, is_rewritten
+from astcapture.record import events, policy, recorder
+from astcapture.record.live import live_objects
+from astcapture.rewrite.find import find_functions
 from astcapture.rewrite.plan import did_you_mean
 from astcapture.rewrite.transform import CALLED, PREFIX
 from astcapture.targets.recipes import recipe
@@ -61,15 +71,17 @@ def unfulfilled(targets: Iterable[Target], finder: CaptureFinder) -> list[str]:
     without = [
         target
         for target in listed
-        if not any(_means(target, *function) for function in declared) and not _failed_to_import(target, finder)
+        if not any(
+            _means(alias, *function)
+            for alias in with_aliases(finder.moved.get(target, target))
+            for function in declared
+        )
+        and not _failed_to_import(target, finder)
     ]
     lines = [f"target {target.text!r}: {_why_nothing(target, finder)}" for target in without if not target.recipe]
     for name in dict.fromkeys(target.recipe for target in without if target.recipe):
-        lines += _of_recipe(
-            name,
-            [target for target in without if target.recipe == name],
-            any(target.recipe == name and target not in without for target in listed),
-        )
+        found = [target for target in listed if target.recipe == name and target not in without]
+        lines += _of_recipe(name, [target for target in without if target.recipe == name], found, finder)
     return lines
 
 
@@ -82,22 +94,39 @@ def _means(target: Target, module: str, qualname: str) -> bool:
     return target.matches_module(module) and (target.qualname is None or target.matches_function(qualname))
 
 
-def _of_recipe(name: str, without: Sequence[Target], captured: bool) -> list[str]:
+def _of_recipe(name: str, without: Sequence[Target], found: Sequence[Target], finder: CaptureFinder) -> list[str]:
     """A recipe names many modules, and a program imports few: what those lack is told, and not the rest."""
-    imported = [name for name, module in list(sys.modules.items()) if module]
+    imported = {name: module for name, module in list(sys.modules.items()) if isinstance(module, ModuleType)}
+    # A release moves a model's attention to the function that the recipe names for all: there it is captured.
+    served = {
+        module
+        for module, qualname in declared_functions()
+        if any(not _names_one(target) and _means(target, module, qualname) for target in found)
+    }
     lines = []
     for target in without:
         # One with a wildcard is never a module's name: it is content with what it finds.
-        if target.module in imported:
-            lines.append(f"target {target.text!r}: no function in {target.module} matches it; {_checked_with(name)}")
-    if not captured and not lines:
-        modules = [module for module in imported if any(target.matches_module(module) for target in without)]
-        if modules:
-            more = f" and {len(modules) - 1} more" if modules[1:] else ""
-            lines.append(f"target {name!r}: no function in {modules[0]}{more} matches it; {_checked_with(name)}")
-        else:
-            lines.append(f"target {name!r}: none of the modules that it names was imported")
-    return lines
+        if target.module in imported and target.module not in served:
+            reason = _why_of_recipe(target, target.module, imported[target.module], finder)
+            lines.append(f"target {target.text!r}: {reason}")
+    if found or lines:
+        return lines
+    modules = [module for module in imported if any(target.matches_module(module) for target in without)]
+    if not modules:
+        return [f"target {name!r}: none of the modules that it names was imported"]
+    target = next(target for target in without if target.matches_module(modules[0]))
+    more = f" (and {len(modules) - 1} more modules)" if modules[1:] else ""
+    return [f"target {name!r}: {_why_of_recipe(target, modules[0], imported[modules[0]], finder)}{more}"]
+
+
+def _names_one(target: Target) -> bool:
+    """Whether a target of a recipe names one module and one function in it."""
+    return replace(target, recipe="").exact
+
+
+def _why_of_recipe(target: Target, name: str, module: ModuleType, finder: CaptureFinder) -> str:
+    known = next(_of_functions(target), None) or _why_not_rewritten(name, module, target, finder)
+    return known or f"no function in {name} matches it; {_checked_with(target.recipe)}"
 
 
 def _checked_with(name: str) -> str:
@@ -106,27 +135,147 @@ def _checked_with(name: str) -> str:
 
 
 def _why_nothing(target: Target, finder: CaptureFinder) -> str:
-    modules = [name for name, module in list(sys.modules.items()) if module and target.matches_module(name)]
+    known = next(_of_functions(target), None)
+    if known is not None:
+        return known
+    modules = list(_modules_of(target))
     if not modules:
         names = [name for name in sys.modules if name.count(".") == target.module.count(".")]
         hint = did_you_mean(target.module, names, cutoff=0.75) if target.exact_module else ""
         return f"no module {target.module} was imported{hint}"
-    passed_by = [name for name in modules if name not in finder.found]
-    if passed_by:
-        return taken_by_another(loader_of(sys.modules[passed_by[0]]), passed_by[0]) or (
-            f"{passed_by[0]} was imported while no hook was installed, "
-            "or by a hook that stands before ours on sys.meta_path"
-        )
-    plain = [name for name in modules if getattr(loader_of(sys.modules[name]), "_plain", False)]
-    if plain:
-        return f"{plain[0]} was imported without captures, for the reason that was told at its import"
-    left = [name for name in modules if not finder.found[name]]
-    if target.qualname is not None and len(left) == len(modules):
-        return f"{left[0]} is not loaded from a source file"
-    listed = modules[0] if len(modules) == 1 else f"{modules[0]} and {len(modules) - 1} more"
+    for name, module in modules:
+        reason = _why_not_rewritten(name, module, target, finder)
+        if reason is not None:
+            return reason
+    name = modules[0][0]
+    listed = name if len(modules) == 1 else f"{name} and {len(modules) - 1} more"
     if target.qualname is None:
-        return f"{listed} marks no function: put @capture(...) on one, or name it, {modules[0]}:FUNCTION=NAME"
+        return f"{listed} marks no function: put @capture(...) on one, or name it, {name}:FUNCTION=NAME"
     return f"no function in {listed} matches it and binds what it names"
+
+
+def _of_functions(target: Target) -> Iterator[str]:
+    """The reasons that are known of single functions which a target means."""
+    for key in late:
+        if _means(target, *_parts_of(key)):
+            yield _why_late(key)
+    for key, reason in events.left_alone.items():
+        if _means(target, *_parts_of(key)):
+            yield f"{key}: {reason}"
+    if target.captures:
+        for key, names in events.not_bound.items():
+            missing = [name for name in dict.fromkeys(names) if any(name == one.expression for one in target.captures)]
+            if missing and _means(target, *_parts_of(key)):
+                checked = f"; {_checked_with(target.recipe)}" if target.recipe else ""
+                yield f"{key} does not bind {' or '.join(map(repr, missing))}{checked}"
+
+
+def _parts_of(key: str) -> tuple[str, str]:
+    module, _, qualname = key.partition(":")
+    return module, qualname
+
+
+def still_late() -> list[str]:
+    """One line for each function that was to be captured, and that the module defined only after it was exchanged."""
+    captured = {f"{module}:{qualname}" for module, qualname in declared_functions()}
+    return [f"{key}: {_why_late(key)}" for key in late if key not in captured]
+
+
+def handed_to_numba() -> list[str]:
+    """One line for each captured function that the program gave to numba as it ran, which no source shows."""
+    kind = getattr(sys.modules.get("numba.core.dispatcher"), "Dispatcher", None)
+    if not isinstance(kind, type):
+        return []
+    kinds: set[type] = set()
+    waiting: list[type] = [kind]
+    while waiting:
+        kinds.add(waiting[-1])
+        waiting += type.__subclasses__(waiting.pop())
+    dispatchers = live_objects(kinds.__contains__)
+    functions = [one for dispatcher in dispatchers for one in functions_in(getattr(dispatcher, "py_func", None))]
+    return [
+        f"{one.__module__}:{one.__qualname__} was handed to numba, which cannot compile captured code: leave it out "
+        "of the targets, or set NUMBA_DISABLE_JIT=1 to run and capture it as Python"
+        for one in functions
+        if is_rewritten(one)
+    ]
+
+
+def _why_late(key: str) -> str:
+    module, qualname = _parts_of(key)
+    where, since = late[key]
+    held = [one for name, one in _modules_called(module) if any(functions_in(named_in(one, qualname)))]
+    if not held:
+        return f"{qualname} ({where}) was not defined yet when {since}, nor is it there at exit"
+    return (
+        f"{qualname} ({where}) was defined after {since}: call install() below the definition, mark the function with "
+        "@capture, or leave install() out and start the program with ASTCAPTURE set"
+    )
+
+
+def _modules_of(target: Target) -> Iterator[tuple[str, ModuleType]]:
+    for name, module in list(sys.modules.items()):
+        if (
+            isinstance(module, ModuleType)
+            and not is_asleep(module)
+            and meant((target,), names_of(name, path_of(module)))[1]
+        ):
+            yield name, module
+
+
+def _modules_called(key: str) -> Iterator[tuple[str, ModuleType]]:
+    for name, module in list(sys.modules.items()):
+        if isinstance(module, ModuleType) and not is_asleep(module) and key in names_of(name, path_of(module)):
+            yield name, module
+
+
+def _why_not_rewritten(name: str, module: ModuleType, target: Target, finder: CaptureFinder) -> str | None:
+    """Why no function of a module was rewritten though a target may mean one; None where none matches, or is marked."""
+    loader = loader_of(module)
+    if getattr(loader, "_plain", False):
+        return f"{name} was imported without captures, for the reason that was told at its import"
+    if name in not_exchanged:
+        return not_exchanged[name]
+    if runs_for(module)[1] or (target.qualname is None and not _marks_any(module)):
+        return None
+    if target not in finder.targets:
+        return f"{name} was imported when the hook for it was uninstalled, or never installed here"
+    other = taken_by_another(loader, name)
+    if other is not None:
+        return other
+    path = path_of(module)
+    if path is None or not isinstance(loader or getattr(module, "__loader__", None), (SourceFileLoader, type(None))):
+        return f"{name} is not loaded from a source file"
+    if not _matches_any(path, target):
+        return None
+    if name == MAIN:
+        return (
+            f"another program compiled {path} itself and ran it: mark the function with @capture, or call "
+            "astcapture.install() below its definition"
+        )
+    return (
+        f"{name} was loaded past the import system, or by a hook that stands before ours on sys.meta_path: "
+        "import it by name, or load it from hook.spec(spec)"
+    )
+
+
+def _marks_any(module: ModuleType) -> bool:
+    tree = _parsed(path_of(module))
+    return tree is None or any(function.markers for function in find_functions(tree))
+
+
+def _matches_any(path: str, target: Target) -> bool:
+    tree = _parsed(path)
+    functions = find_functions(tree) if tree is not None else []
+    return any(target.qualname is None or target.matches_function(one.qualname) for one in functions)
+
+
+def _parsed(path: str | None) -> ast.Module | None:
+    try:
+        with open(path or "", "rb") as file:
+            return parsed_quietly(file.read(), path or "")
+    except OSError:
+        return None
 
 
 def _started_others() -> bool:
@@ -137,29 +286,42 @@ def _started_others() -> bool:
 
 def _at_exit() -> None:
     """Bring the records into safety before anything is said: a warning can run code of the program's."""
+    told: list[str] = []
+    # What is to be said is found out while the live functions still run captured.
+    try:
+        told = _of_nothing()
+    finally:
+        _finish(told)
+
+
+def _finish(told: Sequence[str]) -> None:
     _outlive_modules()
     try:
-        try:
-            streaming.finish()
-        finally:
-            _warn_of_nothing()
+        streaming.finish()
     finally:
+        for text in told:
+            warn(text)
         stay_interrupted()
 
 
-def _warn_of_nothing() -> None:
-    """Warn of targets and patterns that came to nothing."""
+def _of_nothing() -> list[str]:
+    """What is to be said of targets and patterns that came to nothing."""
     if _watched is None:
-        return
+        return []
     lines = unfulfilled(_asked, _watched)
+    told = "\n".join(lines)
+    lines += [line for line in still_late() if line.partition(": ")[2] not in told]
+    lines += handed_to_numba()
     if not summary_follows:
         lines += always_missed()
+    texts = []
     patterns = policy.unmatched(declared_labels())
     if patterns:
-        warn("\n  ".join(patterns))
+        texts.append("\n  ".join(dict.fromkeys(patterns)))
     if lines:
         here = " in this process, and those that it started tell for themselves," if _started_others() else ""
-        warn(f"nothing was captured{here} for\n  " + "\n  ".join(lines))
+        texts.append(f"nothing was captured{here} for\n  " + "\n  ".join(lines))
+    return texts
 
 
 def stay_interrupted() -> None:

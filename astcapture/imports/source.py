@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import ast
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.machinery import ModuleSpec
 
 from astcapture.errors import CaptureError
+from astcapture.imports.follow import followed
+from astcapture.imports.modules import find_module
 from astcapture.rewrite.find import Function, find_functions
 from astcapture.rewrite.plan import did_you_mean, plan_module
 from astcapture.rewrite.render import render
@@ -50,6 +50,8 @@ def transformed(target: str) -> list[Transformed]:
     parsed = parse_target(target)
     path, tree = _read(parsed)
     plan = plan_module(tree, parsed.module, path, [parsed])
+    if plan.moved:
+        return transformed(followed(*plan.moved[0]).text)
     if not plan:
         raise CaptureError(_why_none(parsed, find_functions(tree)))
     shown = []
@@ -91,30 +93,6 @@ def _read(target: Target) -> tuple[str, ast.Module]:
         return spec.origin, ast.parse(source, spec.origin)
     except SyntaxError as error:
         raise CaptureError(f"{spec.origin}:{error.lineno}: {error.msg}") from None
-
-
-def find_module(name: str) -> ModuleSpec | None:
-    """The spec of a module, found without importing the packages that it is in."""
-    path: Sequence[str] | None = None
-    spec: ModuleSpec | None = None
-    parts = name.split(".")
-    for depth in range(1, len(parts) + 1):
-        if depth > 1 and path is None:
-            return None
-        spec = _ask_finders(".".join(parts[:depth]), path)
-        if spec is None:
-            return None
-        path = spec.submodule_search_locations
-    return spec
-
-
-def _ask_finders(name: str, path: Sequence[str] | None) -> ModuleSpec | None:
-    for finder in sys.meta_path:
-        find_spec = getattr(finder, "find_spec", None)
-        spec: ModuleSpec | None = find_spec(name, path, None) if find_spec is not None else None
-        if spec is not None:
-            return spec
-    return None
 
 
 def _why_none(target: Target, functions: Sequence[Function]) -> str:

@@ -51,6 +51,23 @@ def activate() -> None:
         tell(f"astcapture: {error}\nastcapture: the program runs uncaptured")
 
 
+def refuse_script(error: CaptureError, strict: bool) -> None:
+    """Tell of a mistake that the script itself shows; it runs uncaptured, or not at all where strict.
+
+    A script that another captured process started says nothing: the targets were made for the first one.
+    """
+    if _hook is None:
+        from astcapture.warn import warn
+
+        warn(f"not captured: {error}")
+    elif os.environ.get(FIRST_PROCESS) == str(os.getpid()):
+        if strict:
+            tell(f"astcapture: {error}; ASTCAPTURE_STRICT is set, so the program is not run")
+            os._exit(1)
+        tell(f"astcapture: {error}\nastcapture: the program runs uncaptured")
+        switch_off()
+
+
 def switch_on() -> Hook:
     """Install a hook as the environment says, in place of the one that `activate` may have installed.
 

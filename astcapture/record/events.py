@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
@@ -47,8 +48,29 @@ Functions = tuple[tuple[str, int, tuple[str, ...]], ...]
 Names = tuple[tuple[str, str], ...]
 
 
+#: Functions that another compiler reads, each with its line and why it is left alone; and the targets, by their
+#: text, that name what a module only imports, each with the places where that may be defined.
+Beside = tuple[tuple[tuple[str, int, str], ...], tuple[tuple[str, tuple[tuple[str, str], ...]], ...]]
+#: Why functions that were asked for are left alone, by key.
+left_alone: dict[str, str] = {}
+#: The names that functions were asked for and do not bind, by key.
+not_bound: dict[str, list[str]] = {}
+#: Told of what a module declares beside its functions.
+on_beside: Callable[[str, Beside], None] | None = None
+
+
 class Declaration(NamedTuple):
-    """What a rewritten module declares; see `declare`."""
+    """What a rewritten module declares.
+
+    Attributes:
+        module: its name.
+        functions: the qualname, line and labels of each.
+        skipped: functions that a wildcard matched and that do not bind a name, with the name.
+        fused: the qualnames of those that also call torch's fused attention.
+        entering, generators: the qualnames of those that call `enter`, and `begin`, as they start.
+        unbound: the labels that a function unbinds again, with the line.
+        beside: the functions that are left to another compiler, and the targets that mean another module.
+    """
 
     module: str
     functions: Functions
@@ -57,6 +79,7 @@ class Declaration(NamedTuple):
     entering: tuple[str, ...] = ()
     generators: tuple[str, ...] = ()
     unbound: tuple[tuple[str, str, int], ...] = ()
+    beside: Beside = ((), ())
 
 
 #: What rewritten modules declared on import.
@@ -67,9 +90,14 @@ def declare(*parts: Any) -> None:
     """Run by a rewritten module as it is imported: these functions of it are captured.
 
     Args:
-        *parts: those of a `Declaration`, of which the last may be left out: the module's name; the qualname, line
-            and labels of each function; functions that a wildcard matched and that do not bind a name, with the
-            name; the qualnames of those that also call torch's fused attention, of those that call `enter`, and of
-            those that call `begin` as they start; the labels that a function unbinds again, with the line.
+        *parts: those of a `Declaration`, of which the last may be left out.
     """
-    declared.append(Declaration(*parts))
+    declaration = Declaration(*parts)
+    declared.append(declaration)
+    module, beside = declaration.module, declaration.beside
+    for qualname, name in declaration.skipped:
+        not_bound.setdefault(f"{module}:{qualname}", []).append(name)
+    if beside != ((), ()):
+        left_alone.update((f"{module}:{qualname}", reason) for qualname, _, reason in beside[0])
+        if on_beside is not None:
+            on_beside(module, beside)

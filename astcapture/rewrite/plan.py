@@ -6,14 +6,17 @@ import ast
 import builtins
 import difflib
 import unicodedata
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from types import MappingProxyType
 from typing import Any
 
 from astcapture.errors import CaptureError
 from astcapture.rewrite.bindings import bindings, own_expressions
 from astcapture.rewrite.calls import ATTENTION, attention_calls, attention_names
+from astcapture.rewrite.compilers import Outside, compiled_elsewhere
+from astcapture.rewrite.elsewhere import Moved, another_name, if_inherited, moved
 from astcapture.rewrite.find import Function, FunctionNode, find_functions, mentioned, own_statements
 from astcapture.rewrite.module_names import ModuleNames
 from astcapture.rewrite.scope import Scope, function_scope, names_read
@@ -107,15 +110,28 @@ def _names(nodes: Iterable[ast.expr]) -> set[str]:
 
 @dataclass
 class Plan:
-    """All that is rewritten in one module, and the functions that a wildcard matched but that bind no such name."""
+    """All that is rewritten in one module, and what is not.
+
+    Attributes:
+        skipped: the functions that a wildcard matched but that bind no such name, with the name.
+        left: the functions that another compiler reads, with their line and why they are left alone.
+        moved: for each target that names what the module only imports, where that may be defined.
+    """
 
     module: str
     filename: str
     functions: list[FunctionPlan] = field(default_factory=list)
     skipped: list[tuple[str, str]] = field(default_factory=list)
+    left: list[tuple[str, int, str]] = field(default_factory=list)
+    moved: list[tuple[Target, tuple[Moved, ...]]] = field(default_factory=list)
 
     def __bool__(self) -> bool:
         return bool(self.functions)
+
+    @property
+    def declares(self) -> bool:
+        """Whether the module has something to say when it is run."""
+        return bool(self.functions or self.skipped or self.left or self.moved)
 
     def declaration(self) -> Declaration:
         """What the recorder is told of the module, as `record.recorder.declare` takes it."""
@@ -126,7 +142,9 @@ class Plan:
         entering = tuple(one.function.qualname for one in self.functions if one.tells_that_it_starts)
         generators = tuple(one.function.qualname for one in self.functions if one.tells_that_it_begins)
         unbound = tuple(unbound for one in self.functions for unbound in _unbound_again(one))
-        parts = [self.module, functions, tuple(self.skipped), fused, entering, generators, unbound]
+        followed = tuple((target.text, places) for target, places in self.moved)
+        beside = (tuple(self.left), followed) if self.left or followed else ()
+        parts = [self.module, functions, tuple(self.skipped), fused, entering, generators, unbound, beside]
         while len(parts) > _ALWAYS_DECLARED and not parts[-1]:
             parts.pop()
         return tuple(parts)
@@ -170,7 +188,16 @@ class _Request:
     origin: str
 
 
-def plan_module(tree: ast.Module, module: str, filename: str, targets: Sequence[Target], *, whole: bool = True) -> Plan:
+def plan_module(
+    tree: ast.Module,
+    module: str,
+    filename: str,
+    targets: Sequence[Target],
+    environ: Mapping[str, str] = MappingProxyType({}),
+    outside: Outside | None = None,
+    *,
+    whole: bool = True,
+) -> Plan:
     """Decide what is captured in a module; the tree is read and not changed.
 
     Args:
@@ -179,6 +206,8 @@ def plan_module(tree: ast.Module, module: str, filename: str, targets: Sequence[
         filename: its file, for messages.
         targets: all that may apply; those of other modules are ignored.
         whole: whether the tree is all that binds names in the module.
+        environ, outside: the variables that turn other compilers off, and what is known of imported decorators; see
+            `rewrite.compilers`.
 
     Raises:
         CaptureError: a target that matches no function, a name that a function never binds, an
@@ -195,7 +224,7 @@ def plan_module(tree: ast.Module, module: str, filename: str, targets: Sequence[
             requests.setdefault(function.qualname, []).append((function, request))
     for target in asked:
         if target.qualname is not None and target.exact_module:
-            _require_match(target, functions, module, filename)
+            _require_match(target, functions, tree, plan)
     names: frozenset[str] = frozenset()
     listed_captures = (capture for listed in requests.values() for _, one in listed for capture in one.captures)
     if any(capture.at == "sdpa" for capture in listed_captures):
@@ -204,6 +233,7 @@ def plan_module(tree: ast.Module, module: str, filename: str, targets: Sequence[
     for listed in requests.values():
         _plan_qualname(plan, listed, names, surroundings)
     _require_wildcards(plan, asked, functions)
+    _leave_to_compilers(plan, tree, environ, outside)
     plan.functions.sort(key=lambda planned: planned.function.node.lineno)
     return plan
 
@@ -388,17 +418,40 @@ def _not_used(name: str, what: str) -> str:
     )
 
 
-def _require_match(target: Target, functions: Sequence[Function], module: str, filename: str) -> None:
+def _require_match(target: Target, functions: Sequence[Function], tree: ast.Module, plan: Plan) -> None:
     assert target.qualname is not None
     if any(target.matches_function(function.qualname) and not function.is_overload for function in functions):
         return
+    places = moved(tree, plan.module, plan.filename, target.qualname) if target.exact else ()
+    if places:
+        plan.moved.append((target, places))
+        return
     names = list(dict.fromkeys(function.qualname for function in functions))
-    ending = [name for name in names if name.rpartition(".")[2] == target.qualname.rpartition(".")[2]]
+    owner, _, name = target.qualname.rpartition(".")
+    siblings = {one.rpartition(".")[2]: one for one in names if owner and one.rpartition(".")[0] == owner}
+    ending = [one for one in names if one.rpartition(".")[2] == name]
+    captures = target.text.partition("=")[2]
     raise CaptureError(
-        f"{filename}: target {target.text!r} matches no def in {module}"
-        + (did_you_mean(target.qualname, names) or did_you_mean(target.qualname, ending, cutoff=0.0))
+        f"{plan.filename}: target {target.text!r} matches no def in {plan.module}"
+        + (
+            another_name(tree, plan.module, target.qualname, captures)
+            or _one_of(siblings[one] for one in difflib.get_close_matches(name, siblings))
+            or if_inherited(tree, plan.module, plan.filename, target.qualname, captures)
+            or did_you_mean(target.qualname, names)
+            or did_you_mean(target.qualname, ending, cutoff=0.0)
+        )
         + ("" if names else ": it holds no functions")
     )
+
+
+def _leave_to_compilers(plan: Plan, tree: ast.Module, environ: Mapping[str, str], outside: Outside | None) -> None:
+    """Take the functions out of a plan that another compiler reads."""
+    reasons = compiled_elsewhere(tree, [planned.function.node for planned in plan.functions], environ, outside)
+    for planned in plan.functions:
+        function = planned.function
+        if id(function.node) in reasons:
+            plan.left.append((function.qualname, function.node.lineno, reasons[id(function.node)]))
+    plan.functions[:] = [planned for planned in plan.functions if id(planned.function.node) not in reasons]
 
 
 def _require_wildcards(plan: Plan, targets: Iterable[Target], functions: Sequence[Function]) -> None:
@@ -426,8 +479,12 @@ def _can(capture: Capture) -> str:
 
 def did_you_mean(word: str, known: Iterable[str], cutoff: float = 0.6) -> str:
     """``": did you mean …?"`` with the names closest to `word`, or an empty string."""
-    close = difflib.get_close_matches(word, list(known), n=3, cutoff=cutoff)
-    return f": did you mean {' or '.join(close)}?" if close else ""
+    return _one_of(difflib.get_close_matches(word, list(known), n=3, cutoff=cutoff))
+
+
+def _one_of(names: Iterable[str]) -> str:
+    listed = " or ".join(names)
+    return f": did you mean {listed}?" if listed else ""
 
 
 def _error(filename: str, lineno: int, message: str) -> CaptureError:

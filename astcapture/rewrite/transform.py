@@ -96,7 +96,7 @@ def rewrite(tree: ast.Module, plan: Plan) -> ast.Module:
     """
     for planned in plan.functions:
         rewrite_function(planned, plan.module)
-    if plan.functions or plan.skipped:
+    if plan.declares:
         _insert_imports(tree, plan)
     return tree
 

@@ -12,7 +12,7 @@ from itertools import islice
 from types import MappingProxyType, TracebackType
 from typing import Any
 
-from astcapture.record import budget, children, policy, recorder, scope
+from astcapture.record import budget, children, events, policy, recorder, scope
 from astcapture.record.bypassed import Live, also_bypassed
 from astcapture.record.events import Declaration, Event, Failed, Missed, Started
 from astcapture.store.rank import rank_of_process
@@ -132,13 +132,14 @@ class Cache(Captured):
             return summarise(records, notes, partial(self._why, live=live), also=also, everything=all)
 
     def _also(self, live: Live) -> list[str]:
-        """What is said of functions that left values, and not of all layers that ran."""
+        """What is said of functions that are left to another compiler, and of layers that ran where no Python does."""
         places: dict[str, set[tuple[str, str]]] = {}
         for key, where, _ in self._calls:
             if where is not None:
                 places.setdefault(key, set()).add(where)
         told = {key: also_bypassed(key.partition(":")[0], ran, live) for key, ran in places.items()}
-        return [f"{key}: {text}" for key, text in told.items() if text is not None]
+        left_alone = [f"{key}: {reason}" for key, reason in events.left_alone.items()]
+        return left_alone + [f"{key}: {text}" for key, text in told.items() if text is not None]
 
     def _notes(self) -> Notes:
         with _process.lock:

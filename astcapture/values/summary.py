@@ -52,7 +52,7 @@ def summarise(
     sentences = _sentences(also, recorded, hidden, notes, why)
     if rows:
         return "\n".join([*_layout(rows), *sentences])
-    if not notes.declared:
+    if not notes.declared and not also:
         nothing = "astcapture: no function was rewritten, so nothing could be captured. " + (
             "Those that a wildcard matches do not bind what it names."
             if any(notes.skipped.values())

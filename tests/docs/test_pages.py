@@ -68,7 +68,7 @@ def test_the_transformed_source_on_the_page_is_what_show_makes_of_the_function_t
 
 def test_every_form_of_a_target_on_the_page_is_read() -> None:
     forms = [form for form, _ in rows(section("targets.md", "Forms"))]
-    assert len(forms) == 16
+    assert len(forms) == 18
     for form in forms:
         assert parse_targets(form)
 

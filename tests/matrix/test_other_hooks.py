@@ -82,9 +82,7 @@ EVERYTHING = {"model:double": [4], "model:Net.forward": [4, 8], "model:named": [
 
 
 @pytest.mark.parametrize(("tool", "order"), [row[:2] for row in ROWS if row[0] in TYPE_CHECKERS])
-def test_a_type_checker_checks_and_the_values_are_captured_or_a_warning_says_why_not(
-    make_package, run_python, tool, order
-):
+def test_a_type_checker_checks_and_the_values_are_captured(make_package, run_python, tool, order):
     calls = "hook = ours(); theirs()" if order == "ours" else "theirs(); hook = ours()"
     folder = make_package({"model.py": MODEL})
     for _ in range(2):  # compiled, and from the bytecode cache
@@ -93,14 +91,9 @@ def test_a_type_checker_checks_and_the_values_are_captured_or_a_warning_says_why
         assert checked == checked_plain
         assert len(checked) == 3
         assert set(checked) <= {"TypeCheckError", "BeartypeCallHintParamViolation"}
-        if cells(tool, order)[3] == "captured":
-            assert first == EVERYTHING
-            assert told == []
-        else:
-            assert cells(tool, order)[3] == "warned; captured after another astcapture.install()"
-            assert first == {}
-            assert [text.partition(" is marked")[0] for text in told] == ["double", "Net.forward"]
-            assert "Loader loaded model, whose hook stands before ours on sys.meta_path: call astcapture" in told[0]
+        assert cells(tool, order)[3] == "captured"
+        assert first == EVERYTHING
+        assert told == []
         assert after == EVERYTHING
         assert uninstalled == {}
         assert cells(tool, order)[2] == "yes"

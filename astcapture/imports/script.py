@@ -1,0 +1,167 @@
+"""Scripts: what the interpreter, `runpy.run_path` and the children of `multiprocessing` run from a file, not by a name.
+
+All three first ask ``sys.path_hooks`` whether something can import from that path. While a hook is installed, one of
+ours says so for a script in which a target means something, and then hands over the rewritten code. A script in which
+nothing is captured is refused, and runs without us.
+"""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import io
+import os
+import sys
+from importlib.machinery import ModuleSpec
+from types import CodeType
+from typing import TYPE_CHECKING, Any
+
+from astcapture.errors import CaptureError
+from astcapture.imports.compile import compile_tree, rewritten_tree
+from astcapture.imports.names import MAIN, meant, names_of
+from astcapture.imports.patch import ran_in
+from astcapture.imports.quiet import quietly
+from astcapture.targets.target import Target
+
+if TYPE_CHECKING:
+    from astcapture.imports.finder import CaptureFinder
+
+_finder: CaptureFinder | None = None
+# How deep `runpy.run_path` stands below the call of a path hook, at most.
+_DEPTH = 4
+
+
+def install(finder: CaptureFinder) -> None:
+    """Stand last among the path hooks; once is enough."""
+    global _finder
+    _finder = finder
+    if _script_hook not in sys.path_hooks:
+        sys.path_hooks.append(_script_hook)
+
+
+def uninstall() -> None:
+    global _finder
+    _finder = None
+    with contextlib.suppress(ValueError):
+        sys.path_hooks.remove(_script_hook)
+
+
+class ScriptFinder:
+    """What the interpreter imports ``__main__`` from, and at once the loader that has its code."""
+
+    def __init__(self, path: str, code: CodeType) -> None:
+        self.path = path
+        self.code = code
+
+    def find_spec(self, fullname: str, target: Any = None) -> ModuleSpec | None:
+        loader: Any = self
+        return ModuleSpec(MAIN, loader, origin=self.path) if fullname == MAIN else None
+
+    def get_code(self, fullname: str) -> CodeType:
+        # The file may have changed when it is run again, or the targets.
+        sys.path_importer_cache.pop(self.path, None)
+        return self.code
+
+
+def _script_hook(path: str) -> ScriptFinder:
+    """A path hook, as `sys.path_hooks` has them: for scripts in which something is captured.
+
+    Raises:
+        ImportError: for everything else.
+    """
+    name = _run_name(path)
+    if name is None or _finder is None or path.endswith(".pyc") or not os.path.isfile(path):
+        raise ImportError(path)
+    code = _code_of(path, name or MAIN, is_program=not name)
+    if code is None:
+        raise ImportError(path)
+    return ScriptFinder(path, code)
+
+
+def _run_name(path: str) -> str | None:
+    """The ``__name__`` that a script is about to be run by: empty for the interpreter's own; None if it is not run."""
+    try:
+        frame: Any = sys._getframe(2)
+    except ValueError:
+        return ""  # no Python runs yet
+    for _ in range(_DEPTH):
+        if frame is None:
+            return None
+        if frame.f_code.co_name == "run_path" and frame.f_globals.get("__name__") == "runpy":
+            asked = frame.f_locals
+            # A path that is no string cannot stand in `sys.path`, where the code is looked for next.
+            return (
+                str(asked["run_name"]) if asked.get("path_name") == path and type(asked["path_name"]) is str else None
+            )
+        frame = frame.f_back
+    return None
+
+
+def _code_of(path: str, name: str, is_program: bool) -> CodeType | None:
+    """What runs a script with its captured functions rewritten; None where nothing is captured in it."""
+    assert _finder is not None
+    names = names_of(name, path)
+    key, targets = meant(_finder.targets, names)
+    if not targets:
+        return None
+    try:
+        with io.open_code(os.path.abspath(path)) as file:
+            source = file.read()
+    except OSError:
+        return None
+    tree = tree_of_script(source, path, key, targets, _finder.strict)
+    if tree is None:
+        return None
+    # What a plain compile warns of, which the interpreter does not do now.
+    compile(source, path, "exec", dont_inherit=True)
+    # To the interpreter the whole of it is new; `run_path` has its own frames, and only the globals to be set right.
+    if is_program:
+        waiting.append((quietly(lambda: compile_tree(tree, path)), key, targets))
+        return _compiled(f"run_program({path!r})", "astcapture.imports.launcher", path)
+    _set_globals_right_in(tree)
+    ran_in(path, key, names, targets, None)
+    return quietly(lambda: compile_tree(tree, path))
+
+
+#: The code of the interpreter's own script, until it runs.
+waiting: list[tuple[CodeType, str, tuple[Target, ...]]] = []
+
+
+def tree_of_script(source: bytes, path: str, key: str, targets: tuple[Target, ...], strict: bool) -> ast.Module | None:
+    """The rewritten tree of a script; None where nothing is captured in it. A mistake is told, and the script runs.
+
+    The processes that a program starts run scripts of their own, which need not hold what was named in the first.
+    """
+    from astcapture.imports import startup
+
+    try:
+        return quietly(lambda: rewritten_tree(source, key, path, targets, strict=strict))
+    except CaptureError as error:
+        startup.refuse_script(error, strict)
+        return None
+
+
+def _set_globals_right_in(tree: ast.Module) -> None:
+    """Have a tree begin with a statement that makes the globals what they are where `run_path` reads a file itself."""
+    statement = ast.parse(f"__import__({__name__!r}, None, None, ['set_right']).set_right(globals())").body[0]
+    for node in ast.walk(statement):
+        if isinstance(node, (ast.expr, ast.stmt)):
+            node.lineno = node.end_lineno = node.col_offset = node.end_col_offset = -1
+    index = 1 if tree.body and ast.get_docstring(tree, clean=False) is not None else 0
+    while index < len(tree.body) and getattr(tree.body[index], "module", None) == "__future__":
+        index += 1
+    tree.body.insert(index, statement)
+
+
+def set_right(names: dict[str, Any]) -> None:
+    """Called by a script as it begins: what `run_path` did to import it is undone."""
+    path = names["__file__"]
+    with contextlib.suppress(ValueError):
+        sys.path.remove(path)
+    names.update(__loader__=None, __spec__=None, __cached__=None)
+
+
+def _compiled(call: str, module: str, path: str) -> CodeType:
+    text = f"__import__({module!r}, None, None, ['run_program']).{call}"
+    code: CodeType = compile(text, f"<{module}>", "exec", dont_inherit=True)
+    return code
