@@ -248,7 +248,8 @@ def enter(site: Site) -> None:
     if _on:
         try:
             holding = scope.holding() if _scoped else None
-            _append((site, STARTED, get_ident(), None, holding))
+            if holding is None or not holding.paused:
+                _append((site, STARTED, get_ident(), None, holding))
         except RecursionError:
             pass  # what it leaves will be too deep as well
 
