@@ -84,7 +84,7 @@ def watch(watcher: Callable[[bool], None]) -> None:
 def enter(tags: Mapping[str, Any] = _NO_TAGS, sink: Any = None, paused: bool = False) -> Scope:
     """Open a block in this context."""
     global _open
-    scope = Scope(_here(), tags, sink, paused)
+    scope = Scope(_open_one(_here()), tags, sink, paused)
     with _lock:
         _open += 1
         if _open == 1:
@@ -110,10 +110,15 @@ def leave(scope: Scope) -> None:
             _watch_threads(False)
             for watcher in _watchers:
                 watcher(False)
-    here = _current.get()
-    while here is not None and here.closed:
-        here = here.outer
-    _current.set(here)
+    _current.set(_open_one(_current.get()))
+
+
+def _open_one(scope: Scope | None) -> Scope | None:
+    """The block itself, or the nearest around it that is still open; contexts whose blocks are left elsewhere keep the
+    closed ones."""
+    while scope is not None and scope.closed:
+        scope = scope.outer
+    return scope
 
 
 def innermost_pause() -> Scope | None:
