@@ -450,7 +450,7 @@ def _model_name(model: Any) -> str:
 def _is_model(reference: ref[Any] | None) -> bool:
     """Whether a number is still taken: its model is alive, and not a part of another one by now."""
     module = None if reference is None else reference()
-    return module is not None and all(_only_wraps(*holder) for holder in _holders(module))
+    return module is not None and all(way.model is module for way in _ways(module))
 
 
 def class_name(kind: type) -> str:

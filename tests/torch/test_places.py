@@ -628,6 +628,16 @@ def test_a_number_is_free_again_when_its_model_is_a_part_of_another_one() -> Non
 
 
 @pytest.mark.parametrize("kind", WRAPPERS)
+def test_a_number_is_free_again_when_its_model_is_a_part_of_another_one_in_a_wrapper(kind: type[nn.Module]) -> None:
+    one = named("TakenWrapped")(leaf=Leaf())
+    assert models(lambda: one(X)) == ["TakenWrapped"]
+    bigger = named("TakingWrapped")(part=wrapped(kind, one))
+    two = type(one)(leaf=Leaf())
+    assert models(lambda: (two(X), one(X))) == ["TakenWrapped", "TakingWrapped"]
+    assert bigger.part is not one
+
+
+@pytest.mark.parametrize("kind", WRAPPERS)
 def test_a_model_keeps_its_number_when_it_is_wrapped(kind: type[nn.Module]) -> None:
     model = named("Kept")(leaf=Leaf())
     assert models(lambda: model(X)) == ["Kept"]
