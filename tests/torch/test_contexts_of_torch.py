@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import importlib
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -174,6 +176,32 @@ def test_threads_started_in_a_block_run_the_model_under_its_tags(served: Any, ho
         in_threads(*[lambda n=n: net(request(n)) for n in (0, 1)])  # type: ignore[misc]
     assert sorted(sizes(rec.select(batch=7))) == [0, 1]
     assert len(astcapture.cache.select()) == 0
+
+
+@how_it_runs
+def test_the_cache_of_a_block_is_let_go_of_with_the_last_that_holds_it(served: Any, how: str) -> None:
+    net = HOW[how](served.Attention())
+    net(request(0))
+
+    def work() -> None:
+        nonlocal rec
+        with astcapture.recording() as rec:
+            net(request(1))
+
+    rec: Any = None
+    for run in (work, lambda: in_threads(work)):
+        run()
+        assert sizes(rec.select()) == [1]
+        gone = weakref.ref(rec)
+        rec = None
+        gc.collect()
+        assert gone() is None
+    with astcapture.tag(n=1):
+        net(request(2))
+    # What has not been looked at yet keeps the tags of then.
+    net(request(3))
+    tags = [dict(record.tags) for record in astcapture.cache.select(label="attn").records]
+    assert tags == [{}, {"n": 1}, {}]
 
 
 @pytest.mark.skipif("fork" not in torch.multiprocessing.get_all_start_methods(), reason="needs fork")
