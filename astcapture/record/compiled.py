@@ -163,6 +163,11 @@ class Chain:
                 link.holding = runs[0][1]
             link = link.before
 
+    def forget_runs(self) -> None:
+        """No block is open any more: say what held in the links that are there, and keep no cache alive that did."""
+        self._say_what_held()
+        self._runs.clear()
+
     def values(self) -> list[Any]:
         """The values of the links, which stay."""
         values = []
@@ -174,6 +179,15 @@ class Chain:
 
 
 chains: list[Chain] = []
+
+
+def _watch_scopes(open_ones: bool) -> None:
+    if not open_ones:
+        for chain in chains[:]:
+            chain.forget_runs()
+
+
+scope.watch(_watch_scopes)
 
 
 class _Local(threading.local):

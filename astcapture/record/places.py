@@ -378,9 +378,13 @@ def _registered(module: Any, name: str, child: Any) -> None:
         holders = _held.setdefault(id(child), [])
         holders[:] = [one for one in holders if one[0]() is not None]
         holders.append((ref(module), name))
-        if id(child) in _passed:
+        of_keras = _is_of_keras(module)
+        if of_keras or id(child) in _passed:
             _known.clear()
             _passed.clear()
+        if of_keras:
+            # It tracks its layers past the hook, and registers its variables when it has been built: look again.
+            _topmost.clear()
 
 
 def _pass_by(module: Any, name: str, child: Any) -> None:
@@ -428,9 +432,13 @@ def _children(module: Any) -> Iterator[tuple[str, Any]]:
 def _keras_layers(module: Any) -> list[Any]:
     """The layers that a model of Keras tracks by itself, most of which torch does not know of."""
     layers = _attributes(module).get("_layers")
-    if not isinstance(layers, list) or not any(kind.__module__.startswith("keras.") for kind in type(module).__mro__):
+    if not isinstance(layers, list) or not _is_of_keras(module):
         return []
     return [layer for layer in layers if modules.is_module(layer)]
+
+
+def _is_of_keras(module: Any) -> bool:
+    return "keras" in sys.modules and any(kind.__module__.startswith("keras.") for kind in type(module).__mro__)
 
 
 def _child(module: Any, name: str) -> Any:
@@ -511,7 +519,7 @@ def _model_name(model: Any) -> str:
 def _is_model(reference: ref[Any] | None) -> bool:
     """Whether a number is still taken: its model is alive, and not a part of another one by now."""
     module = None if reference is None else reference()
-    return module is not None and all(_only_wraps(*holder) for holder in _holders(module))
+    return module is not None and all(way.model is module for way in _ways(module))
 
 
 def class_name(kind: type) -> str:

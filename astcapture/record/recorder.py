@@ -268,6 +268,24 @@ def _record_slowly(site: Site, value: Any, owner: Any, others: tuple[Any, ...] =
         _append((site, Failed(error), get_ident(), where, holding))
 
 
+def _is_left_out(site: Site, owners: tuple[Any, ...]) -> bool:
+    """Whether a value would be made in vain: recording is paused here, or the layer is none of those asked for."""
+    holding = scope.holding() if _scoped else None
+    if holding is not None and holding.paused:
+        return True
+    how = conversion_of(site) if _converting else PLAIN
+    if how.layers is None:
+        return False
+    try:
+        where = None if _where is None else _where(None, owners)
+    except Recomputed:
+        return False
+    if how.takes(where):
+        return False
+    pass_over(site, where)
+    return True
+
+
 def _has_room(size: int) -> bool:
     """Whether there is room for this many bytes, which then are taken; where there is none, recording stops."""
     global _room, _weighed, _stopped
@@ -401,7 +419,7 @@ def evaluate(
         module: the globals of the user's function.
         owner, *others: what the function was called on, as in `record`.
     """
-    if _on:
+    if _on and not _is_left_out(site, (owner, *others)):
         try:
             function = _functions.get((site[0], source))
             if function is None or function.__globals__ is not module:
@@ -583,6 +601,8 @@ def _attended(
     if _on:
         named = {**attention.call_arguments(arguments, options), "output": output}
         for site, name in sites:
+            if _is_left_out(site, owners):
+                continue
             try:
                 value = _weights(seen_as, **named) if name == "weights" else named[name]
             except Exception:

@@ -33,7 +33,7 @@ class Holding(NamedTuple):
 class Scope:
     """One open block, with those around it."""
 
-    __slots__ = ("_asked", "_holding", "closed", "outer", "paused", "sink", "tags")
+    __slots__ = ("_known", "closed", "outer", "paused", "sink", "tags")
 
     def __init__(
         self, outer: Scope | None, tags: Mapping[str, Any] = _NO_TAGS, sink: Any = None, paused: bool = False
@@ -43,14 +43,17 @@ class Scope:
         self.sink = sink
         self.paused = paused
         self.closed = False
-        self._asked = -1
-        self._holding: Holding | None = None
+        # What was combined, and how many blocks had been closed by then; one attribute, so that threads see both.
+        self._known: tuple[int, Holding | None] = (-1, None)
 
     def holding(self) -> Holding | None:
         """What this block and those around it ask for together; None where all of them are closed."""
-        if self._asked != _closings:
-            self._holding, self._asked = self._combined(), _closings
-        return self._holding
+        number, holding = self._known
+        if number != _closings:
+            number = _closings
+            holding = self._combined()
+            self._known = number, holding
+        return holding
 
     def _combined(self) -> Holding | None:
         outer = None if self.outer is None else self.outer.holding()
@@ -81,7 +84,7 @@ def watch(watcher: Callable[[bool], None]) -> None:
 def enter(tags: Mapping[str, Any] = _NO_TAGS, sink: Any = None, paused: bool = False) -> Scope:
     """Open a block in this context."""
     global _open
-    scope = Scope(_here(), tags, sink, paused)
+    scope = Scope(_open_one(_here()), tags, sink, paused)
     with _lock:
         _open += 1
         if _open == 1:
@@ -99,7 +102,7 @@ def leave(scope: Scope) -> None:
         return
     scope.closed = True
     # Contexts and threads may keep the block for long; what was captured in it is not theirs to keep.
-    scope.sink, scope.tags, scope._holding = None, _NO_TAGS, None
+    scope.sink, scope.tags, scope._known = None, _NO_TAGS, (-1, None)
     with _lock:
         _closings += 1
         _open -= 1
@@ -107,10 +110,15 @@ def leave(scope: Scope) -> None:
             _watch_threads(False)
             for watcher in _watchers:
                 watcher(False)
-    here = _current.get()
-    while here is not None and here.closed:
-        here = here.outer
-    _current.set(here)
+    _current.set(_open_one(_current.get()))
+
+
+def _open_one(scope: Scope | None) -> Scope | None:
+    """The block itself, or the nearest around it that is still open; contexts whose blocks are left elsewhere keep the
+    closed ones."""
+    while scope is not None and scope.closed:
+        scope = scope.outer
+    return scope
 
 
 def innermost_pause() -> Scope | None:

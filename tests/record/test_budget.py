@@ -14,6 +14,7 @@ import pytest
 
 from astcapture.errors import CaptureWarning
 from astcapture.record import budget
+from astcapture.record.scope import Holding
 from astcapture.record.weight import EVENT
 
 GB = 2**30
@@ -280,10 +281,11 @@ def test_weighing_that_fails_leaves_no_trace():
     assert budget.look(10) == 10_000
 
 
-def test_values_that_are_left_out_are_counted_by_site_until_they_are_asked_for():
-    for site in ("a", "b", "a"):
-        budget.leave_out(site)
-    assert budget.take_left_out() == {"a": 2, "b": 1}
+def test_values_that_are_left_out_are_counted_by_site_and_cache_until_they_are_asked_for():
+    one = Holding({}, "one", False)
+    for site, holding in (("a", None), ("b", None), ("a", None), ("a", one), ("a", Holding({"k": 1}, "one", False))):
+        budget.leave_out(site, holding)
+    assert budget.take_left_out() == {("a", None): 2, ("b", None): 1, ("a", "one"): 2}
     assert budget.take_left_out() == {}
 
 
@@ -328,7 +330,7 @@ def test_a_fork_made_while_another_thread_weighs_can_weigh(monkeypatch: pytest.M
 
         signal.alarm(5)  # a lock that nobody releases would be waited for without end
         budget.leave_out("a")
-        return budget.look(10) == 10_000 and budget.take_left_out() == {"a": 1}
+        return budget.look(10) == 10_000 and budget.take_left_out() == {("a", None): 1}
 
     assert in_fork(work)
     done.set()

@@ -12,7 +12,7 @@ from typing import Any
 import numpy
 import pytest
 
-from astcapture.record import budget, modules, recorder, switch
+from astcapture.record import budget, modules, places, recorder, scope, switch
 from astcapture.record.checkpoint import Recomputed
 from astcapture.record.events import MISSED, STARTED, Failed
 from astcapture.record.weight import EVENT
@@ -35,19 +35,18 @@ def on() -> Iterator[None]:
 
 @pytest.fixture
 def owners(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Layers are found, as once a module exists: here the owner is its own layer."""
-    monkeypatch.setattr(recorder, "_layer", lambda owner: owner)
-    monkeypatch.setattr(recorder, "_passing", iter(()))
+    """Places are found, as once torch is imported: here the owner is its own."""
+    monkeypatch.setattr(recorder, "_where", lambda owner, others: owner)
 
 
 def taken() -> Found:
-    """What has been recorded: the value, or the class of what stands for one, and the layer."""
+    """What has been recorded: the value, or the class of what stands for one, and the place."""
     found: Found = []
-    for site, value, thread, layer in recorder.take():
-        assert (site, thread) == (SITE, threading.get_ident())
+    for site, value, thread, where, holding in recorder.take():
+        assert (site, thread, holding) == (SITE, threading.get_ident(), None)
         if isinstance(value, Failed):
             value = value.error
-        found.append((value, layer))
+        found.append((value, where))
     return found
 
 
@@ -90,87 +89,56 @@ def test_a_value_is_recorded_with_its_owner_and_the_result_goes_back(
 def test_before_torch_is_imported_no_layer_is_looked_for(
     monkeypatch: pytest.MonkeyPatch, call: Callable[[], Any], result: Any, value: Any
 ):
-    monkeypatch.setattr(recorder, "_layer", None)
+    monkeypatch.setattr(recorder, "_where", None)
     assert call() == result
     assert taken() == [(value, None)]
 
 
 @pytest.mark.parametrize("call", [call for call, *_ in CALLS.values()], ids=CALLS)
 def test_of_a_second_run_nothing_is_recorded(monkeypatch: pytest.MonkeyPatch, call: Callable[[], Any]):
-    def again(owner: Any) -> Any:
+    def again(owner: Any, others: Any) -> Any:
         raise Recomputed
 
-    monkeypatch.setattr(recorder, "_layer", again)
-    monkeypatch.setattr(recorder, "_passing", iter(()))
+    monkeypatch.setattr(recorder, "_where", again)
     call()
     assert taken() == []
 
 
 @pytest.mark.parametrize("call", [call for call, *_ in CALLS.values()], ids=CALLS)
 def test_while_recording_is_off_nothing_is_recorded(call: Callable[[], Any]):
+    switch.installed(-1)
+    call()
+    recorder.enter(SITE)
+    switch.installed(+1)
+    assert taken() == []
+
+
+@pytest.mark.parametrize("call", [call for call, *_ in CALLS.values()], ids=CALLS)
+def test_while_it_is_paused_nothing_is_recorded(call: Callable[[], Any]):
     with switch.pause():
         call()
         recorder.enter(SITE)
     assert taken() == []
+    call()
+    assert len(taken()) == 1
 
 
-def test_where_no_module_is_known_of_most_values_pass_without_a_look(monkeypatch: pytest.MonkeyPatch):
-    asked: list[Any] = []
-    monkeypatch.setattr(modules, "first_layer", asked.append)
-    monkeypatch.setattr(recorder, "_layer", recorder._seldom)
-    monkeypatch.setattr(recorder, "_passing", iter(()))
-    for step in range(2 * recorder._EVERY + 1):
-        recorder.record(None, SITE, step, step)
-    assert asked == [0, recorder._EVERY, 2 * recorder._EVERY]
-    assert [value for value, _ in taken()] == list(range(2 * recorder._EVERY + 1))
-
-
-def test_where_no_module_is_known_of_each_value_is_asked_whether_it_comes_again(monkeypatch: pytest.MonkeyPatch):
-    asked: list[Any] = []
-    monkeypatch.setattr(modules, "first_layer", asked.append)
-    monkeypatch.setattr(recorder, "_layer", recorder._seldom_of_second_runs)
-    for name in ("_passing", "_passing_once_asked"):
-        monkeypatch.setattr(recorder, name, iter(()))
-    runs: list[bool] = []
-    monkeypatch.setattr(recorder, "is_second_run", lambda frame: runs.append(frame.f_code.co_name == "record") or False)
-    monkeypatch.setattr(recorder.checkpoint, "backward_pass", lambda: 0)
-    for step in range(recorder._EVERY + 1):
-        recorder.record(None, SITE, step, step)
-    assert asked == [0, recorder._EVERY]
-    assert runs == [True] * (recorder._EVERY + 1)
-    assert len(taken()) == recorder._EVERY + 1
-    monkeypatch.setattr(recorder, "is_second_run", lambda frame: True)
-    recorder.record(None, SITE, 1)
-    assert taken() == []
-    monkeypatch.setattr(recorder.checkpoint, "backward_pass", lambda: -1)
-    recorder.record(None, SITE, 1)
-    assert taken() == [(1, None)]
-
-
-@pytest.mark.parametrize("used", [False, True])
-@pytest.mark.parametrize("exists", [False, True])
-def test_once_torch_is_there_layers_are_looked_for(monkeypatch: pytest.MonkeyPatch, used: bool, exists: bool):
-    for name, value in (("_layer", None), ("_passing", iter(())), ("_expected", False)):
+def test_once_torch_is_there_places_are_looked_for(monkeypatch: pytest.MonkeyPatch):
+    for name, value in (("_where", None), ("_expected", False)):
         monkeypatch.setattr(recorder, name, value)
     recorder.expect_torch()
     there = [False]
     monkeypatch.setattr(modules, "find_torch", lambda: there[0])
-    monkeypatch.setattr(modules, "when_one_exists", lambda ready: ready() if exists else None)
-    monkeypatch.setattr(recorder.checkpoint, "is_used", lambda: used)
-    recorder._apply()
     recorder._look_for_torch()
-    assert (recorder._layer, recorder._expected, bool(recorder._kept)) == (None, True, False)
+    assert (recorder._where, recorder._expected, bool(recorder._kept)) == (None, True, False)
     there[0] = True
     recorder._look_for_torch()
-    seldom = recorder._seldom_of_second_runs if used else recorder._seldom
-    assert recorder._layer is (modules.layer if exists else seldom)
+    assert recorder._where is places.where
     assert (recorder._expected, bool(recorder._kept)) == (False, True)
-    recorder.expect_second_runs()
-    assert recorder._layer is (modules.layer if exists else recorder._seldom_of_second_runs)
     recorder.expect_torch()  # it has been found
     assert not recorder._expected
     recorder.forget_torch()
-    assert recorder._layer is (modules.layer if exists else None)
+    assert recorder._where is None
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
@@ -284,12 +252,49 @@ def test_what_goes_wrong_in_a_second_run_has_been_told(monkeypatch: pytest.Monke
 
 def test_what_a_compiler_admits_no_record_of_is_told_with_what_to_do():
     recorder._no_place(SITE)
-    ((told, layer),) = taken()
-    assert layer is None
+    ((told, where),) = taken()
+    assert where is None
     assert told == (
         "NotRecorded: inside torch.compile, a checkpoint or torch.cond admits no side effect, and so no record: run it "
         "without torch.compile, or set torch._dynamo.config.skip_fwd_side_effects_in_bwd_under_checkpoint = True first"
     )
+
+
+# Blocks
+
+
+def test_what_is_recorded_in_a_block_says_what_holds_in_it():
+    cache = object()
+    outer = scope.enter(tags={"a": 1, "b": 1})
+    inner = scope.enter(tags={"b": 2}, sink=cache)
+    recorder.record(None, SITE, 1)
+    recorder.record(None, SITE, [2])
+    unbound()
+    fails(ValueError())
+    recorder.enter(SITE)
+    scope.leave(inner)
+    recorder.record(None, SITE, 3)
+    scope.leave(outer)
+    recorder.record(None, SITE, 4)
+    holdings = [event[4] for event in recorder.take()]
+    assert [(dict(one.tags), one.sink) for one in holdings[:5]] == [({"a": 1, "b": 2}, cache)] * 5
+    assert [(dict(one.tags), one.sink) for one in holdings[5:6]] == [({"a": 1, "b": 1}, None)]
+    assert holdings[6:] == [None]
+
+
+def test_what_there_is_no_room_for_is_counted_for_the_cache_that_it_would_have_gone_to(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    monkeypatch.setattr(budget, "look", lambda wanted: 0)
+    for name, value in (("_room", -1), ("_stopped", False)):
+        monkeypatch.setattr(recorder, name, value)
+    budget.take_left_out()
+    cache = object()
+    block = scope.enter(sink=cache)
+    recorder.record(None, SITE, numpy.zeros(10))
+    scope.leave(block)
+    recorder.record(None, SITE, numpy.zeros(10))
+    assert budget.take_left_out() == {(SITE, cache): 1, (SITE, None): 1}
 
 
 # Taking out
@@ -363,15 +368,15 @@ def test_values_that_are_kept_as_they_are_are_weighed_by_the_collectors_rounds(l
 
 def test_a_value_for_which_there_is_no_room_is_counted(looks: list[int], monkeypatch: pytest.MonkeyPatch):
     left_out: list[Any] = []
-    monkeypatch.setattr(budget, "leave_out", left_out.append)
+    monkeypatch.setattr(budget, "leave_out", lambda site, holding: left_out.append((site, holding)))
     monkeypatch.setattr(budget, "look", lambda wanted: 0)
     recorder.record(None, SITE, numpy.zeros(10))
     recorder.record(None, SITE, numpy.zeros(10))
     recorder.record(None, SITE, 1)  # the short way is closed too
-    assert left_out == [SITE] * 3
+    assert left_out == [(SITE, None)] * 3
     monkeypatch.setattr(budget, "look", lambda wanted: 1000)
     recorder.record(None, SITE, 2)
-    assert left_out == [SITE] * 4  # until it is told that there is room
+    assert left_out == [(SITE, None)] * 4  # until it is told that there is room
     budget.on_room()
     assert recorder._room < 0  # an empty tensor is asked for too
     recorder.record(None, SITE, 3)
@@ -391,18 +396,21 @@ def test_the_collector_is_watched_while_recording_is_on_and_once():
     assert gc.callbacks.count(recorder._watch_events) == 1
     recorder.switch(True)
     assert gc.callbacks.count(recorder._watch_events) == 1
-    with switch.pause():
-        assert recorder._watch_events not in gc.callbacks
+    with switch.pause():  # of this thread alone
+        assert gc.callbacks.count(recorder._watch_events) == 1
+    recorder.switch(False)
+    assert recorder._watch_events not in gc.callbacks
+    recorder.switch(True)
 
 
 # Calls of attention
 
 
 def test_what_is_not_callable_is_called_by_the_program_itself():
-    assert recorder.attend((), None, 3) == 3
+    assert recorder.attend((), (), 3) == 3
 
 
 def test_a_call_of_something_else_is_that_call():
-    made = recorder.attend(((SITE, "output"),), None, dict, [("a", 1)], b=2)
+    made = recorder.attend(((SITE, "output"),), (), dict, [("a", 1)], b=2)
     assert made() == {"a": 1, "b": 2}
     assert taken() == []

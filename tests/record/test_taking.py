@@ -13,7 +13,7 @@ import pytest
 from astcapture.record.events import Failed, Missed, declare, declared
 from astcapture.record.frames import forget, hold, release
 from astcapture.record.kinds import is_a
-from astcapture.record.options import PLAIN, Conversion, Imported, matches, read_conversions
+from astcapture.record.options import PLAIN, Conversion, Imported, Taken, matches, read_conversions
 from astcapture.record.snapshot import BY_REFERENCE, is_array, snapshot
 from astcapture.record.taking import WithGradient, expected_size, parts, settled, split, taken
 from astcapture.record.weight import Scale, rough_size, size_of, whole_size
@@ -110,8 +110,12 @@ def test_options_cannot_be_changed():
 
 
 def test_a_function_is_imported_by_its_path_in_a_module():
-    assert Imported("builtins", "str.upper")("a") == "A"
-    assert Imported("os.path", "basename")("a/b") == "b"
+    record = Taken("y", "m", "f", 1, None, None, {})
+    assert Imported("builtins", "str.upper")("a", record) == "A"
+    assert Imported("os.path", "basename")("a/b", record) == "b"
+    # A function that must be given two is given what is known of the value.
+    assert Imported("operator", "is_")(record, record) is True
+    assert Imported("operator", "is_")(1, record) is False
     reduce = read_conversions(reduce="os.path:basename").of("m", "f", "y").reduce
     assert reduce == Imported("os.path", "basename")
     assert read_conversions(reduce="builtins:str.upper").of("m", "f", "y").reduce == Imported("builtins", "str.upper")

@@ -100,7 +100,7 @@ def test_calls_under_other_names_are_left_as_they_are():
         return len(sdpa(q))
     """
     assert shown(source, "m:f=output@sdpa").endswith(
-        "return len(_@attend(((('m', 'f', 'output', 3), 'output'),), None, sdpa,\n        q)())\n"
+        "return len(_@attend(((('m', 'f', 'output', 3), 'output'),), (), sdpa, q)())\n"
     )
 
 

@@ -72,8 +72,8 @@ def test_a_binding_is_recorded_with_the_owner_where_it_can_be_read(body: str, ca
 @pytest.mark.parametrize(
     ("body", "start"),
     [
-        ("a = sdpa(x)", "'C.f', 'query', 3), 'query'),), self, sdpa, x)()"),
-        ("a = [sdpa(y) for y in x]", "'C.f', 'query', 3), 'query'),), None, sdpa, y)()"),
+        ("a = sdpa(x)", "'C.f', 'query', 3), 'query'),), (self, sdpa), sdpa, x)()"),
+        ("a = [sdpa(y) for y in x]", "'C.f', 'query', 3), 'query'),), (), sdpa, y)()"),
     ],
 )
 def test_a_call_of_attention_is_told_the_owner_where_it_can_be_read(body: str, start: str):
@@ -83,7 +83,7 @@ def test_a_call_of_attention_is_told_the_owner_where_it_can_be_read(body: str, s
 
 def test_a_function_without_an_owner_tells_none_at_a_call_of_attention():
     text = written("def f(x):\n    return scaled_dot_product_attention(x)\n", "m:f=query@sdpa")
-    assert "_@attend(((('m', 'f', 'query', 2), 'query'),), None, scaled_dot_product_attention, x)()" in text
+    assert "_@attend(((('m', 'f', 'query', 2), 'query'),), (), scaled_dot_product_attention, x)()" in text
 
 
 @needs_312
@@ -93,29 +93,59 @@ def test_a_type_alias_is_left_as_it_is():
     assert f"type X = {call}\n" in text
 
 
-@pytest.mark.parametrize(
-    ("function", "owner"),
-    [
-        ("def f(self, y): pass", "self"),
-        ("def f(self, /, y): pass", "self"),
-        ("def f(module, y): pass", "module"),
-        ("def f(attn, y): pass", "attn"),
-        ("def f(y, attn): pass", None),
-        ("def __call__(self, attn, y): pass", "attn"),
-        ("def __call__(self, attn): y = 1", "attn"),
-        ("def __call__(self, y, attn): pass", "self"),
-        ("def f(self, attn, y): pass", "self"),
-        ("def f(x, y): pass", None),
-        ("def f(*self): y = 1", None),
-        ("def f(): y = 1", None),
-        ("def f(self, y): self = y", None),
-        ("def f(self, y):\n    del self", None),
-        ("def f(self, y):\n    del self.x, y", "self"),
-        ("def f(self, y):\n    def g():\n        nonlocal self\n        self = 1", None),
-    ],
-)
-def test_the_owner_is_the_parameter_that_holds_the_module(function: str, owner: str | None):
-    assert planned(function, "m:*=y").owner == owner
+FUNCTIONS: dict[str, tuple[str, ...]] = {
+    # A free function: what it uses as one uses a module, and what is called so as nothing else is.
+    "def f(self, y): pass": ("self",),
+    "def f(self, /, y): pass": ("self",),
+    "def f(module, y): pass": ("module",),
+    "def f(x, module, y): pass": ("module",),
+    "def f(x, y): pass": (),
+    "def f(*self): y = 1": (),
+    "def f(): y = 1": (),
+    "def f(block, y): return block(y)": ("block",),
+    "def f(q, k, block, y): return block.scale": ("block",),
+    "def f(y, *, block): return block.scale": ("block",),
+    "def f(y, first, second): return second(first(y))": ("first", "second"),
+    "def f(y, x): return x.size(0) * 2": ("x",),
+    "def f(y, x): return x.mean() + x": (),
+    "def f(y, x): return x.shape[0], -x": (),
+    "def f(y, x): return x.shape[0], x[0]": (),
+    "def f(y, x): return not x.training": ("x",),
+    "def f(attn, y): return attn @ y": (),
+    "def f(attn, y): return attn.scale": ("attn",),
+    # Names that are bound anew or deleted are not there to be read.
+    "def f(self, y): self = y": (),
+    "def f(self, y):\n    del self": (),
+    "def f(self, y):\n    del self.x, y": ("self",),
+    "def f(self, y):\n    def g():\n        nonlocal self\n        self = 1": (),
+    "def f(block, y):\n    block = block(y)": (),
+    "def f(block, y):\n    for block in block.parts: pass": (),
+}
+METHODS: dict[tuple[str, str], tuple[str, ...]] = {
+    # Of a module it is the first parameter alone, whatever it is called.
+    ("nn.Module", "def f(self, y): pass"): ("self",),
+    ("nn.Module", "def f(s, y): pass"): ("s",),
+    ("nn.Module", "def f(this, block, y): return block(y)"): ("this",),
+    ("MyModule", "def f(self, module, y): return module(y)"): ("self",),
+    ("nn.Module", "def __init__(self, y): pass"): (),
+    ("nn.Module", "def __new__(cls, y): pass"): (),
+    ("nn.Module", "@staticmethod\n    def f(y, block): return block(y)"): ("block",),
+    # Of another class, as a processor of attention, it may be what it is handed.
+    ("", "def __call__(self, attn, y): return attn.to_q(y)"): ("self", "attn"),
+    ("", "def __call__(self, y, attn): return attn.to_q(y)"): ("self", "attn"),
+    ("", "def f(self, attn, y): return attn"): ("self",),
+    ("Base", "def __call__(s, attn, y): return attn.heads"): ("s", "attn"),
+}
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_the_owners_are_the_parameters_that_may_hold_the_module(function: str):
+    assert planned(function, "m:*=y").owners == FUNCTIONS[function]
+
+
+@pytest.mark.parametrize(("base", "function"), METHODS)
+def test_the_owner_of_a_method_is_what_it_is_called_on_and_of_no_module_what_it_is_handed(base: str, function: str):
+    assert planned(f"class C({base}):\n    {function}", "m:*=y").owners == METHODS[base, function]
 
 
 # The start of a function

@@ -308,7 +308,7 @@ def test_a_private_name_is_kept_as_the_source_spells_it_for_python_to_mangle():
 
 @pytest.mark.parametrize(
     ("parameters", "owner"),
-    [("self", "self"), ("module, q", "module"), ("self, attn", "self"), ("x, self", None), ("*self", None), ("", None)],
+    [("self", "self"), ("module, q", "module"), ("self, attn", "self"), ("x, self", "self"), ("*self", None), ("", None)],
 )
 def test_the_recorder_is_told_what_a_function_is_called_on(parameters, owner):
     told = f", {owner})" if owner else ")"
@@ -318,8 +318,8 @@ def test_the_recorder_is_told_what_a_function_is_called_on(parameters, owner):
 
 
 def test_an_attention_processor_is_called_on_the_module_that_it_is_given():
-    source = "class C:\n    def __call__(self, attn):\n        y = 1\n        return"
-    assert "'C.__call__', 'y', 4), y, attn)" in shown(source, "m:C.__call__=y")
+    source = "class C:\n    def __call__(self, attn):\n        y = attn.scale\n        return"
+    assert "'C.__call__', 'y', 4), y, self, attn)" in shown(source, "m:C.__call__=y")
 
 
 @pytest.mark.parametrize(
@@ -371,11 +371,11 @@ def test_a_marker_asks_by_itself():
         def f(x):
             y = x
             _@hold(x())
-            _@record(None, ('m', 'f', 'y', 5), y)
+            _@record(None, ('m', 'f', 'y', 5), y, x)
             try:
-                _@record(None, ('m', 'f', 'double', 5), y * 2)
+                _@record(None, ('m', 'f', 'double', 5), y * 2, x)
             except:
-                _@failed(('m', 'f', 'double', 5))
+                _@failed(('m', 'f', 'double', 5), x)
             return _@release()
         """,
     )

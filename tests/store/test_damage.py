@@ -167,7 +167,7 @@ def forge(run: Path, change: Callable[[dict[str, object]], object]) -> None:
     shard_of(run).write_bytes(len(text).to_bytes(8, "little") + text + whole[start:])
 
 
-KEYS = "version run first bytes sites layers tags forms groups group call sums values gradients notes".split()  # noqa: SIM905
+KEYS = "version run first bytes sites layers models tags forms groups group call sums values gradients notes".split()  # noqa: SIM905
 ODD = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),

@@ -19,7 +19,7 @@ import torch
 from torch import nn
 
 import astcapture
-from astcapture.record import modules
+from astcapture.record import places
 
 SOURCE = """\
 import torch
@@ -167,12 +167,12 @@ def test_the_bindings_of_one_execution_have_its_number_those_of_its_loops_too(la
     assert [record.call for record in rec["layered:Model.forward"].records] == [0, 0, 1, 1]
 
 
-def test_a_part_that_is_run_alone_is_its_own_model_and_the_whole_names_it_again(layered: Any) -> None:
+def test_a_part_that_is_run_alone_has_the_path_in_its_model(layered: Any) -> None:
     model = layered.Model()
     block = model.blocks[1]
-    assert layers(lambda: block(X)) == ["attn"]
+    assert layers(lambda: block(X)) == ["blocks.1.attn"]
     assert layers(lambda: model(X)) == ["blocks.0.attn", "blocks.1.attn"]
-    assert layers(lambda: block(X)) == ["attn"]
+    assert layers(lambda: block(X)) == ["blocks.1.attn"]
 
 
 def test_a_free_function_has_the_layer_of_the_module_that_calls_it(layered: Any) -> None:
@@ -192,7 +192,12 @@ def test_a_processor_that_is_no_module_has_the_layer_of_the_module_it_works_for(
 
 def test_outside_any_module_there_is_no_layer(layered: Any) -> None:
     assert layers(lambda: layered.window_attention(X), "layered:window_attention", "shifted") == [None]
-    assert layers(lambda: layered.Attention().forward(X)) == [None]
+
+
+def test_a_method_that_is_called_by_hand_has_the_place_of_its_module(layered: Any) -> None:
+    assert layers(lambda: layered.Attention().forward(X)) == [""]
+    model = layered.Model()
+    assert layers(lambda: model.blocks[1].attn.forward(X)) == ["blocks.1.attn"]
 
 
 def test_the_model_itself_has_the_empty_path(layered: Any) -> None:
@@ -255,16 +260,23 @@ def test_a_module_that_moves_while_the_model_runs_has_the_path_of_where_it_is_th
     assert layers(lambda: Moving()(X)) == ["parts.first"] * 2 + ["parts.second"] * 2
 
 
-def test_a_module_held_outside_the_registry_is_named_by_its_class(layered: Any) -> None:
+def test_a_model_held_outside_the_registry_has_paths_of_its_own(layered: Any) -> None:
     class Holder(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.hidden = [layered.Attention()]
+            self.hidden = [layered.Model()]
 
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return self.hidden[0](x)
 
-    assert layers(lambda: Holder()(X)) == ["<Attention>"]
+    holder = Holder()
+    with astcapture.recording() as rec:
+        holder(X)
+    records = rec["layered:Attention.forward"]["attn"].records
+    assert [(record.layer, record.model) for record in records] == [
+        ("blocks.0.attn", "Model"),
+        ("blocks.1.attn", "Model"),
+    ]
 
 
 def test_wrappers_are_no_part_of_the_path(layered: Any) -> None:
@@ -340,7 +352,6 @@ import pickle, sys
 import torch
 from torch.nn.modules import module as home
 import astcapture
-from astcapture.record import recorder
 
 astcapture.install(["layered"])
 import layered
@@ -360,14 +371,12 @@ if sys.argv[1] == "dump":
     sys.exit()
 print(recorded(lambda: layered.window_attention(X)), hooks())
 model = layered.Model() if sys.argv[1] == "built" else pickle.load(open("model.pickle", "rb"))
-if sys.argv[1] == "unpickled":
-    recorder._passing = iter(())  # as the first of 32
 print(recorded(lambda: model(X)), hooks())
 """
 
 
 @pytest.mark.parametrize("first", ["built", "unpickled"])
-def test_the_first_module_is_noticed_whether_it_is_built_or_unpickled_and_no_hook_of_torchs_is_left(
+def test_the_first_module_has_its_place_whether_it_is_built_or_unpickled_and_one_hook_of_torchs_sees_the_others(
     tmp_path: Path, first: str
 ) -> None:
     (tmp_path / "layered.py").write_text(SOURCE)
@@ -378,10 +387,10 @@ def test_the_first_module_is_noticed_whether_it_is_built_or_unpickled_and_no_hoo
         return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
 
     run("dump")
-    assert run(first) == "[None] 3\n['blocks.0.attn', 'blocks.1.attn'] 0\n"
+    assert run(first) == "[None] 0\n['blocks.0.attn', 'blocks.1.attn'] 1\n"
 
 
-def test_uninstalling_leaves_no_hook_that_waits_for_a_module(tmp_path: Path) -> None:
+def test_uninstalling_leaves_no_hook_of_torchs(tmp_path: Path) -> None:
     (tmp_path / "layered.py").write_text(SOURCE)
     script = (
         "import torch, astcapture\n"
@@ -389,7 +398,7 @@ def test_uninstalling_leaves_no_hook_that_waits_for_a_module(tmp_path: Path) -> 
         "for _ in range(2):\n"
         "    hook = astcapture.install(['layered'])\n"
         "    import layered\n"
-        "    layered.window_attention(torch.ones(1))\n"
+        "    layered.Model()(torch.ones(1))\n"
         "    print(len(home._global_module_registration_hooks))\n"
         "    hook.uninstall()\n"
         "    print(len(home._global_module_registration_hooks))\n"
@@ -407,8 +416,9 @@ def test_a_failed_run_whose_traceback_is_kept_does_not_name_the_next(layered: An
             model(X)
         except RuntimeError as error:
             kept.append(error)
-    assert layers(lambda: model.blocks[1](X)) == ["attn"]
-    assert layers(lambda: nn.Sequential(model.blocks[0])(X)) == ["0.attn"]
+    assert layers(lambda: model.blocks[1](X)) == ["blocks.1.attn"]
+    beside = nn.Sequential(model.blocks[0])
+    assert layers(lambda: beside(X)) == ["0.attn"]
     assert len(kept) == 2
 
 
@@ -417,30 +427,20 @@ def test_a_forward_that_was_put_on_the_instance_is_named_as_any_other(layered: A
     model.forward = types.MethodType(type(model).forward, model)
     for _ in range(2):
         assert layers(lambda: model(X)) == ["blocks.0.attn", "blocks.1.attn"]
-        assert layers(lambda: model.blocks[1](X)) == ["attn"]
-        assert layers(lambda: nn.Sequential(nn.Identity(), model)(X)) == ["1.blocks.0.attn", "1.blocks.1.attn"]
+        assert layers(lambda: model.blocks[1](X)) == ["blocks.1.attn"]
+        outer = nn.Sequential(nn.Identity(), model)
+        assert layers(lambda: outer(X)) == ["1.blocks.0.attn", "1.blocks.1.attn"]  # noqa: B023
+        del outer
 
 
-def test_in_one_run_the_stack_is_walked_once_for_each_module(layered: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Steps(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.model = layered.Model(3)
-
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
-            for _ in range(5):
-                self.model(x)
-            return x
-
+def test_the_place_of_each_module_is_looked_for_once(layered: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     looked_up = []
-    paths_of = modules._paths_of
-    monkeypatch.setattr(modules, "_paths_of", lambda *given: looked_up.append(given) or paths_of(*given))
-    steps = Steps()
-    steps(X)  # while no module is known of, only some values are asked for their layer
-    for _ in range(2):
-        looked_up.clear()
-        assert layers(lambda: steps(X)) == [f"model.blocks.{index}.attn" for index in range(3)] * 5
-        assert len(looked_up) <= 4  # once more where the first value takes another way through the recorder
+    place = places._place
+    monkeypatch.setattr(places, "_place", lambda *given: looked_up.append(given[0]) or place(*given))
+    model = layered.Model(3)
+    for _ in range(3):
+        assert layers(lambda: [model(X) for _ in range(5)]) == [f"blocks.{index}.attn" for index in range(3)] * 5
+    assert looked_up == [block.attn for block in model.blocks]
 
 
 def test_threads_that_run_a_model_first_all_have_their_layers(run_python, tmp_path: Path) -> None:

@@ -17,10 +17,16 @@ import torch._dynamo.symbolic_convert
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from astcapture.record import compiled, frames, holders
+from astcapture.record import compiled, frames, modules, places, scope
 from astcapture.record.compiled import Chain, Link
+from astcapture.record.places import Where
 
 SITES = [("m", "f", label, line) for line, label in enumerate("abcdefgh")]
+
+
+@pytest.fixture(autouse=True)
+def _torch_is_found() -> None:
+    assert modules.find_torch()
 
 
 @pytest.fixture
@@ -39,6 +45,15 @@ def chain() -> Iterator[Chain]:
     assert chain in compiled.chains
     yield chain
     compiled.chains.remove(chain)
+
+
+def layers_of(events: list[Any]) -> list[str | None]:
+    return [None if event[3] is None else event[3].layer for event in events]
+
+
+def path_of(reference: weakref.ref[Any]) -> str | None:
+    where = places.where_of(reference)
+    return None if where is None else where.layer
 
 
 def add(chain: Chain, *values: Any, owner: Any = None) -> None:
@@ -61,7 +76,14 @@ def test_what_is_taken_is_in_order_with_site_value_thread_and_path_and_is_given_
     chain.last = Link(SITES[1], 2, None, chain.last)
     chain.last = Link(SITES[2], 3, weakref.ref(model[0]), chain.last)
     thread = threading.get_ident()
-    assert chain.take() == [(SITES[0], 1, thread, "0.0"), (SITES[1], 2, thread, None), (SITES[2], 3, thread, "0")]
+    inner, outer = Where("0.0", "Sequential"), Where("0", "Sequential")
+    events = chain.take()
+    assert [(event[3] or Where("", "")).model.partition("#")[0] for event in events] == ["Sequential", "", "Sequential"]
+    assert [(*event[:3], event[3] and event[3].layer, event[4]) for event in events] == [
+        (SITES[0], 1, thread, inner.layer, None),
+        (SITES[1], 2, thread, None, None),
+        (SITES[2], 3, thread, outer.layer, None),
+    ]
     assert chain.take() == []
     add(chain, 4)
     add(chain, 5)
@@ -79,7 +101,7 @@ def test_what_is_taken_is_left_to_nobody_else(chain: Chain) -> None:
     before = chain.last.before
     assert before is not None
     gone = [weakref.ref(value) for value in values]
-    del value, values
+    del value, values, owner
     events = chain.take()
     assert [one() is event[1] for one, event in zip(gone, events, strict=True)] == [True] * 3
     del events
@@ -151,33 +173,32 @@ def test_the_values_of_a_chain_are_told_and_stay(chain: Chain) -> None:
 def test_all_threads_are_taken_from_each_in_order_and_with_its_own_number(runs: list[Any]) -> None:
     def run() -> None:
         for value in (1, 2):
-            compiled.put(SITES[1], value, None)
+            compiled.put(SITES[1], value, None, ())
 
     thread = threading.Thread(target=run)
-    compiled.put(SITES[0], 0, None)
+    compiled.put(SITES[0], 0, None, ())
     thread.start()
     thread.join()
     events = compiled.take()
     here = threading.get_ident()
-    assert [event for event in events if event[0] == SITES[0]] == [(SITES[0], 0, here, None)]
+    assert [event for event in events if event[0] == SITES[0]] == [(SITES[0], 0, here, None, None)]
     other = [event for event in events if event[0] == SITES[1]]
     assert [value for _, value, *_ in other] == [1, 2]
-    assert {number for *_, number, _ in other} == {thread.ident}
+    assert {event[2] for event in other} == {thread.ident}
     assert compiled.take() == []
 
 
 def test_taking_forgets_the_paths_of_modules_that_are_gone(runs: list[Any]) -> None:
     model = nn.Sequential(nn.ReLU())
-    compiled.put(SITES[0], 1, model[0])
-    known = len(holders._known)
-    assert [event[3] for event in compiled.take()] == ["0"]
-    assert len(holders._known) >= known
+    compiled.put(SITES[0], 1, model[0], ())
+    assert layers_of(compiled.take()) == ["0"]
+    assert [where.layer for one, where in places._named.values() if one() is model[0]] == ["0"]
     gone = weakref.ref(model[0])
     del model
     assert gone() is None
-    compiled.put(SITES[0], 2, None)
+    compiled.put(SITES[0], 2, None, ())
     compiled.take()
-    assert not [one for one, _ in holders._known.values() if one() is None]
+    assert not [one for one, _ in places._named.values() if one() is None]
 
 
 # What compiled code runs.
@@ -186,26 +207,33 @@ def test_taking_forgets_the_paths_of_modules_that_are_gone(runs: list[Any]) -> N
 def test_what_is_put_is_taken_with_the_layer_of_its_module(runs: list[Any]) -> None:
     model = nn.Sequential(nn.ReLU(), nn.Sequential(nn.ReLU()))
     for index, owner in enumerate([model[0], "no module", model[1][0], model, None]):
-        compiled.put(SITES[index], index, owner)
+        compiled.put(SITES[index], index, owner, ())
     events = compiled.take()
     assert [(site, value) for site, value, *_ in events] == [(SITES[index], index) for index in range(5)]
-    assert [path for *_, path in events] == ["0", None, "1.0", "", None]
+    assert layers_of(events) == ["0", None, "1.0", "", None]
 
 
 def test_what_is_put_keeps_no_module_alive(runs: list[Any]) -> None:
     model = nn.Sequential(nn.ReLU())
-    compiled.put(SITES[0], 1, model[0])
+    compiled.put(SITES[0], 1, model[0], ())
     gone = weakref.ref(model[0])
     del model
     assert gone() is None
     assert [value for _, value, *_ in compiled.take()] == [1]
 
 
+@pytest.fixture
+def already_traced(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the compiler asks as it traces is a constant to the code that runs."""
+    monkeypatch.setattr(compiled, "has_place", lambda site: True)
+
+
+@pytest.mark.usefixtures("already_traced")
 def test_with_each_value_the_recorder_is_told_that_code_has_run_before(runs: list[Any]) -> None:
-    compiled.put(SITES[0], 1, None)
+    compiled.put(SITES[0], 1, None, ())
     runs.clear()
-    compiled.put(SITES[0], 2, None)
-    compiled.put(SITES[0], 3, None)
+    compiled.put(SITES[0], 2, None, ())
+    compiled.put(SITES[0], 3, None, ())
     assert len(runs) == 2
     assert runs[0] is runs[1]
     assert [value for value in runs[0].values() if value is not None] == [3, 2, 1]
@@ -240,7 +268,7 @@ def test_an_error_as_the_recorder_is_told_stops_nobody(monkeypatch: pytest.Monke
         raise ZeroDivisionError
 
     monkeypatch.setattr(compiled, "on_run", fail)
-    tick = compiled.Tick()
+    tick = compiled.Tick(Link(None, None, None, None))
     del tick
     assert unraisable == []
 
@@ -295,7 +323,7 @@ def test_inside_a_graph_of_its_own_a_value_has_no_place_and_that_is_told(
     assert compiled.has_place(SITES[0]) is False
     assert left_out == [SITES[0]]
     assert compiled.has_place(None) is False
-    compiled.put(SITES[1], 1, None)
+    compiled.put(SITES[1], 1, None, ())
     assert left_out == SITES[:2]
     assert compiled.take() == []
 
@@ -371,11 +399,11 @@ def test_locals_that_compiled_code_hands_over_stay_as_they_are() -> None:
 def test_in_a_program_that_is_exported_nothing_has_a_place(monkeypatch: pytest.MonkeyPatch, runs: list[Any]) -> None:
     value = torch.ones(2)
     monkeypatch.setattr(torch.compiler, "is_exporting", lambda: True)
-    compiled.put(SITES[0], 1, None)
+    compiled.put(SITES[0], 1, None, ())
     assert compiled.snapshot(value) is value
     assert compiled.take() == []
     monkeypatch.delattr(torch.compiler, "is_exporting")  # an older torch
-    compiled.put(SITES[0], 2, None)
+    compiled.put(SITES[0], 2, None, ())
     assert compiled.snapshot(value) is not value
     assert [event[1] for event in compiled.take()] == [2]
 
@@ -429,27 +457,29 @@ def test_what_stands_in_the_memory_of_a_cuda_graph_is_copied_by_an_operator_that
 # The names of modules, as the compiler traces.
 
 
-def context(**variables: Any) -> Any:
+def context(*tracers: Any, **variables: Any) -> Any:
     """Stands in for what the compiler hands to a function that it runs as it traces."""
 
     def get_local(name: str) -> Any:
         return SimpleNamespace(_i_will_not_complain_if_bc_breaks_VariableTracker=lambda: variables[name])
 
-    return SimpleNamespace(get_local=get_local)
+    return SimpleNamespace(
+        get_local=get_local, _i_will_not_complain_if_bc_breaks_InstructionTranslator=lambda: tracers and tracers[0]
+    )
 
 
 def test_a_module_is_named_as_its_function_is_traced_so_that_its_name_outlives_it() -> None:
     model = nn.Sequential(nn.ReLU(), nn.Sequential(nn.ReLU()))
     reference = weakref.ref(model[1][0])
-    compiled._name_owner(context(owner=SimpleNamespace(value=model[1][0])))
+    compiled._name_owner(context(one=SimpleNamespace(value=model[1][0])))
     del model
     assert reference() is None
-    assert holders.path_of(reference) == "1.0"
+    assert path_of(reference) == "1.0"
 
 
 def test_an_owner_that_the_compiler_has_no_module_for_is_passed_over() -> None:
-    compiled._name_owner(context(owner=SimpleNamespace()))
-    compiled._name_owner(context(owner=SimpleNamespace(value=None)))
+    compiled._name_owner(context(one=SimpleNamespace()))
+    compiled._name_owner(context(one=SimpleNamespace(value=None)))
 
 
 def test_the_compiler_is_asked_to_name_the_owner_of_each_value(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -459,11 +489,51 @@ def test_the_compiler_is_asked_to_name_the_owner_of_each_value(monkeypatch: pyte
         torch._dynamo.comptime, "comptime", lambda function: (asked.append(function), comptime(function))
     )
     model = nn.Sequential(nn.ReLU())
-    reference = compiled._reference(model[0])
+    reference = compiled._reference(model[0], ())
     assert reference() is model[0]
     (function,) = asked
-    function(context(owner=SimpleNamespace(value=model[0])))
+    function(context(one=SimpleNamespace(value=model[0])))
     del model
-    assert holders.path_of(reference) == "0"
-    assert compiled._reference("no module") is None
+    assert path_of(reference) == "0"
+    assert compiled._reference("no module", ()) is None
     assert len(asked) == 1
+    # A parameter that holds a module does where what it was called on is none.
+    other = nn.ReLU()
+    assert compiled._reference("no module", (None, other))() is other
+    assert len(asked) == 2
+
+
+def test_of_several_places_the_modules_that_the_compiler_follows_decide() -> None:
+    leaf = nn.ReLU()
+    model = nn.Sequential(nn.Sequential(leaf), nn.Sequential(leaf))
+    tracer: Any = None
+    for one in (model, model[1], leaf):
+        tracer = SimpleNamespace(symbolic_locals={"self": SimpleNamespace(value=one)}, parent=tracer)
+    compiled._name_owner(context(tracer, one=SimpleNamespace(value=leaf)))
+    assert path_of(weakref.ref(leaf)) == "1.0"
+
+
+# Blocks.
+
+
+@pytest.mark.parametrize("traced", ["each time", "once"])
+def test_each_run_has_what_held_as_it_ran(traced: str, runs: list[Any], request: pytest.FixtureRequest) -> None:
+    compiled.put(SITES[0], -1, None, ())
+    if traced == "once":
+        request.getfixturevalue("already_traced")
+
+    def run(value: int) -> None:
+        """Two values; compiled code lets go of its last tick when all are there, and the next run's comes after it."""
+        compiled.put(SITES[0], value, None, ())
+        compiled.put(SITES[1], value, None, ())
+
+    before = scope.enter(tags={"n": 0})
+    run(0)
+    inner = scope.enter(tags={"n": 1})
+    run(1)
+    scope.leave(inner)
+    run(2)
+    scope.leave(before)
+    run(3)
+    holdings = [event[4] for event in compiled.take()]
+    assert [None if one is None else one.tags["n"] for one in holdings] == [None, 0, 0, 1, 1, 0, 0, None, None]

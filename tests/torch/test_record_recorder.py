@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import sys
 import threading
-from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -31,7 +30,7 @@ traced: dict[str, Callable[..., Any]] = {
 
 @pytest.fixture(autouse=True)
 def on() -> Iterator[None]:
-    """Recording on, as with a hook installed, nothing recorded yet, and no layer passed by."""
+    """Recording on, as with a hook installed, torch found, and nothing recorded yet."""
     gc.disable()
     switch.installed(+1)
     recorder.expect_torch()
@@ -67,8 +66,9 @@ def run(model: nn.Module, work: Callable[[Any], Any]) -> list[Any]:
 
 def found() -> list[Any]:
     events = recorder.take()
-    assert {thread for _, _, thread, _ in events} <= {threading.get_ident()}
-    return [(site, value, layer) for site, value, _, layer in events]
+    assert {event[2] for event in events} <= {threading.get_ident()}
+    assert {event[4] for event in events} <= {None}
+    return [(site, value, None if where is None else where.layer) for site, value, _, where, _ in events]
 
 
 @pytest.mark.parametrize(
@@ -115,7 +115,7 @@ def test_a_call_of_attention_leaves_what_is_asked_of_it(model: nn.Module, call: 
     outputs: list[Any] = []
 
     def work(layer: Any) -> None:
-        outputs.append(attend(SITES, layer, F.scaled_dot_product_attention, q, k, value=v, is_causal=True)())
+        outputs.append(attend(SITES, (layer,), F.scaled_dot_product_attention, q, k, value=v, is_causal=True)())
 
     events = run(model, work)
     expected = F.scaled_dot_product_attention(q, k, v, is_causal=True)
@@ -130,8 +130,8 @@ def test_a_call_of_attention_leaves_what_is_asked_of_it(model: nn.Module, call: 
 
 
 def test_a_call_of_something_else_is_that_call_to_the_compiler_too():
-    assert traced["attend"](SITES, None, divmod, 7, 2)() == (3, 1)
-    assert traced["attend"](SITES, None, int, "11", base=2)() == 3
+    assert traced["attend"](SITES, (), divmod, 7, 2)() == (3, 1)
+    assert traced["attend"](SITES, (), int, "11", base=2)() == 3
     assert found() == []
 
 
@@ -221,7 +221,7 @@ def test_what_compiled_code_recorded_without_room_is_left_out_and_counted(monkey
     put(torch.ones(1000), torch.ones(1000))
     recorder.settle_compiled()
     assert [tuple(value.shape) for _, value, _ in found()] == [(1000,)]
-    assert budget._left_out == Counter({SITE: 2})
+    assert budget._left_out == {(SITE, None): 2}
     budget.on_room()
     monkeypatch.setattr(budget, "look", lambda wanted: 10**9)
     put(1)
@@ -240,7 +240,7 @@ def test_what_another_thread_has_taken_out_is_not_looked_at_again(monkeypatch: p
     recorder.settle_compiled()
     assert chain.last.value is not LEFT_OUT
     assert chain.last.before.value is LEFT_OUT
-    assert budget._left_out == Counter({SITE: 1})
+    assert budget._left_out == {(SITE, None): 1}
 
 
 def at_the_recursion_limit(call: Callable[[], Any], tries: int = 60) -> set[str]:
@@ -282,7 +282,7 @@ def test_at_the_recursion_limit_the_program_goes_on_and_it_is_told_of_once(call:
     assert "'result'" in seen
     events = recorder.take()
     told = [event for event in events if isinstance(event[1], Failed)]
-    assert [(site, value.error, thread, layer) for site, value, thread, layer in told] == [
-        (SITE, "RecursionError: the recursion limit was reached where it is recorded", 0, None)
+    assert [(site, value.error, *others) for site, value, *others in told] == [
+        (SITE, "RecursionError: the recursion limit was reached where it is recorded", 0, None, None)
     ]
-    assert [value for _, value, _, _ in events if not isinstance(value, Failed)] == [[1]] * (len(events) - 1)
+    assert [value for _, value, *_ in events if not isinstance(value, Failed)] == [[1]] * (len(events) - 1)

@@ -365,7 +365,7 @@ def test_a_trace_function_sees_the_events_of_a_plain_run(case: str) -> None:
 
 def test_the_rewritten_call_reads_as_described() -> None:
     assert shown(program("import torch.nn.functional as F", SPELLINGS["F."][1]), "m:f=weights@sdpa").endswith(
-        "return _@attend(((('m', 'f', 'weights', 3), 'weights'),), None, F.\n"
+        "return _@attend(((('m', 'f', 'weights', 3), 'weights'),), (), F.\n"
         "        scaled_dot_product_attention, q, k, v)()\n"
     )
 

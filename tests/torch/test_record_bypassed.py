@@ -1,158 +1,17 @@
-"""The path of a module that is not on the stack, from who holds whom; and what ran in place of a function."""
+"""What ran in place of a function: code that torch made of it, or a path of torch's in C++."""
 
 from __future__ import annotations
 
 import gc
 import sys
-from collections.abc import Iterator
 from types import SimpleNamespace
-from typing import Any
-from weakref import ref
 
 import pytest
 import torch
 from torch import nn
-from torch.nn.parallel import DataParallel
 
-from astcapture.record import holders
+from astcapture.record import modules
 from astcapture.record.bypassed import why_bypassed
-from astcapture.record.holders import path_of
-
-
-@pytest.fixture(autouse=True)
-def _nothing_is_known_yet() -> Iterator[None]:
-    holders._known.clear()
-    yield
-    holders._known.clear()
-
-
-def paths(*modules: nn.Module) -> list[str | None]:
-    return [path_of(ref(one)) for one in modules]
-
-
-# Paths.
-
-
-def test_a_module_has_its_path_in_the_model_that_holds_it() -> None:
-    assert path_of(None) is None
-    inner, leaf = nn.Sequential(nn.Identity()), nn.ReLU()
-    model = nn.ModuleDict({"first": inner, "second": nn.Sequential(inner[0], leaf)})
-    assert paths(model, inner, leaf, model["second"]) == ["", "first", "second.1", "second"]
-    # One that is held twice has the first of its paths.
-    assert paths(inner[0]) == ["first.0"]
-    assert paths(nn.ReLU()) == [""]
-
-
-def test_those_that_are_held_are_named_by_those_that_hold_them_however_they_were_made() -> None:
-    part = nn.Sequential(nn.ReLU())  # older than its model
-    model = nn.Sequential(nn.Identity(), part)
-    younger = nn.ReLU()
-    model.append(younger)
-    assert paths(part, part[0], younger) == ["1", "1.0", "2"]
-
-
-def test_the_names_of_wrappers_are_no_part_of_the_path() -> None:
-    model = nn.Sequential(nn.ReLU())
-    wrapper = DataParallel(model)
-    assert paths(model[0], model, wrapper) == ["0", "", ""]
-
-
-def test_modules_that_hold_one_another_have_paths_too() -> None:
-    ordinary = nn.Sequential(nn.ReLU())
-    one, other = nn.Module(), nn.Module()
-    one.other, other.one = other, one
-    one.leaf = nn.ReLU()
-    assert sorted(str(path) for path in paths(one, other)) in (["", "other"], ["", "one"])
-    (leaf,) = paths(one.leaf)
-    assert leaf in ("leaf", "one.leaf")
-    assert paths(ordinary[0]) == ["0"]
-
-
-def test_a_path_outlives_the_module_and_its_model_until_it_is_forgotten() -> None:
-    model = nn.Sequential(nn.ReLU(), nn.Sequential(nn.ReLU()))
-    references = [ref(model[0]), ref(model[1][0])]
-    assert [path_of(one) for one in references] == ["0", "1.0"]
-    kept = model[1][0]
-    del model
-    assert [one() for one in references] == [None, kept]
-    # The model is gone, and no other leads to what is left: it stays what it was.
-    assert [path_of(one) for one in references] == ["0", "1.0"]
-    # Nor does it change when another one is looked for, and all that are there are found.
-    other = nn.Sequential(nn.Identity(), kept)
-    assert path_of(ref(other[0])) == "0"
-    assert path_of(references[1]) == "1.0"
-    holders.forget_dead()
-    assert path_of(references[0]) is None
-    assert path_of(references[1]) == "1"  # no record of the model that is gone waits for its name
-    del other
-    holders.forget_dead()
-    assert path_of(references[1]) == ""
-    del kept
-    holders.forget_dead()
-    assert [path_of(one) for one in references] == [None, None]
-
-
-def test_a_module_that_was_moved_has_the_path_of_where_it_is_now() -> None:
-    leaf = nn.ReLU()
-    model = nn.Sequential(leaf, nn.Sequential())
-    assert paths(leaf) == ["0"]
-    del model[0]
-    model[0].append(leaf)
-    assert paths(leaf) == ["0.0"]
-    other = nn.Sequential(nn.Identity(), nn.Identity(), leaf)
-    model[0].pop(0)
-    assert paths(leaf) == ["2"]
-    assert paths(other[0]) == ["0"]
-
-
-def test_a_module_that_is_taken_out_of_its_model_is_a_model_itself() -> None:
-    leaf = nn.ReLU()
-    model = nn.Sequential(leaf)
-    assert paths(leaf) == ["0"]
-    model.pop(0)
-    assert paths(leaf) == [""]
-
-
-def test_a_module_that_was_not_there_when_the_others_were_written_down_is_found() -> None:
-    model = nn.Sequential(nn.ReLU())
-    assert paths(model[0]) == ["0"]
-    model.append(nn.ReLU())
-    assert paths(model[1], model[0]) == ["1", "0"]
-
-
-def test_one_that_was_never_seen_alive_has_no_path() -> None:
-    leaf = nn.ReLU()
-    gone = ref(leaf)
-    del leaf
-    assert path_of(gone) is None
-
-
-def test_what_is_known_keeps_no_module_alive() -> None:
-    model = nn.Sequential(nn.ReLU())
-    assert paths(model[0]) == ["0"]
-    gone = ref(model), ref(model[0])
-    del model
-    assert [one() for one in gone] == [None, None]
-
-
-def test_a_path_that_is_known_is_not_looked_for_again() -> None:
-    model = nn.Sequential(nn.ReLU(), nn.ReLU())
-    assert paths(model[0]) == ["0"]
-    looked = []
-
-    def profile(frame: Any, event: str, argument: Any) -> None:
-        if event == "call" and frame.f_code is holders._write_down.__code__:
-            looked.append(frame)
-
-    sys.setprofile(profile)
-    try:
-        assert paths(model[1], model[0], model) == ["1", "0", ""]
-    finally:
-        sys.setprofile(None)
-    assert looked == []
-
-
-# What runs in place of a function.
 
 
 def plain(x: torch.Tensor) -> torch.Tensor:
@@ -248,9 +107,9 @@ def no_attention_yet() -> None:
 
     def alive() -> bool:
         kinds = (nn.MultiheadAttention, nn.TransformerEncoderLayer)
-        return any(isinstance(one, kinds) and not one.training for one in holders.modules.live_modules())
+        return any(isinstance(one, kinds) and not one.training for one in modules.live_modules())
 
-    holders.modules.find_torch()
+    modules.find_torch()
     if alive():
         gc.collect()
     assert not alive()
