@@ -26,7 +26,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,8 @@ from libraries.running import Setting, run_file
 
 #: A captured file gets so many times the seconds of a plain one.
 SLOWER = 4
+#: So many differences of layers are printed for a file.
+SHOWN = 6
 
 
 def main() -> None:
@@ -67,7 +69,7 @@ def main() -> None:
     sys.exit(bool(run_all(setting, names, given.mode, given.results, only_report=given.report)))
 
 
-def run_all(setting: Setting, names: Any, mode: str, results: Path, only_report: bool = False) -> int:
+def run_all(setting: Setting, names: Sequence[str], mode: str, results: Path, only_report: bool = False) -> int:
     """Run the files that the results lack, and print the table; the number of files in which something is wrong."""
     known = {(one["file"], one["way"]): one for one in read(results)}
     for name in names if not only_report else ():
@@ -79,16 +81,17 @@ def run_all(setting: Setting, names: Any, mode: str, results: Path, only_report:
         if captured is None:
             longer = replace(setting, limit=max(setting.limit, SLOWER * plain["seconds"]))
             captured = known[name, mode] = run_file(longer, name, mode)
-            compared = plain if not setting.layers else _without(plain, captured)
-            captured["settled"] = settle(longer, compared, captured)
+            captured["settled"] = settle(longer, alike(plain, captured), captured)
             add(results, captured)
             print("\n".join(told(plain, captured)), flush=True)
     print()
     return report([(known[name, "plain"], known[name, mode]) for name in names if (name, mode) in known], mode)
 
 
-def _without(plain: dict[str, Any], captured: dict[str, Any]) -> dict[str, Any]:
-    """A plain run, of the cases of a captured one that left some out."""
+def alike(plain: dict[str, Any], captured: dict[str, Any]) -> dict[str, Any]:
+    """The plain run without the cases that the captured one left out, as it does where layers are compared."""
+    if not any("layers" in one for one in captured["cases"].values()):
+        return plain
     return {**plain, "cases": {case: one for case, one in plain["cases"].items() if case in captured["cases"]}}
 
 
@@ -104,15 +107,18 @@ def read(results: Path) -> Iterator[dict[str, Any]]:
             yield from map(json.loads, file)
 
 
-HEAD = f"{'file':30} {'cases':>6} {'passed':>6} {'captured':>8} {'differ':>6} {'chance':>6} {'records':>11} {'s':>6} {'s':>6}"
+COLUMNS = ("cases", "passed", "captured", "differ", "chance", "records", "s", "s captured")
+WIDTHS = (6, 6, 8, 6, 6, 11, 6, 10)
 
 
 def report(runs: list[tuple[dict[str, Any], dict[str, Any]]], mode: str) -> int:
     """Print the table of a mode and what differs; the number of files in which something is wrong."""
-    print(f"{mode}, {len(runs)} files\n{HEAD}")
+    print(f"{mode}, {len(runs)} files")
+    print(row("file", COLUMNS))
     wrong = 0
     rows = []
-    for plain, captured in runs:
+    for whole, captured in runs:
+        plain = alike(whole, captured)
         differing = broken(captured["settled"])
         layers = sum(len(one.get("layers", ())) for one in captured["cases"].values())
         wrong += bool(differing or layers or not captured["records"] or captured["status"] != "finished")
@@ -128,15 +134,14 @@ def report(runs: list[tuple[dict[str, Any], dict[str, Any]]], mode: str) -> int:
     return wrong
 
 
-def row(name: str, numbers: list[Any]) -> str:
-    cases, plain, captured, differ, chance, records, *seconds = numbers
-    return f"{name:30} {cases:6} {plain:6} {captured:8} {differ:6} {chance:6} {records:11,} " + " ".join(
-        f"{one:6.0f}" for one in seconds
-    )
+def row(name: str, cells: Sequence[Any]) -> str:
+    texts = [cell if isinstance(cell, str) else f"{cell:,.0f}" for cell in cells]
+    return f"{name:30} " + " ".join(text.rjust(width) for text, width in zip(texts, WIDTHS, strict=True))
 
 
 def told(plain: dict[str, Any], captured: dict[str, Any]) -> Iterator[str]:
     """A line for a file, and one for each thing that differs."""
+    plain = alike(plain, captured)
     differing = set(broken(captured["settled"]))
     yield (
         f"{captured['file']}, {captured['way']}: {len(captured['cases'])} cases, {passed(plain)} passed plainly, "
@@ -150,9 +155,16 @@ def told(plain: dict[str, Any], captured: dict[str, Any]) -> Iterator[str]:
     for case, one in captured["settled"].items():
         times = "by chance" if case not in differing else f"{one['differed']} of {one['runs']} times"
         yield f"    {times}: {case.rpartition('/')[2]}: {one['how']}"
-    for case, one in captured["cases"].items():
-        for layer in one.get("layers", ()):
-            yield f"    layer: {case.rpartition('::')[2]}: {layer}"
+    exactly = sum(one.get("exactly", 0) for one in captured["cases"].values())
+    wrong = [(case, layer) for case, one in captured["cases"].items() for layer in one.get("layers", ())]
+    if exactly:
+        cases = len({case for case, _ in wrong})
+        yield (
+            f"    layers: {exactly:,} records compared with the modules that ran, "
+            f"{len(wrong)} differences in {cases} cases"
+        )
+    for case, layer in wrong[:SHOWN]:
+        yield f"        {case.rpartition('::')[2]}: {layer}"
 
 
 if __name__ == "__main__":

@@ -121,7 +121,7 @@ def taken() -> dict[str, Any]:
     records = {key: astcapture.cache[key].records for key in astcapture.cache}
     told: dict[str, Any] = {"records": sum(map(len, records.values()))}
     if LAYERS:
-        told["layers"] = watch.compare(records)
+        told["layers"], told["exactly"] = watch.compare(records)
     del records
     astcapture.cache.clear()
     return told

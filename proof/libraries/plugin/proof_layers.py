@@ -7,7 +7,7 @@ the topmost modules that hold it. Nothing of this package's own way to find a la
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 from weakref import ref
 
@@ -48,28 +48,38 @@ class Watch:
     def next_case(self) -> None:
         gc.collect()  # a model of the last case that hangs in a cycle holds its modules
         self._changed = True
-        #: Of each ``forward``, the sets of paths of the modules that ran.
-        self.ran: dict[str, set[frozenset[str]]] = {}
+        #: Of each ``forward``, the paths of each module whose call ended, in order.
+        self.ran: dict[str, list[frozenset[str]]] = {}
+        #: Of each ``forward`` that a class of such a module inherits, where it may have been called from there.
+        self.inherited: dict[str, set[str]] = {}
         #: Every path in every model that ran.
         self.paths: set[str] = set()
         self._known: set[int] = set()
 
-    def compare(self, records: Mapping[str, Iterable[Any]]) -> list[str]:
-        """Records whose layer is no path of a module that ran, and modules that ran without a record."""
+    def compare(self, records: Mapping[str, Sequence[Any]]) -> tuple[list[str], int]:
+        """Records whose layer is no path of a module that ran, and modules that ran without a record.
+
+        Returns:
+            Those, a line each; and how many records are of a ``forward`` that ran, whose paths are known exactly.
+        """
         wrong: list[str] = []
+        exactly = 0
         for key, of_function in records.items():
             layers = {record.layer for record in of_function}
             if not layers:
                 continue
-            ran = self.ran.get(key)
-            if ran is None:
+            ran, inherited = self.ran.get(key, []), self.inherited.get(key, set())
+            if not ran and not inherited:
                 # No forward of a module that was called: a method called by name, or a function.
                 wrong += [f"{key}: {layer!r} is no path" for layer in layers - self.paths - {None}]
                 continue
-            allowed = frozenset().union(*ran)
+            exactly += len(of_function)
+            allowed = inherited.union(*ran)
             wrong += [f"{key}: {layer!r}, it ran at {short(allowed)}" for layer in layers - allowed]
-            wrong += [f"{key}: ran at {short(paths)}, no record has it" for paths in ran if not paths & layers]
-        return sorted(wrong)[:SHOWN]
+            wrong += [f"{key}: ran at {short(one)}, no record has it" for one in {*ran} if not one & layers]
+            if layers <= allowed and not in_order(ran, of_function):
+                wrong.append(f"{key}: its layers come in another order than the modules ran")
+        return sorted(wrong)[:SHOWN], exactly
 
     def _registered(self, module: Module, name: str, part: Module | None) -> None:
         self._changed = True
@@ -77,10 +87,11 @@ class Watch:
     def _ran(self, module: Module, _arguments: Any, _result: Any) -> None:
         if torch.compiler.is_compiling() or "forward" in vars(module):
             return
-        forward = type(module).forward
-        key = f"{forward.__module__}:{forward.__qualname__}"
         paths = self._paths(module)
-        self.ran.setdefault(key, set()).add(paths)
+        own, *others = [vars(one)["forward"] for one in type(module).__mro__ if "forward" in vars(one)]
+        self.ran.setdefault(key_of(own), []).append(paths)
+        for other in others:
+            self.inherited.setdefault(key_of(other), set()).update(paths)
 
     def _paths(self, module: Module) -> frozenset[str]:
         known = self._holders.get(id(module))
@@ -119,6 +130,21 @@ class Watch:
             for path, _ in topmost.named_modules(remove_duplicate=False):
                 names = [name for name in path.split(".") if name not in ("_orig_mod", "_fsdp_wrapped_module")]
                 self.paths.update((path, ".".join(names)))
+
+
+def in_order(ran: Sequence[frozenset[str]], records: Sequence[Any]) -> bool:
+    """Whether the layers come as the modules ran, by a label of which there is one record for each call."""
+    by_label: dict[str, list[str | None]] = {}
+    for record in records:
+        by_label.setdefault(record.label, []).append(record.layer)
+    comparable = [layers for layers in by_label.values() if len(layers) == len(ran)]
+    return not comparable or any(
+        all(layer in paths for layer, paths in zip(layers, ran, strict=True)) for layers in comparable
+    )
+
+
+def key_of(forward: Any) -> str:
+    return f"{getattr(forward, '__module__', '')}:{getattr(forward, '__qualname__', '')}"
 
 
 def short(paths: Iterable[str]) -> str:
