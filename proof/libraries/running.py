@@ -46,6 +46,7 @@ def run_file(setting: Setting, name: str, way: str, cases: Sequence[str] = ()) -
         status: ``finished``, ``timed out``, or ``died``.
         cases: of each case its outcome, the first line of the reason, subtests, random states, layers.
         records: how many were made.
+        options: what may leave cases out.
     """
     with tempfile.TemporaryDirectory(prefix="library-tests-") as folder:
         written, store = Path(folder, "cases.jsonl"), Path(folder, "store")
@@ -81,6 +82,7 @@ def run_file(setting: Setting, name: str, way: str, cases: Sequence[str] = ()) -
         return {
             "file": name,
             "way": way,
+            "options": [*setting.options, *(["layers"] if setting.layers else [])],
             "status": status,
             "seconds": round(time.monotonic() - began, 1),
             "cases": ended,
