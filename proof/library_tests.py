@@ -130,7 +130,8 @@ def report(runs: list[tuple[dict[str, Any], dict[str, Any]]], mode: str) -> int:
     if rows:
         print(row("in all", [sum(column) for column in zip(*rows, strict=True)]))
     for plain, captured in runs:
-        print("\n".join(list(told(plain, captured))[1:]) or "", end="\n" if captured["settled"] else "")
+        for line in list(told(plain, captured))[1:]:
+            print(line)
     return wrong
 
 

@@ -21,6 +21,8 @@ class Library:
     recipes: tuple[str, ...]
     #: The subjects whose tests are run when none is named.
     names: tuple[str, ...]
+    #: Whether it needs torch.
+    torch: bool = True
 
     def file_of(self, name: str) -> str:
         return self.file.format(name=name)

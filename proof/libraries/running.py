@@ -100,6 +100,8 @@ def _environment(setting: Setting, name: str, way: str, folder: str) -> dict[str
         "HF_HUB_OFFLINE": "1", "HF_HOME": f"{folder}/hf",
         "TORCHINDUCTOR_CACHE_DIR": str(Path(tempfile.gettempdir(), "library-tests-inductor")),
     }  # fmt: skip
+    if setting.library.torch:
+        environment["PROOF_TORCH"] = "1"
     if setting.layers:
         environment["PROOF_LAYERS"] = "1"
     if way != "plain":

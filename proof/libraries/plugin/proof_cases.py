@@ -7,7 +7,6 @@ What is captured is counted after each case and dropped, so that a run's memory 
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import random
@@ -27,7 +26,7 @@ WORST = ("passed", "skipped", "xfailed", "xpassed", "failed", "error")
 #: Hooks on modules are compiled with them.
 COMPILED = ("compil", "export", "fullgraph", "torchscript", "dynamo", "flex")
 
-if importlib.util.find_spec("torch"):
+if os.environ.get("PROOF_TORCH"):
     # A torchvision whose compiled part does not load here.
     import declare_torchvision
 

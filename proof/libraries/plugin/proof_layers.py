@@ -42,8 +42,15 @@ class Watch:
         # What is there already is no model, and need not be gone through each time.
         gc.collect()
         gc.freeze()
-        register_module_module_registration_hook(self._registered)
-        register_module_forward_hook(self._ran)
+        self._hooks = [
+            register_module_module_registration_hook(self._registered),
+            register_module_forward_hook(self._ran),
+        ]
+
+    def stop(self) -> None:
+        for hook in self._hooks:
+            hook.remove()
+        gc.unfreeze()
 
     def next_case(self) -> None:
         gc.collect()  # a model of the last case that hangs in a cycle holds its modules
