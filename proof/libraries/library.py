@@ -49,11 +49,11 @@ LIBRARIES = {
             # encoder and decoder
             *("t5", "bart", "pegasus"),
             # images
-            *("vit", "deit", "dinov2", "beit", "swin", "segformer", "convnext", "videomae", "yolos"),
+            *("vit", "deit", "dinov2", "vit_mae", "swin", "segformer", "convnext", "videomae", "yolos"),
             # sound
-            *("wav2vec2", "whisper", "hubert", "audio_spectrogram_transformer"),
+            *("sew", "whisper", "hubert", "audio_spectrogram_transformer"),
             # several of them
-            *("clip", "siglip", "blip", "vilt", "llava"),
+            *("clip", "siglip", "blip", "git", "llava"),
         ),
     ),
     "timm": Library(
