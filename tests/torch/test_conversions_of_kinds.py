@@ -206,7 +206,11 @@ def test_a_fake_tensor_is_kept_as_one_and_weighs_nothing(kinds: Any) -> None:
 # --- torch.func ---------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("options", [{}, {"dtype": "float64"}, {"copy": False}, {"reduce": lambda v: v * 1}], ids=str)
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"dtype": "float64"}, {"copy": False}, {"reduce": lambda v: v * 1}],
+    ids=["plain", "dtype", "no copy", "reduce"],
+)
 def test_inside_vmap_the_values_of_all_examples_are_one_tensor_with_their_axis_first(kinds: Any, options: Any) -> None:
     x = torch.randn(2, 5, 3)
     with astcapture.install(TARGETS, **options):
