@@ -1,4 +1,4 @@
-"""`install(layers=)`: of the layers that are not chosen nothing is computed or kept; and reductions that ask for more."""
+"""`install(layers=)`: of layers that are not chosen nothing is computed or kept; and reductions that ask for more."""
 
 from __future__ import annotations
 
@@ -194,7 +194,7 @@ BAD: list[Any] = [1, True, "", " , ", [], [""], ["blocks.*", 3], {"attn": 5}, {"
 
 @pytest.mark.parametrize("layers", BAD, ids=repr)
 def test_what_names_no_layers_is_refused_with_what_to_write(layers: Any) -> None:
-    with pytest.raises(CaptureError, match='layers.*: write patterns of layers, layers="blocks.11'):
+    with pytest.raises(CaptureError, match=r'layers.*: write patterns of layers, layers="blocks\.11'):
         astcapture.install(f"{ATTENTION}=attn", layers=layers)
 
 
