@@ -95,8 +95,10 @@ def test_a_variable_goes_before_the_file(config):
         ('target = ["m"]', ": there is no key 'target': did you mean 'targets'?"),
         (
             "colour = 1",
-            ": there is no key 'colour': write one of targets, store, limit, device, dtype, strict, copy, reduce, grad, "
-            "layers",
+            (
+                ": there is no key 'colour': write one of targets, store, limit, device, dtype, strict, copy, reduce, "
+                "grad, layers"
+            ),
         ),
         (
             'targets = "m"',
