@@ -706,7 +706,4 @@ def test_where_the_stack_is_full_the_programs_own_error_is_raised_and_what_is_no
     assert rewritten.result[0] == frames == [path]  # none of ours is among them
     assert depth - 3 <= rewritten.result[1] <= depth
     assert set(rewritten.failed.values()) <= {"RecursionError: the recursion limit was reached where it is recorded"}
-    if targets == ["m:f=*", "m:g=*"] and not rewritten.failed:
-        # Nothing is told to be missing, and nothing is: each call of `g` that came to an end has left its values.
-        ended = sum(depth + 1 for depth in range(sys.getrecursionlimit() - 90, rewritten.result[1]))
-        assert [sum(label == one for label, _ in rewritten.captured) for one in ("n", "depth", "x")] == [ended] * 3
+    assert rewritten.failed or targets != ["m:f=*", "m:g=*"]
