@@ -233,9 +233,7 @@ async def _in_executor(pool: ThreadPoolExecutor, f: Any, x: Any) -> None:
 
 @pytest.mark.parametrize("how", HANDED_ON)
 @pytest.mark.parametrize("first_is_open", [True, False])
-def test_a_worker_that_one_block_started_serves_another_under_the_others_tags(
-    f: Any, how: str, first_is_open: bool
-):
+def test_a_worker_that_one_block_started_serves_another_under_the_others_tags(f: Any, how: str, first_is_open: bool):
     hand_on = HANDED_ON[how]
     with ThreadPoolExecutor(1) as pool:
         with contextlib.ExitStack() as first:
@@ -559,9 +557,7 @@ def test_a_process_that_is_forked_in_a_block_belongs_to_it(f: Any):
     os.close(writes)
     with os.fdopen(reads) as file:
         told = file.read()
-    assert told == repr(
-        {"child": {"request": 1}, "own": {"request": 1, "own": 1}, "thread": {"request": 1}}
-    )
+    assert told == repr({"child": {"request": 1}, "own": {"request": 1, "own": 1}, "thread": {"request": 1}})
     assert tags_of() == {"parent": {"request": 1}}
 
 

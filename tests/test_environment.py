@@ -40,8 +40,10 @@ def test_every_setting_has_a_variable():
         "ASTCAPTURE_DEVICE": "cpu",
         "ASTCAPTURE_DTYPE": "float16",
         "ASTCAPTURE_STRICT": "1",
+        "ASTCAPTURE_LAYERS": "blocks.11.*",
     }
-    assert read_environment(environ) == Settings(("m",), "runs/eval", "2GB", "cpu", "float16", True)
+    expected = Settings(("m",), "runs/eval", "2GB", "cpu", "float16", True, layers="blocks.11.*")
+    assert read_environment(environ) == expected
 
 
 def test_an_empty_variable_is_one_that_is_not_set():
@@ -93,7 +95,10 @@ def test_a_variable_goes_before_the_file(config):
         ('target = ["m"]', ": there is no key 'target': did you mean 'targets'?"),
         (
             "colour = 1",
-            ": there is no key 'colour': write one of targets, store, limit, device, dtype, strict, copy, reduce, grad, layers",
+            (
+                ": there is no key 'colour': write one of targets, store, limit, device, dtype, strict, copy, reduce, "
+                "grad, layers"
+            ),
         ),
         (
             'targets = "m"',

@@ -77,7 +77,8 @@ def take() -> list[Event]:
     while _too_deep:
         site, _ = _too_deep.popitem()
         error = RecursionError("the recursion limit was reached where it is recorded")
-        front.append((site, Failed(error), 0, None, None))
+        # At the limit nothing could be asked; it is told to who looks first, as a block does when it is left.
+        front.append((site, Failed(error), 0, None, scope.holding()))
     late = [
         (site, _late(site, value, where, holding), thread, where, holding)
         for site, value, thread, where, holding in compiled.take()
@@ -159,7 +160,7 @@ def _no_place(site: Site) -> None:
         "inside torch.compile, a checkpoint or torch.cond admits no side effect, and so no record: run it without "
         "torch.compile, or set torch._dynamo.config.skip_fwd_side_effects_in_bwd_under_checkpoint = True first"
     )
-    _append((site, Failed(NotRecorded(why)), get_ident(), None, None))
+    _append((site, Failed(NotRecorded(why)), get_ident(), None, scope.holding()))
 
 
 compiled.on_run = _after_run

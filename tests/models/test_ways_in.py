@@ -113,8 +113,8 @@ def test_draft_and_target_of_assisted_generation_are_two_models(rec: Cache) -> N
         target.generate(ids, assistant_model=draft, max_new_tokens=4, do_sample=False)
     assert len(names) == 2
     assert by_model(rec) == {
-        **{names[1]: paths_of(draft, "LlamaAttention")},
-        **{names[0]: paths_of(target, "LlamaAttention")},
+        names[1]: paths_of(draft, "LlamaAttention"),
+        names[0]: paths_of(target, "LlamaAttention"),
     }
     layers = rec.select().by_layer()
     assert set(layers) == {

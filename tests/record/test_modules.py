@@ -38,7 +38,7 @@ class Home(ModuleType):
         self.hooks.append(hook)
 
         class Handle:
-            def remove(handle) -> None:  # noqa: N805
+            def remove(handle) -> None:
                 self.hooks.remove(hook)
 
         return Handle()
@@ -162,9 +162,7 @@ def test_the_first_module_that_records_has_its_place_and_one_hook_watches_until_
     assert home.hooks == []
 
 
-def test_in_a_torch_without_the_hook_places_are_found_all_the_same(
-    home: Home, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_in_a_torch_without_the_hook_places_are_found_all_the_same(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(Home, "register_module_module_registration_hook")
     model, leaf = home.Module(), home.Module()
     model._modules["leaf"] = leaf

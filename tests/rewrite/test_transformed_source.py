@@ -308,7 +308,14 @@ def test_a_private_name_is_kept_as_the_source_spells_it_for_python_to_mangle():
 
 @pytest.mark.parametrize(
     ("parameters", "owner"),
-    [("self", "self"), ("module, q", "module"), ("self, attn", "self"), ("x, self", "self"), ("*self", None), ("", None)],
+    [
+        ("self", "self"),
+        ("module, q", "module"),
+        ("self, attn", "self"),
+        ("x, self", "self"),
+        ("*self", None),
+        ("", None),
+    ],
 )
 def test_the_recorder_is_told_what_a_function_is_called_on(parameters, owner):
     told = f", {owner})" if owner else ")"

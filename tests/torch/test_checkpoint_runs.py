@@ -12,7 +12,7 @@ import pytest
 torch = pytest.importorskip("torch")
 from torch.utils.checkpoint import CheckpointFunction, checkpoint  # noqa: E402
 
-from astcapture.record import budget, modules, recorder, switch  # noqa: E402
+from astcapture.record import budget, recorder, switch  # noqa: E402
 from astcapture.record import checkpoint as ours  # noqa: E402
 from astcapture.record.gradient import Gradient  # noqa: E402
 from astcapture.record.options import PLAIN, Conversion  # noqa: E402

@@ -286,9 +286,7 @@ def test_the_parts_of_a_model_in_a_sequential_beside_it_are_named_by_the_one_tha
 
 
 @how_it_runs
-def test_a_model_that_is_wrapped_in_a_bigger_one_after_it_was_recorded_has_its_place_there(
-    ways: Any, how: str
-) -> None:
+def test_a_model_that_is_wrapped_in_a_bigger_one_after_it_was_recorded_has_its_place_there(ways: Any, how: str) -> None:
     model = ways.ViT(1)
     HOW[how](model)(X)
     assert taken() == [("blocks.0.attn", "ViT")]

@@ -8,8 +8,8 @@ import io
 import pickle
 import sys
 import threading
-import weakref
 from collections.abc import Callable, Iterator
+from functools import partial
 from types import CodeType, FrameType, MethodType
 from typing import Any
 from weakref import ref
@@ -285,7 +285,7 @@ def test_the_parts_of_a_model_in_a_sequential_beside_it_are_named_by_the_one_tha
     assert layers(lambda: model(X)) == ["a", "b.leaf"]
     features = nn.Sequential(*model.children())
     for _ in range(2):
-        assert layers(lambda: features(X)) == ["0", "1.leaf"]
+        assert layers(partial(features, X)) == ["0", "1.leaf"]
         assert layers(lambda: model(X)) == ["a", "b.leaf"]
         assert of_models == ["Original"] * 2
     del features
@@ -447,7 +447,7 @@ def test_a_model_that_is_put_in_a_bigger_one_after_it_was_recorded_has_its_place
     assert (layers(lambda: model(X)), list(of_models)) == (["leaf"], ["Backbone"])
     bigger = named("Detector")(backbone=model)
     assert (layers(lambda: model(X)), list(of_models)) == (["backbone.leaf"], ["Detector"])
-    assert (layers(lambda: bigger(X)), list(of_models)) == (["backbone.leaf"], ["Detector"])
+    assert (layers(partial(bigger, X)), list(of_models)) == (["backbone.leaf"], ["Detector"])
     del bigger
     assert (layers(lambda: model(X)), list(of_models)) == (["leaf"], ["Backbone"])
 
@@ -559,7 +559,7 @@ def test_forwards_that_outlive_their_call_name_no_later_run() -> None:
     for _ in range(2):
         assert layers(lambda: own(X)) == ["leaf"]
         outer = nn.Sequential(own)
-        assert layers(lambda: outer(X)) == ["0.leaf"]
+        assert layers(partial(outer, X)) == ["0.leaf"]
         del outer
 
     class Borrowing(nn.Module):
@@ -603,7 +603,8 @@ def test_the_model_is_its_class_and_from_the_second_live_one_on_a_number() -> No
 def test_a_number_is_free_again_when_its_model_is_gone() -> None:
     kind = named("Freed")
     one, two = kind(leaf=Leaf()), kind(leaf=Leaf())
-    assert models(lambda: (one(X), two(X))) == ["Freed", "Freed#2"]
+    assert models(partial(one, X)) == ["Freed"]
+    assert models(partial(two, X)) == ["Freed#2"]
     del one
     other, more = kind(leaf=Leaf()), kind(leaf=Leaf())
     assert models(lambda: (two(X), other(X), more(X), two(X))) == ["Freed#2", "Freed", "Freed#3", "Freed#2"]
@@ -613,7 +614,7 @@ def test_one_model_after_another_is_the_same_name() -> None:
     kind = named("Successive")
     for _ in range(3):
         model = kind(leaf=Leaf())
-        assert models(lambda: model(X)) == ["Successive"]  # noqa: B023
+        assert models(partial(model, X)) == ["Successive"]
         del model
 
 
