@@ -13,11 +13,18 @@ import pytest
 
 from astcapture.imports import beside, patch, report
 from astcapture.imports import hook as hooks
-from astcapture.record import budget, events, policy, recorder, switch
+from astcapture.record import budget, events, policy, recorder, scope, switch
 from astcapture.targets import marker
 from astcapture.values import cache as caches
 
 PROJECT = Path(__file__).parents[1]
+
+
+@pytest.fixture(autouse=True)
+def _no_open_blocks() -> Iterator[None]:
+    """A block that a test leaves open, a pause say, would hold for all that follow."""
+    yield
+    scope.reset()
 
 
 @pytest.fixture

@@ -105,7 +105,7 @@ def leave(scope: Scope) -> None:
     scope.sink, scope.tags, scope._known = None, _NO_TAGS, (-1, None)
     with _lock:
         _closings += 1
-        _open -= 1
+        _open = max(0, _open - 1)
         if not _open:
             _watch_threads(False)
             for watcher in _watchers:
@@ -119,6 +119,20 @@ def _open_one(scope: Scope | None) -> Scope | None:
     while scope is not None and scope.closed:
         scope = scope.outer
     return scope
+
+
+def reset() -> None:
+    """Close every block, whoever opened it, as if none had been opened."""
+    global _open, _closings
+    _current.set(None)
+    _started.clear()
+    with _lock:
+        _closings += 1
+        if _open:
+            _open = 0
+            _watch_threads(False)
+            for watcher in _watchers:
+                watcher(False)
 
 
 def innermost_pause() -> Scope | None:

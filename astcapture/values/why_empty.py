@@ -55,7 +55,8 @@ def why_empty(key: str, label: str, facts: Facts, live: Live) -> str:
     if facts.in_blocks:
         return f"{_values(facts.in_blocks)} captured inside recording() blocks, and those have them"
     if facts.failed:
-        return why_failed(label, facts.failed, facts.error)
+        times = "once" if facts.failed == 1 else f"{facts.failed} times"
+        return f"{label!r} failed {times}; the first time with {facts.error}"
     if facts.missed:
         return why_missed(label, facts.missed, facts.fused, facts.unbound)
     if facts.passed_over:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy
 import pytest
 
-from astcapture.record.events import Failed, Missed, declare, declared
+from astcapture.record.events import Declaration, Failed, Missed, declare, declared
 from astcapture.record.frames import forget, hold, release
 from astcapture.record.kinds import is_a
 from astcapture.record.options import PLAIN, Conversion, Imported, Taken, matches, read_conversions
@@ -150,10 +150,13 @@ def test_what_fails_is_kept_as_text_and_what_is_missed_is_nothing():
 
 
 def test_a_module_declares_itself_in_full(monkeypatch: pytest.MonkeyPatch):
-    declared.append(("end", (), (), (), ()))
+    declared.append(Declaration("end", (), ()))
     declare("m", (("f", 1, ("y",)),), (("g", "y"),))
     declare("n", (), (), ("h",), ("k",))
-    assert declared[-2:] == [("m", (("f", 1, ("y",)),), (("g", "y"),), (), ()), ("n", (), (), ("h",), ("k",))]
+    assert declared[-2:] == [
+        Declaration("m", (("f", 1, ("y",)),), (("g", "y"),)),
+        Declaration("n", (), (), fused=("h",), entering=("k",)),
+    ]
     del declared[-3:]
 
 
