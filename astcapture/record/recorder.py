@@ -23,6 +23,7 @@ from types import FunctionType
 from typing import Any
 
 from astcapture.record import attention, budget, checkpoint, compiled, modules, places, scope
+from astcapture.record.carried import Refused, handed_out
 from astcapture.record.checkpoint import Recomputed, is_second_run, join
 from astcapture.record.events import (
     LEFT_OUT,
@@ -87,6 +88,10 @@ def _after_run(chain: compiled.Chain, all_of_them: bool = False) -> None:
             continue
         if type(value) in (Missed, Failed, Started):
             continue
+        if type(value) is Refused:
+            link.value = Failed(NotRecorded(value.reason))
+            continue
+        value = link.value = handed_out(value)
         if _converting:
             how, where = conversion_of(site), chain.where(link)
             if not how.takes(where):
@@ -283,7 +288,7 @@ begin._torchdynamo_inline = _begin_compiled  # type: ignore[attr-defined]
 
 def _record_compiled(result: Any, site: Site, value: Any, owner: Any = None, *others: Any) -> Any:
     if _on:
-        compiled.put(site, compiled.snapshot(value), owner, others)
+        compiled.put_copy(site, value, owner, others)
     return result
 
 
