@@ -35,8 +35,7 @@ class Refused:
     @property
     def reason(self) -> str:
         """Why there is no value, for the user."""
-        article = "an" if self.kind[:1].lower() in "aeio" else "a"
-        return f"compiled code cannot carry {article} {self.kind} out of the graph: run the model without torch.compile"
+        return f"compiled code cannot carry {self.kind} out of the graph: run the model without torch.compile"
 
 
 class Unwrapped:
@@ -146,7 +145,7 @@ def _look(context: Any) -> None:
             _found.depth, _found.axes = wrapping(_example(_real(variable)))
             sys.modules["torch._dynamo"].allow_in_graph(taken_out)
     except Exception as error:
-        _found.how, _found.name = _REFUSED, f"value of a kind that this torch does not tell ({type(error).__name__})"
+        _found.how, _found.name = _REFUSED, f"what this torch does not tell the kind of ({type(error).__name__})"
 
 
 def _has_modes(tracer: Any) -> bool:
@@ -172,9 +171,9 @@ def _kind(variable: Any, modes: bool, depth: int) -> tuple[int, str]:
     if kind not in _CONTAINERS or not name.endswith(("TupleVariable", "ListVariable", "DictVariable")):
         return _REFUSED, _named(kind)
     for one in _contents(variable):
-        how, inner = _kind(one, modes, depth - 1) if depth > 1 else (_REFUSED, "container too deep")
+        how, inner = _kind(one, modes, depth - 1) if depth > 1 else (_REFUSED, "more containers")
         if how == _REFUSED:
-            return _REFUSED, f"{kind.__name__} with {inner} in it"
+            return _REFUSED, f"{_named(kind)} with {inner} in it"
     return _CONTAINERS[kind], ""
 
 
@@ -218,4 +217,10 @@ def _type_of(variable: Any) -> Any:
 
 
 def _named(kind: Any) -> str:
-    return str(getattr(kind, "__name__", kind))
+    """A thing of a kind, for the user."""
+    name = "class" if isinstance(kind, type) and issubclass(kind, type) else getattr(kind, "__name__", str(kind))
+    name = _NAMES.get(name, name)
+    return f"{'an' if name[:1].lower() in 'aeio' else 'a'} {name}"
+
+
+_NAMES = {"ndarray": "NumPy array", "builtin_function_or_method": "function", "method-wrapper": "function"}

@@ -17,7 +17,7 @@ import weakref
 from _thread import get_ident
 from typing import Any
 
-from astcapture.record import modules, places, scope
+from astcapture.record import modules, places, scope, uncompiled
 from astcapture.record.carried import carried
 from astcapture.record.places import Where
 from astcapture.record.scope import Holding
@@ -91,6 +91,9 @@ class Tick:
             _run_uncompiled(_has_run, _local.chain, self.link)
         except Exception:
             pass
+
+
+uncompiled.leave_alone(Tick.__del__)
 
 
 class Chain:
@@ -218,6 +221,7 @@ def has_place(site: Any) -> bool:
     left out there.
     """
     _keep_out()
+    uncompiled.tell_compiler()
     try:
         from torch._dynamo.symbolic_convert import InstructionTranslator
 

@@ -22,7 +22,7 @@ from itertools import starmap
 from types import FunctionType
 from typing import Any
 
-from astcapture.record import attention, budget, checkpoint, compiled, modules, places, scope
+from astcapture.record import attention, budget, checkpoint, compiled, modules, places, scope, uncompiled
 from astcapture.record.carried import Refused, handed_out
 from astcapture.record.checkpoint import Recomputed, is_second_run, join
 from astcapture.record.events import (
@@ -454,6 +454,7 @@ scope.watch(_watch_scopes)
 def expect_torch() -> None:
     """Torch is imported, or is just being: from its first module on, records say where that stands."""
     global _expected
+    uncompiled.tell_compiler()
     if _where is None:
         _expected = True
         _apply()
@@ -482,6 +483,7 @@ def _look_for_torch() -> None:
 def expect_modules() -> None:
     """From now on records say where the module stands; and that a forward is run again, because it is checkpointed."""
     global _where
+    uncompiled.tell_compiler()
     if modules.find_torch():
         places.stop_waiting()
         _where = places.where
@@ -551,3 +553,6 @@ def _attended_compiled(
 
 
 attend._torchdynamo_inline = _attend_compiled  # type: ignore[attr-defined]
+
+uncompiled.leave_alone(begin, enter, record, look, evaluate, missed, failed, attend, hold, release, forget, declare)
+uncompiled.leave_alone(_attended, _watch_events)
