@@ -132,8 +132,9 @@ def _axes() -> tuple[int, ...]:
     return _found.axes
 
 
-for _answer in (_how, _name, _depth, _axes):
-    _answer._dynamo_marked_constant = True  # type: ignore[attr-defined]
+_ANSWERS: tuple[Any, ...] = (_how, _name, _depth, _axes)
+for _answer in _ANSWERS:
+    _answer._dynamo_marked_constant = True
 
 
 def _look(context: Any) -> None:

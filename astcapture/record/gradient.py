@@ -19,6 +19,7 @@ from astcapture.record.conversion import convert
 from astcapture.record.deferred import held, read
 from astcapture.record.options import PLAIN, Conversion
 from astcapture.record.transforms import is_wrapped
+from astcapture.record.unseen import Unseen, is_watched
 from astcapture.record.weight import EVENT, rough_size
 
 #: Called with the bytes of a gradient before it is kept; False says that there is no room.
@@ -77,6 +78,13 @@ class Gradient:
 
     def receive(self, gradient: Any) -> None:
         """Take in what one backward pass brings; called by torch, and so raises nothing."""
+        if is_watched():
+            with Unseen():
+                self._receive(gradient)
+        else:
+            self._receive(gradient)
+
+    def _receive(self, gradient: Any) -> None:
         try:
             if not self._room(rough_size(gradient) + EVENT):
                 raise CaptureError("the memory limit is reached")

@@ -22,7 +22,7 @@ from itertools import starmap
 from types import FunctionType
 from typing import Any
 
-from astcapture.record import attention, budget, checkpoint, compiled, modules, places, scope, uncompiled
+from astcapture.record import attention, budget, checkpoint, compiled, modules, places, scope, uncompiled, unseen
 from astcapture.record.carried import Refused, handed_out
 from astcapture.record.checkpoint import Recomputed, is_second_run, join
 from astcapture.record.events import (
@@ -50,6 +50,7 @@ from astcapture.record.small import SMALL
 from astcapture.record.snapshot import BY_REFERENCE
 from astcapture.record.taking import expected_size, parts, taken
 from astcapture.record.tensors import PLAIN_TENSORS
+from astcapture.record.unseen import Unseen, is_watched
 from astcapture.record.weight import EVENT, rough_size
 
 events: list[Event] = []
@@ -79,6 +80,14 @@ def settle_compiled() -> None:
 
 def _after_run(chain: compiled.Chain, all_of_them: bool = False) -> None:
     """Do with what compiled code has recorded, which is copies, what the options ask for, and make it count."""
+    if is_watched():
+        with Unseen():
+            _settle(chain, all_of_them)
+    else:
+        _settle(chain, all_of_them)
+
+
+def _settle(chain: compiled.Chain, all_of_them: bool) -> None:
     for link in chain.settled(all_of_them):
         site, value, holding = link.site, link.value, link.holding
         if site is None:
@@ -138,6 +147,9 @@ _too_deep: dict[Site, None] = {}
 # The types of tensors that take the short way; none where there is more to be done than to copy.
 _NONE: frozenset[type] = frozenset()
 _tensors: set[type] | frozenset[type] = _NONE
+# Whether a mode would see what is done here, and so leaves it to the long way.
+_dispatch_modes = unseen.dispatch_modes
+_function_modes = unseen.function_modes
 # The types whose values are kept as they are. As those of tensors, none while recording is off: the short ways need
 # no check of their own.
 _kept: set[type] = set()
@@ -167,7 +179,11 @@ def record(result: Any, site: Site, value: Any, owner: Any = None, *others: Any)
     global _room
     kind = type(value)
     try:
-        if kind in _tensors and (_room := _room - value.nbytes) >= 0:
+        if (
+            kind in _tensors
+            and not (_dispatch_modes() or (_function_modes() and is_watched()))
+            and (_room := _room - value.nbytes) >= 0
+        ):
             holding = scope.holding() if _scoped else None
             if holding is None or not holding.paused:
                 where = None if _where is None else _where(owner, others)
@@ -201,6 +217,14 @@ def record(result: Any, site: Site, value: Any, owner: Any = None, *others: Any)
 
 def _record_slowly(site: Site, value: Any, owner: Any, others: tuple[Any, ...] = ()) -> None:
     """Record what takes more than a copy, or what the room may not suffice for."""
+    if is_watched():
+        with Unseen():
+            _record_unseen(site, value, owner, others)
+    else:
+        _record_unseen(site, value, owner, others)
+
+
+def _record_unseen(site: Site, value: Any, owner: Any, others: tuple[Any, ...]) -> None:
     holding = scope.holding() if _scoped else None
     if holding is not None and holding.paused:
         return
@@ -403,7 +427,9 @@ def convert() -> None:
 
 def _apply() -> None:
     """Open the short ways, or close them."""
-    global _tensors
+    global _tensors, _dispatch_modes, _function_modes
+    unseen.find()
+    _dispatch_modes, _function_modes = unseen.dispatch_modes, unseen.function_modes
     short = _on and not (_expected or _converting or _stopped)
     _tensors = PLAIN_TENSORS if short else _NONE
     if short:

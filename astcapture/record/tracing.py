@@ -55,7 +55,7 @@ def check_run(value: Any) -> None:
             "tf.config.run_functions_eagerly(True) it runs. There is no value to record"
         )
     # Asked only of what may be such a tensor: nothing else is touched in this state.
-    if is_tensor(value) and type(value).__module__.startswith("torch._subclasses.") and _writes_down():
+    if is_tensor(value) and type(value).__module__.startswith("torch._subclasses.") and writes_down():
         raise NotRun("torch.export traces this function without data, so there is no value to record")
 
 
@@ -65,7 +65,7 @@ def _derives(bases: tuple[type, ...], home: str, name: str) -> bool:
     return wanted is not None and any(base is wanted for base in bases)
 
 
-def _writes_down() -> bool:
+def writes_down() -> bool:
     """Whether the operations of this thread are being written down."""
     home = sys.modules.get("torch.fx.experimental.proxy_tensor")
     asks = getattr(home, "get_proxy_mode", None) or getattr(home, "get_innermost_proxy_mode", None)
