@@ -23,6 +23,7 @@ from weakref import WeakKeyDictionary
 
 from astcapture.errors import CaptureError
 from astcapture.imports.compile import compile_tree, marks_functions, matching, with_room
+from astcapture.imports.compiled_before import forget_compiled
 from astcapture.imports.loader import CaptureLoader, Capturing, is_asleep, loader_of
 from astcapture.imports.others import source_to_code_of_another
 from astcapture.record import recorder
@@ -221,6 +222,7 @@ def _nested(code: CodeType) -> list[CodeType]:
 def _swap(exchanges: Sequence[Exchange]) -> None:
     """Give every live function that runs one of a pair the other, in one pass over all objects."""
     by_file = {done._path: done for done in exchanges if done._pairs}
+    exchanged = []
     for function in live_objects(partial(is_, FunctionType)) if by_file else ():
         old = function.__code__
         done = by_file.get(old.co_filename)
@@ -230,6 +232,8 @@ def _swap(exchanges: Sequence[Exchange]) -> None:
         original = _original.setdefault(function, old)
         function.__code__ = original if original == new else new
         done.swapped.append(function.__qualname__)
+        exchanged.append(function)
+    forget_compiled(exchanged)
 
 
 def _never_found(done: Exchange) -> list[str]:
