@@ -22,6 +22,7 @@ from weakref import WeakKeyDictionary
 
 from astcapture.errors import CaptureError
 from astcapture.imports.compile import compile_tree, marks_functions, planned, with_room
+from astcapture.imports.compiled_before import forget_compiled
 from astcapture.imports.loader import CaptureLoader, Capturing, is_asleep, loader_of
 from astcapture.imports.names import MAIN, meant, names_of, path_of
 from astcapture.imports.others import source_to_code_of_another
@@ -262,13 +263,16 @@ def _swap(exchanges: Sequence[Exchange]) -> None:
     for done in exchanges:
         if done._pairs:
             by_file.setdefault(done._path, []).append(done)
+    exchanged = []
     for function in live_objects(partial(is_, FunctionType)) if by_file else ():
         for done in by_file.get(function.__code__.co_filename, ()):
             new = done._pairs.get(function.__code__)
             if new is not None:
                 give(function, new)
                 done.swapped.append(function.__qualname__)
+                exchanged.append(function)
                 break
+    forget_compiled(exchanged)
 
 
 def give(function: FunctionType, new: CodeType) -> None:

@@ -17,7 +17,8 @@ import weakref
 from _thread import get_ident
 from typing import Any
 
-from astcapture.record import graph_copy, modules, places, scope
+from astcapture.record import modules, places, scope, uncompiled
+from astcapture.record.carried import carried
 from astcapture.record.places import Where
 from astcapture.record.scope import Holding
 
@@ -90,6 +91,9 @@ class Tick:
             _run_uncompiled(_has_run, _local.chain, self.link)
         except Exception:
             pass
+
+
+uncompiled.leave_alone(Tick.__del__)
 
 
 class Chain:
@@ -206,6 +210,14 @@ def put(site: Any, value: Any, owner: Any, others: tuple[Any, ...]) -> None:
         _local.chain.tick = Tick(link)
 
 
+def put_copy(site: Any, value: Any, owner: Any, others: tuple[Any, ...]) -> None:
+    """Add a copy of a value of the program's; as `put`."""
+    if not _exporting() and has_place(site):
+        link = Link(site, carried(value), _reference(owner, others), _local.chain.last)
+        _local.chain.last = link
+        _local.chain.tick = Tick(link)
+
+
 def beside(function: Any, *arguments: Any) -> Any:
     """Call a function whose side effects cancel out, also where the compiler admits none."""
     if has_place(None):
@@ -223,6 +235,7 @@ def has_place(site: Any) -> bool:
     left out there.
     """
     _keep_out()
+    uncompiled.tell_compiler()
     try:
         from torch._dynamo.symbolic_convert import InstructionTranslator
 
@@ -282,23 +295,8 @@ def _running(context: Any) -> list[Any]:
 
 
 def snapshot(value: Any) -> Any:
-    """A detached copy of a tensor, a copy of an array; anything else itself."""
-    if isinstance(value, (bool, int, float, str)):
-        # A number may be a symbol here, which cannot be asked for attributes.
-        return value
-    if hasattr(value, "detach") and hasattr(value, "clone") and not _exporting():
-        return _copy(value.detach())
-    return value
-
-
-def _copy(value: Any) -> Any:
-    if value.device.type not in graph_copy.REPLAYED:
-        return value.clone()
-    import torch
-    from torch._dynamo.comptime import comptime
-
-    comptime(graph_copy.define)
-    return torch.ops.astcapture.copy_of(value)
+    """A copy of a value that compiled code hands out, as `carried` has it; traced by the compiler."""
+    return value if _exporting() else carried(value)
 
 
 def take() -> list[tuple[Any, Any, int, Where | None, Holding | None]]:

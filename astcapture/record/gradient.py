@@ -22,6 +22,7 @@ from astcapture.record.fused_gradient import watched, why_unknown
 from astcapture.record.options import PLAIN, Conversion
 from astcapture.record.stand_in import NoRoom
 from astcapture.record.transforms import is_wrapped
+from astcapture.record.unseen import Unseen, is_watched
 from astcapture.record.weight import EVENT, rough_size
 
 #: Called with the bytes of a gradient before it is kept; False says that there is no room.
@@ -87,6 +88,13 @@ class Gradient:
             gradient: that of the tensor that is watched.
             taken: what is to be kept of it, if not the gradient itself as the options say.
         """
+        if is_watched():
+            with Unseen():
+                self._receive(gradient, taken)
+        else:
+            self._receive(gradient, taken)
+
+    def _receive(self, gradient: Any, taken: Taken | None) -> None:
         try:
             if taken is None and not self._room(rough_size(gradient) + EVENT):
                 raise NoRoom

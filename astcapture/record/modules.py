@@ -28,6 +28,11 @@ def is_module(value: Any) -> bool:
     return _base is not None and issubclass(type(value), _base)
 
 
+def is_module_type(kind: Any) -> bool:
+    """Whether a class is one of modules."""
+    return _base is not None and type.__subclasscheck__(_base, kind)
+
+
 def live_modules() -> list[Any]:
     """Every module of the process."""
     return [] if _base is None else live_objects(type.__subclasscheck__.__get__(_base))

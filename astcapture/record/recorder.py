@@ -22,7 +22,7 @@ from itertools import starmap
 from types import FunctionType
 from typing import Any
 
-from astcapture.record import attention, budget, checkpoint, compiled, modules, places, scope
+from astcapture.record import attention, budget, checkpoint, compiled, modules, places, scope, uncompiled, unseen
 from astcapture.record.attention_weights import (
     UNKNOWN,
     AttentionWeights,
@@ -31,6 +31,7 @@ from astcapture.record.attention_weights import (
     as_seen,
     is_of_attention,
 )
+from astcapture.record.carried import Refused, handed_out
 from astcapture.record.checkpoint import Recomputed, is_second_run, join
 from astcapture.record.events import (
     LEFT_OUT,
@@ -58,6 +59,7 @@ from astcapture.record.snapshot import BY_REFERENCE
 from astcapture.record.stand_in import NoRoom
 from astcapture.record.taking import expected_size, parts, taken
 from astcapture.record.tensors import PLAIN_TENSORS
+from astcapture.record.unseen import Unseen, is_watched
 from astcapture.record.weight import EVENT, rough_size
 
 events: list[Event] = []
@@ -94,6 +96,14 @@ def settle_compiled() -> None:
 
 def _after_run(chain: compiled.Chain, all_of_them: bool = False) -> None:
     """Do with what compiled code has recorded, which is copies, what the options ask for, and make it count."""
+    if is_watched():
+        with Unseen():
+            _settle(chain, all_of_them)
+    else:
+        _settle(chain, all_of_them)
+
+
+def _settle(chain: compiled.Chain, all_of_them: bool) -> None:
     for link in chain.settled(all_of_them):
         site, value, holding = link.site, link.value, link.holding
         if site is None:
@@ -106,6 +116,10 @@ def _after_run(chain: compiled.Chain, all_of_them: bool = False) -> None:
         if is_of_attention(value):
             link.value = _late(site, value, chain.where(link), holding)
             continue
+        if type(value) is Refused:
+            link.value = Failed(NotRecorded(value.reason))
+            continue
+        value = link.value = handed_out(value)
         if _converting:
             how, where = conversion_of(site), chain.where(link)
             if not how.takes(where):
@@ -134,8 +148,14 @@ def _bound(how: Conversion, site: Site, where: Where | None, holding: Holding | 
 
 def _late(site: Site, value: Any, where: Where | None, holding: Holding | None) -> Any:
     """The weights of a call in compiled code, from the copies of its arguments; any other value as it is."""
+    if type(value) is Refused:
+        return Failed(NotRecorded(value.reason))
     if not is_of_attention(value):
-        return value
+        return handed_out(value)
+    refused = next((one for one in (value.query, value.key, value.attn_mask) if type(one) is Refused), None)
+    if refused is not None:
+        return Failed(NotRecorded(refused.reason))
+    value.query, value.key, value.attn_mask = map(handed_out, (value.query, value.key, value.attn_mask))
     how = conversion_of(site) if _converting else PLAIN
     if not how.takes(where):
         pass_over(site, where)
@@ -174,6 +194,9 @@ _too_deep: dict[Site, None] = {}
 # The types of tensors that take the short way; none where there is more to be done than to copy.
 _NONE: frozenset[type] = frozenset()
 _tensors: set[type] | frozenset[type] = _NONE
+# Whether a mode would see what is done here, and so leaves it to the long way.
+_dispatch_modes = unseen.dispatch_modes
+_function_modes = unseen.function_modes
 # The types whose values are kept as they are. As those of tensors, none while recording is off: the short ways need
 # no check of their own.
 _kept: set[type] = set()
@@ -203,7 +226,11 @@ def record(result: Any, site: Site, value: Any, owner: Any = None, *others: Any)
     global _room
     kind = type(value)
     try:
-        if kind in _tensors and (_room := _room - value.nbytes) >= 0:
+        if (
+            kind in _tensors
+            and not (_dispatch_modes() or (_function_modes() and is_watched()))
+            and (_room := _room - value.nbytes) >= 0
+        ):
             holding = scope.holding() if _scoped else None
             if holding is None or not holding.paused:
                 where = None if _where is None else _where(owner, others)
@@ -237,6 +264,14 @@ def record(result: Any, site: Site, value: Any, owner: Any = None, *others: Any)
 
 def _record_slowly(site: Site, value: Any, owner: Any, others: tuple[Any, ...] = ()) -> None:
     """Record what takes more than a copy, or what the room may not suffice for."""
+    if is_watched():
+        with Unseen():
+            _record_unseen(site, value, owner, others)
+    else:
+        _record_unseen(site, value, owner, others)
+
+
+def _record_unseen(site: Site, value: Any, owner: Any, others: tuple[Any, ...]) -> None:
     holding = scope.holding() if _scoped else None
     if holding is not None and holding.paused:
         return
@@ -277,6 +312,8 @@ def _is_left_out(site: Site, owners: tuple[Any, ...]) -> bool:
     how = conversion_of(site) if _converting else PLAIN
     if how.layers is None:
         return False
+    if _expected:
+        _look_for_torch()
     try:
         where = None if _where is None else _where(None, owners)
     except Recomputed:
@@ -344,7 +381,7 @@ begin._torchdynamo_inline = _begin_compiled  # type: ignore[attr-defined]
 
 def _record_compiled(result: Any, site: Site, value: Any, owner: Any = None, *others: Any) -> Any:
     if _on:
-        compiled.put(site, compiled.snapshot(value), owner, others)
+        compiled.put_copy(site, value, owner, others)
     return result
 
 
@@ -459,7 +496,9 @@ def convert() -> None:
 
 def _apply() -> None:
     """Open the short ways, or close them."""
-    global _tensors
+    global _tensors, _dispatch_modes, _function_modes
+    unseen.find()
+    _dispatch_modes, _function_modes = unseen.dispatch_modes, unseen.function_modes
     short = _on and not (_expected or _converting or _stopped)
     _tensors = PLAIN_TENSORS if short else _NONE
     if short:
@@ -510,6 +549,7 @@ scope.watch(_watch_scopes)
 def expect_torch() -> None:
     """Torch is imported, or is just being: from its first module on, records say where that stands."""
     global _expected
+    uncompiled.tell_compiler()
     if _where is None:
         _expected = True
         _apply()
@@ -538,6 +578,7 @@ def _look_for_torch() -> None:
 def expect_modules() -> None:
     """From now on records say where the module stands; and that a forward is run again, because it is checkpointed."""
     global _where
+    uncompiled.tell_compiler()
     if modules.find_torch():
         places.stop_waiting()
         _where = places.where
@@ -722,3 +763,6 @@ def _attended_unfused_compiled(
 attend._torchdynamo_inline = _attend_compiled  # type: ignore[attr-defined]
 attend_as._torchdynamo_inline = _attend_as_compiled  # type: ignore[attr-defined]
 attend_unfused._torchdynamo_inline = _attend_unfused_compiled  # type: ignore[attr-defined]
+
+uncompiled.leave_alone(begin, enter, record, look, evaluate, missed, failed, hold, release, forget, declare)
+uncompiled.leave_alone(attend, attend_as, attend_unfused, _attended, _attended_unfused, _watch_events)

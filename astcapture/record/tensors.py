@@ -5,8 +5,6 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from astcapture.record.kinds import is_a
-
 #: Torch's own tensor types met so far: known by their exact type, a value needs no further question.
 #: Types from elsewhere are not kept here, so that a class made inside a function is not kept alive.
 PLAIN_TENSORS: set[type] = set()
@@ -14,11 +12,15 @@ PLAIN_TENSORS: set[type] = set()
 
 def is_tensor(value: Any) -> bool:
     """Whether `value` is a torch tensor of any class."""
+    return is_tensor_type(type(value))
+
+
+def is_tensor_type(kind: Any) -> bool:
+    """Whether `kind` is the type of torch's tensors, or one that derives from it."""
     # Looked up with a default: torch may be half imported, or somebody's module of that name.
     tensor = getattr(sys.modules.get("torch"), "Tensor", None)
-    if not isinstance(tensor, type) or not is_a(value, tensor):
+    if not isinstance(tensor, type) or not issubclass(kind, tensor):
         return False
-    kind = type(value)
     if kind.__module__.partition(".")[0] == "torch" and not _computes_itself(kind, tensor):
         PLAIN_TENSORS.add(kind)
     return True

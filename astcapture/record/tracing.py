@@ -62,7 +62,7 @@ def check_run(value: Any) -> None:
             "torch.compile has this function of torch's in its graph as a whole and compiles it without data, so there "
             "is no value to record: run the model without torch.compile"
         )
-    if _writes_down():
+    if writes_down():
         raise NotRun("torch.export traces this function without data, so there is no value to record")
 
 
@@ -79,7 +79,7 @@ def _compiles() -> bool:
     return context is not None and context.try_get() is not None and not exports()
 
 
-def _writes_down() -> bool:
+def writes_down() -> bool:
     """Whether the operations of this thread are being written down."""
     home = sys.modules.get("torch.fx.experimental.proxy_tensor")
     asks = getattr(home, "get_proxy_mode", None) or getattr(home, "get_innermost_proxy_mode", None)

@@ -25,13 +25,27 @@ def outside(wrapped: bool = True) -> AbstractContextManager[Any]:
 
 def unwrap(tensor: Any) -> Any:
     """The plain tensor, detached, with every mapped dimension in front; to be called `outside`."""
+    depth, axes = wrapping(tensor)
+    tensor = taken_out(tensor, depth).detach()
+    return tensor.permute(axes) if axes else tensor
+
+
+def wrapping(tensor: Any) -> tuple[int, tuple[int, ...]]:
+    """How many transforms wrap a tensor, and the axes of what it holds with every mapped one in front."""
     functorch = sys.modules["torch._C"]._functorch
-    mapped = []
+    depth, mapped = 0, []
     while functorch.is_functorch_wrapped_tensor(tensor):
         if functorch.is_batchedtensor(tensor):
             mapped.append(functorch.maybe_get_bdim(tensor))
-        tensor = functorch.get_unwrapped(tensor)
+        depth, tensor = depth + 1, functorch.get_unwrapped(tensor)
     axes = list(range(tensor.dim()))
     front = [axes.pop(axis) for axis in reversed(mapped)]
-    tensor = tensor.detach()
-    return tensor.permute(*front, *axes) if front else tensor
+    return depth, (*front, *axes)
+
+
+def taken_out(tensor: Any, depth: int) -> Any:
+    """What a tensor holds, inside as many transforms."""
+    functorch = sys.modules["torch._C"]._functorch
+    for _ in range(depth):
+        tensor = functorch.get_unwrapped(tensor)
+    return tensor

@@ -388,7 +388,7 @@ def test_the_first_module_has_its_place_whether_it_is_built_or_unpickled_and_one
         return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
 
     run("dump")
-    assert run(first) == "[None] 0\n['blocks.0.attn', 'blocks.1.attn'] 1\n"
+    assert run(first) == "[None] 3\n['blocks.0.attn', 'blocks.1.attn'] 1\n"
 
 
 def test_uninstalling_leaves_no_hook_of_torchs(tmp_path: Path) -> None:

@@ -1,0 +1,108 @@
+"""Have torch's compiler compile anew what it compiled of functions whose code is exchanged, or of their callers.
+
+Its own guards notice a function that it found by name, and that is compiled by itself. They do not notice the method
+of a module that was compiled as a part of its caller: of what a caller consists, nothing is left once it is compiled.
+So a caller is forgotten unless it is sure to have no such part: it is the method of modules that hold none of the
+modules concerned.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Collection, Iterator
+from contextlib import nullcontext
+from types import CodeType, FunctionType
+from typing import Any
+
+from astcapture.record import modules
+from astcapture.record.live import live_objects
+
+
+def forget_compiled(functions: Collection[FunctionType]) -> None:
+    """Forget compiled code that has one of these functions, just exchanged, as a part."""
+    home = sys.modules.get("torch._dynamo.convert_frame")
+    compiled = getattr(getattr(home, "input_codes", None), "seen", None)
+    reset = getattr(sys.modules.get("torch._dynamo.eval_frame"), "reset_code", None)
+    if not functions or not compiled or reset is None or not modules.find_torch():
+        return
+    methods = _Methods(functions)
+    if not methods.classes:
+        return
+    with getattr(home, "compile_lock", None) or nullcontext():
+        for reference in list(compiled):
+            code = reference()
+            if code is not None and methods.may_be_part_of(code):
+                reset(code)
+
+
+class _Methods:
+    """Functions that are methods, and the modules that have them."""
+
+    def __init__(self, functions: Collection[FunctionType]) -> None:
+        every: list[type] = live_objects(type.__subclasscheck__.__get__(type))
+        identities = set(map(id, functions))
+        homes = {(one.__module__, one.__qualname__.rpartition(".")[0]) for one in functions}
+        #: The classes that have one of them, be it decorated.
+        self.classes = tuple(
+            one
+            for one in every
+            if _place(one) in homes or not identities.isdisjoint(map(id, _attributes(one).values()))
+        )
+        self._only_modules = all(map(modules.is_module_type, self.classes))
+        self._owners = dict(_owners(filter(modules.is_module_type, every)))
+        self._holders = self._modules_that_hold_some()
+
+    def may_be_part_of(self, code: CodeType) -> bool:
+        """Whether compiled code of `code` may have one of the methods in it."""
+        owners = self._owners.get(id(code))
+        if owners is None or not self._only_modules:
+            return True
+        return any(issubclass(kind, tuple(owners)) for kind in self._holders)
+
+    def _modules_that_hold_some(self) -> set[type]:
+        """The types of the modules that have such a method, or hold a module that does, in whatever way."""
+        live = {id(one): one for one in modules.live_modules()}
+        held_by: dict[int, list[Any]] = {}
+        for module in live.values():
+            for one in _held(module):
+                held_by.setdefault(id(one), []).append(module)
+        found = {identity for identity, one in live.items() if issubclass(type(one), self.classes)}
+        waiting = list(found)
+        while waiting:
+            new = {id(one) for one in held_by.get(waiting.pop(), ())} - found
+            found |= new
+            waiting += new
+        return {type(live[identity]) for identity in found}
+
+
+def _place(kind: type) -> tuple[Any, Any]:
+    return _attributes(kind).get("__module__"), type.__dict__["__qualname__"].__get__(kind)
+
+
+def _attributes(kind: type) -> Any:
+    return type.__dict__["__dict__"].__get__(kind)
+
+
+def _owners(kinds: Iterator[type]) -> Iterator[tuple[int, list[type]]]:
+    """Of the code of each method of modules, the classes that have it."""
+    found: dict[int, list[type]] = {}
+    for kind in kinds:
+        for one in _attributes(kind).values():
+            if type(one) is FunctionType:
+                found.setdefault(id(one.__code__), []).append(kind)
+    yield from found.items()
+
+
+def _held(module: Any) -> Iterator[Any]:
+    """The modules among a module's attributes, or in a container that is one."""
+    waiting, depth = [vars(module)], 3
+    while waiting and depth:
+        depth -= 1
+        inner: list[Any] = []
+        for container in waiting:
+            for one in list(container.values() if isinstance(container, dict) else container):
+                if modules.is_module(one):
+                    yield one
+                elif type(one) in (dict, list, tuple, set):
+                    inner.append(one)
+        waiting = inner

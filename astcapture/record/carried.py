@@ -1,0 +1,227 @@
+"""What compiled code hands out beside its result: copies of tensors, numbers and strings, and plain containers of them.
+
+The compiler decides for us, by the kind of a value, as it traces the code: nothing is asked of the value itself. All
+else stays inside: to hand it out, the compiler would have to make it anew after the graph, which it cannot do, or which
+would run it (an iterator is consumed, a context entered), or which stops it.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from typing import Any
+
+from astcapture.record import graph_copy
+from astcapture.record.containers import DEPTH
+from astcapture.record.tensors import is_tensor_type
+from astcapture.record.transforms import is_wrapped, taken_out, wrapping
+
+#: What is done with a value.
+_TENSOR, _BEHIND, _WRAPPED, _ITSELF, _TUPLE, _LIST, _DICT, _REFUSED = range(8)
+_TENSORS = frozenset({"TensorVariable", "TensorWithTFOverrideVariable"})
+_UNCHANGING = frozenset(
+    {"ConstantVariable", "LazyConstantVariable", "SymNodeVariable", "RangeVariable", "SizeVariable"}
+)
+_CONTAINERS: dict[type, int] = {tuple: _TUPLE, list: _LIST, dict: _DICT}
+_NUMBERS = frozenset({type(None), bool, int, float, complex, str, bytes})
+
+
+class Refused:
+    """Stands for a value that compiled code cannot hand out; made by compiled code."""
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+
+    @property
+    def reason(self) -> str:
+        """Why there is no value, for the user."""
+        return f"compiled code cannot carry {self.kind} out of the graph: run the model without torch.compile"
+
+
+class Unwrapped:
+    """A tensor that a transform had wrapped, and its axes with the mapped ones in front; made by compiled code."""
+
+    def __init__(self, tensor: Any, axes: tuple[int, ...]) -> None:
+        self.tensor = tensor
+        self.axes = axes
+
+
+def handed_out(value: Any) -> Any:
+    """What compiled code has made of a value, as it is recorded."""
+    kind = type(value)
+    if kind is Unwrapped:
+        return value.tensor.permute(value.axes)
+    if kind is tuple or kind is list:
+        return kind(map(handed_out, value)) if _MADE.intersection(map(type, value)) else value
+    if kind is dict and _MADE.intersection(map(type, value.values())):
+        return {key: handed_out(one) for key, one in value.items()}
+    return value
+
+
+_MADE = frozenset({Unwrapped, tuple, list, dict})
+
+# --- traced by the compiler
+
+
+def carried(value: Any) -> Any:
+    """A copy of a value that is handed out, or `Refused`."""
+    from torch._dynamo.comptime import comptime
+
+    comptime(_look)
+    how = _how()
+    if how == _TENSOR:
+        return _copy(value.detach())
+    if how == _ITSELF:
+        return value
+    if how == _TUPLE:
+        return tuple([carried(one) for one in value])
+    if how == _LIST:
+        return [carried(one) for one in value]
+    if how == _DICT:
+        return {key: carried(one) for key, one in value.items()}
+    return Refused(_name()) if how == _REFUSED else _carried_tensor(value, how)
+
+
+def _carried_tensor(value: Any, how: int) -> Any:
+    import torch
+
+    with torch._C.DisableTorchFunction():
+        if how == _BEHIND:
+            return _copy(torch.detach(value))
+        return Unwrapped(taken_out(torch.clone(torch.detach(value)), _depth()), _axes())
+
+
+def _copy(value: Any) -> Any:
+    if value.device.type not in graph_copy.REPLAYED:
+        return value.clone()
+    import torch
+    from torch._dynamo.comptime import comptime
+
+    comptime(graph_copy.define)
+    return torch.ops.astcapture.copy_of(value)
+
+
+# --- run by the compiler as it traces
+
+
+class _Found(threading.local):
+    """What was found of the value that is traced."""
+
+    how = _REFUSED
+    name = ""
+    depth = 0
+    axes: tuple[int, ...] = ()
+
+
+_found = _Found()
+
+
+def _how() -> int:
+    return _found.how
+
+
+def _name() -> str:
+    return _found.name
+
+
+def _depth() -> int:
+    return _found.depth
+
+
+def _axes() -> tuple[int, ...]:
+    return _found.axes
+
+
+_ANSWERS: tuple[Any, ...] = (_how, _name, _depth, _axes)
+for _answer in _ANSWERS:
+    _answer._dynamo_marked_constant = True
+
+
+def _look(context: Any) -> None:
+    variable = context.get_local("value")._i_will_not_complain_if_bc_breaks_VariableTracker()
+    tracer = context._i_will_not_complain_if_bc_breaks_InstructionTranslator()
+    try:
+        _found.how, _found.name = _kind(variable, _has_modes(tracer), DEPTH)
+        if _found.how == _WRAPPED:
+            _found.depth, _found.axes = wrapping(_example(_real(variable)))
+            sys.modules["torch._dynamo"].allow_in_graph(taken_out)
+    except Exception as error:
+        _found.how, _found.name = _REFUSED, f"what this torch does not tell the kind of ({type(error).__name__})"
+
+
+def _has_modes(tracer: Any) -> bool:
+    return bool(getattr(getattr(tracer, "symbolic_torch_function_state", None), "mode_stack", None))
+
+
+def _kind(variable: Any, modes: bool, depth: int) -> tuple[int, str]:
+    """What is done with a value, and what it is."""
+    if _is_lazy(variable) and not _is_worth_a_look(variable.peek_type()):
+        return _REFUSED, _named(variable.peek_type())
+    variable = _real(variable)
+    name = type(variable).__name__
+    if name in _TENSORS:
+        if is_wrapped(_example(variable)):
+            return _WRAPPED, ""
+        return (_BEHIND if modes or name != "TensorVariable" else _TENSOR), ""
+    if name in _UNCHANGING:
+        return _ITSELF, ""
+    if name == "UnspecializedPythonVariable":
+        kind = type(variable.raw_value)
+        return (_ITSELF if kind in _NUMBERS else _REFUSED), _named(kind)
+    kind = _type_of(variable)
+    if kind not in _CONTAINERS or not name.endswith(("TupleVariable", "ListVariable", "DictVariable")):
+        return _REFUSED, _named(kind)
+    for one in _contents(variable):
+        how, inner = _kind(one, modes, depth - 1) if depth > 1 else (_REFUSED, "more containers")
+        if how == _REFUSED:
+            return _REFUSED, f"{_named(kind)} with {inner} in it"
+    return _CONTAINERS[kind], ""
+
+
+def _is_lazy(variable: Any) -> bool:
+    """Whether the program has not asked for anything of a value that it was given."""
+    return hasattr(type(variable), "peek_type") and not variable.is_realized()
+
+
+def _is_worth_a_look(kind: type) -> bool:
+    return kind in _NUMBERS or kind in _CONTAINERS or kind.__name__ in _OF_TORCH or is_tensor_type(kind)
+
+
+#: Torch's own values that the compiler knows as constants.
+_OF_TORCH = frozenset({"Size", "dtype", "device", "layout", "memory_format"})
+
+
+def _real(variable: Any) -> Any:
+    """What the compiler knows of a value; a number that the program has not asked for stays one that may be any."""
+    if not hasattr(type(variable), "peek_type"):
+        return variable
+    if variable.is_realized() or type(variable).__name__ != "LazyConstantVariable":
+        return variable.realize()
+    variable.python_type()  # asks that it be of this type the next time
+    return variable
+
+
+def _example(variable: Any) -> Any:
+    return variable.as_proxy().node.meta["example_value"]
+
+
+def _contents(variable: Any) -> list[Any]:
+    items = variable.items
+    return [*items.values()] if isinstance(items, dict) else [*items]
+
+
+def _type_of(variable: Any) -> Any:
+    try:
+        return variable.python_type()
+    except Exception:
+        return type(variable).__name__.removesuffix("Variable")
+
+
+def _named(kind: Any) -> str:
+    """A thing of a kind, for the user."""
+    name = "class" if isinstance(kind, type) and issubclass(kind, type) else getattr(kind, "__name__", str(kind))
+    name = _NAMES.get(name, name)
+    return f"{'an' if name[:1].lower() in 'aeio' else 'a'} {name}"
+
+
+_NAMES = {"ndarray": "NumPy array", "builtin_function_or_method": "function", "method-wrapper": "function"}

@@ -1,0 +1,61 @@
+"""Operations of ours that no mode of the program's sees: FLOP counters, policies of checkpoints, `DebugMode`.
+
+What a mode saw of them, it would count, print, or hand to the program as its own.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from astcapture.record.tracing import writes_down
+
+
+def _none() -> int:
+    return 0
+
+
+#: How many modes of either kind this thread is in: functions of torch's own, once it is imported.
+dispatch_modes: Callable[[], int] = _none
+function_modes: Callable[[], int] = _none
+
+
+def find() -> None:
+    """Look for torch's functions among the imported modules."""
+    global dispatch_modes, function_modes
+    home = sys.modules.get("torch._C")
+    dispatch_modes = getattr(home, "_len_torch_dispatch_stack", _none)
+    function_modes = getattr(home, "_len_torch_function_stack", _none)
+
+
+def is_watched() -> bool:
+    """Whether a mode would see an operation. The one of ``torch.set_default_device`` looks at none of ours."""
+    return bool(dispatch_modes()) or any(map(_sees, range(function_modes())))
+
+
+def _sees(index: int) -> bool:
+    mode = sys.modules["torch._C"]._get_function_stack_at(index)
+    return type(mode).__module__ != "torch.utils._device"
+
+
+class Unseen:
+    """A context whose operations no mode sees, except those that write a program down: what is traced has no values."""
+
+    def __enter__(self) -> None:
+        self._functions: list[Any] = []
+        self._without: Any = None
+        home: Any = sys.modules.get("torch.utils._python_dispatch")
+        if writes_down():
+            return
+        if hasattr(home, "_disable_current_modes"):
+            self._without = home._disable_current_modes()
+            self._without.__enter__()
+        pop = sys.modules["torch._C"]._pop_torch_function_stack
+        self._functions = [pop() for _ in range(function_modes())]
+
+    def __exit__(self, *error: Any) -> None:
+        for mode in reversed(self._functions):
+            sys.modules["torch._C"]._push_on_torch_function_stack(mode)
+        if self._without is not None:
+            self._without.__exit__(None, None, None)
