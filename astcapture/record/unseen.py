@@ -45,7 +45,7 @@ class Unseen:
     def __enter__(self) -> None:
         self._functions: list[Any] = []
         self._without: Any = None
-        home = sys.modules.get("torch.utils._python_dispatch")
+        home: Any = sys.modules.get("torch.utils._python_dispatch")
         if writes_down():
             return
         if hasattr(home, "_disable_current_modes"):
