@@ -58,14 +58,6 @@ def _run_uncompiled(function: Any, *arguments: Any) -> None:
 _disabled: dict[Any, Any] = {}
 
 
-def _keep_out() -> None:
-    """Have the compiler not look at what follows compiled code, as far as this torch can be told so."""
-    skip_code = getattr(sys.modules.get("torch._dynamo.eval_frame"), "skip_code", None)
-    if skip_code is not None:
-        skip_code(Tick.__del__.__code__)
-        skip_code(_run_uncompiled.__code__)
-
-
 def _has_run(chain: Chain, before: Link) -> None:
     chain.note_run(before)
     on_run(chain)
@@ -93,7 +85,7 @@ class Tick:
             pass
 
 
-uncompiled.leave_alone(Tick.__del__)
+uncompiled.leave_alone(Tick.__del__, _run_uncompiled)
 
 
 class Chain:
@@ -234,7 +226,6 @@ def has_place(site: Any) -> bool:
     Run by the compiler as it traces; the answer is a constant to it. Where there is a site, a value is told to be
     left out there.
     """
-    _keep_out()
     uncompiled.tell_compiler()
     try:
         from torch._dynamo.symbolic_convert import InstructionTranslator

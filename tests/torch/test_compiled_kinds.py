@@ -145,7 +145,7 @@ def outcome(function: Any, backend: str, fullgraph: bool, *inputs: torch.Tensor)
     try:
         compiled = torch.compile(function, backend=backend, fullgraph=fullgraph)
         for x in inputs:
-            y = compiled(x)
+            y: Any = compiled(x)
             results.append((y.detach().tolist(), y.requires_grad))
     except Exception as error:
         results.append(type(error).__name__)
