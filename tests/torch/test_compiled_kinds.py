@@ -319,8 +319,8 @@ def test_a_local_of_a_function_of_autograd_is_recorded_in_its_forward_and_counte
             values = [value.tolist() for value in rec[FORWARD]["v"]]
         assert captured == plain
         assert values == [result for result, _ in plain["results"]]
-    astcapture.cache.summary()
-    assert "admits no side effect" in str(astcapture.cache.counts[FORWARD.replace(".for", ".back"), "g"].error)
+    rec.summary()
+    assert "admits no side effect" in str(rec.counts[FORWARD.replace(".for", ".back"), "g"].error)
 
 
 def test_a_value_that_no_mode_and_no_class_of_tensors_sees_is_recorded(load: Callable[..., Modules]) -> None:

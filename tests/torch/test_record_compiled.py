@@ -17,7 +17,7 @@ import torch._dynamo.symbolic_convert
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from astcapture.record import compiled, frames, modules, places, scope
+from astcapture.record import carried, compiled, frames, modules, places, scope
 from astcapture.record.compiled import Chain, Link
 from astcapture.record.places import Where
 
@@ -411,27 +411,6 @@ def test_in_a_program_that_is_exported_nothing_has_a_place(monkeypatch: pytest.M
 # Values.
 
 
-def test_a_tensor_is_copied_without_its_graph() -> None:
-    value = torch.ones(2, requires_grad=True) * 2
-    copy = compiled.snapshot(value)
-    assert (copy.tolist(), copy.requires_grad) == ([2, 2], False)
-    with torch.no_grad():
-        value.zero_()
-    assert copy.tolist() == [2, 2]
-
-
-def test_what_is_no_tensor_is_handed_on_as_it_is() -> None:
-    class Half:
-        def __init__(self, name: str) -> None:
-            setattr(self, name, lambda: pytest.fail("it was asked for a copy"))
-
-    class Tricky(str):
-        detach = clone = None
-
-    for value in (True, 3, 2.5, "text", Tricky("text"), None, [1], Half("detach"), Half("clone")):
-        assert compiled.snapshot(value) is value
-
-
 def test_what_stands_in_the_memory_of_a_cuda_graph_is_copied_by_an_operator_that_is_kept_out_of_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -448,7 +427,7 @@ def test_what_stands_in_the_memory_of_a_cuda_graph_is_copied_by_an_operator_that
         with FakeTensorMode(), Noting():
             value = torch.empty(2, 3, device=device)
             ran.clear()
-            copy = compiled.snapshot(value)
+            copy = carried._copy(value)
         assert operator in ran
         assert (copy.shape, copy.device.type) == ((2, 3), device)
         assert copy is not value
