@@ -273,21 +273,6 @@ def test_an_error_as_the_recorder_is_told_stops_nobody(monkeypatch: pytest.Monke
     assert unraisable == []
 
 
-def test_the_compiler_is_told_not_to_look_at_what_follows_compiled_code(monkeypatch: pytest.MonkeyPatch) -> None:
-    skipped: list[Any] = []
-    monkeypatch.setattr(torch._dynamo.eval_frame, "skip_code", skipped.append)
-    compiled.has_place(None)
-    assert {code.co_name for code in skipped} == {"__del__", "_run_uncompiled"}
-    assert {code.co_filename for code in skipped} == {compiled.__file__}
-
-
-def test_a_torch_that_cannot_be_told_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delattr(torch._dynamo.eval_frame, "skip_code")
-    assert compiled.has_place(None) is True
-    monkeypatch.delitem(sys.modules, "torch._dynamo.eval_frame")
-    assert compiled.has_place(None) is True
-
-
 # Where the compiler admits no side effects.
 
 
