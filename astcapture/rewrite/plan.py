@@ -82,6 +82,10 @@ class FunctionPlan:
 _ALWAYS = frozenset({"self", "module"})
 
 
+#: Attributes that a tensor or an array has, and no module.
+_OF_TENSORS = frozenset({"T", "mT", "H", "mH", "shape", "ndim", "dtype", "device"})
+
+
 def _deleted(function: FunctionNode) -> set[str]:
     return {node.id for node in ast.walk(function) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Del)}
 
@@ -91,7 +95,7 @@ def _used_as_modules(function: FunctionNode) -> set[str]:
     used: set[ast.expr] = set()
     computed: set[ast.expr] = set()
     for node in ast.walk(function):
-        if isinstance(node, ast.Attribute):
+        if isinstance(node, ast.Attribute) and node.attr not in _OF_TENSORS:
             used.add(node.value)
         elif isinstance(node, ast.Call):
             used.add(node.func)

@@ -86,7 +86,7 @@ def test_every_mistake_on_the_page_is_an_error_that_says_what_stands_there() -> 
 def test_every_reason_for_an_empty_capture_on_the_page_is_one_that_the_package_gives() -> None:
     given = strings()
     reasons = [reason for reason, _ in rows(section("others-models.md", "Read why something is empty"))]
-    assert len(reasons) == 10
+    assert len(reasons) == 16
     for reason in reasons:
         for words in filter(None, re.split(r"\s*…\s*|:\s", reason)):
             assert words in given, words
@@ -106,7 +106,7 @@ def test_the_page_of_the_environment_lists_every_variable_that_the_package_reads
         for name in re.findall(r"ASTCAPTURE(?:_[A-Z]+)*", path.read_text(encoding="utf-8"))
     }
     # Spelled with the key in `read_environment`.
-    read |= {f"ASTCAPTURE_{key.upper()}" for key in ("store", "limit", "device", "dtype")}
+    read |= {f"ASTCAPTURE_{key.upper()}" for key in ("store", "limit", "device", "dtype", "layers")}
     listed = {name for name, _ in rows(section("environment.md", "Variables"))}
     assert listed == read - {"ASTCAPTURE_FIRST_PROCESS"}
 
