@@ -143,9 +143,9 @@ def outcome(function: Any, backend: str, fullgraph: bool, *inputs: torch.Tensor)
     torch._dynamo.utils.counters.clear()
     results: list[Any] = []
     try:
-        compiled = torch.compile(function, backend=backend, fullgraph=fullgraph)
+        compiled: Any = torch.compile(function, backend=backend, fullgraph=fullgraph)
         for x in inputs:
-            y: Any = compiled(x)
+            y = compiled(x)
             results.append((y.detach().tolist(), y.requires_grad))
     except Exception as error:
         results.append(type(error).__name__)

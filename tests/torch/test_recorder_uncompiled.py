@@ -89,7 +89,7 @@ def told(program: Any, **options: Any) -> tuple[Any, ...]:
     torch._dynamo.reset()
     torch._dynamo.utils.counters.clear()
     torch.manual_seed(0)
-    compiled = torch.compile(program, backend="eager")
+    compiled: Any = torch.compile(program, backend="eager")
     results = [compiled(torch.randn(1, 5, 8, requires_grad=True)).tolist() for _ in range(6)]
     counters = torch._dynamo.utils.counters
     return results, dict(counters["frames"]), sum(counters["graph_break"].values()), counters["stats"]["unique_graphs"]
