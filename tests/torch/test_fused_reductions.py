@@ -329,7 +329,7 @@ def test_once_recording_has_stopped_no_weights_are_computed(
     q, k, v = tensors(*[(1, 2, 64, 16)] * 3, dtype=torch.float32)
     real, computed = attention.attention_weights, []
     monkeypatch.setattr(attention, "attention_weights", lambda **given: computed.append(1) or real(**given))
-    with astcapture.install("fused_functions:attend=weights@sdpa", limit="100KB"), warnings.catch_warnings():
+    with astcapture.install("fused_functions:attend=weights@sdpa", limit="120KB"), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         module = importlib.import_module("fused_functions")
         with astcapture.recording() as rec:
