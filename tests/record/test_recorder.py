@@ -129,6 +129,7 @@ def test_once_torch_is_there_places_are_looked_for(monkeypatch: pytest.MonkeyPat
     recorder.expect_torch()
     there = [False]
     monkeypatch.setattr(modules, "find_torch", lambda: there[0])
+    monkeypatch.setattr(places, "when_a_module_exists", lambda ready: ready())
     recorder._look_for_torch()
     assert (recorder._where, recorder._expected, bool(recorder._kept)) == (None, True, False)
     there[0] = True

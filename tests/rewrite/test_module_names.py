@@ -174,7 +174,17 @@ def test_a_wildcard_leaves_functions_alone_in_which_a_name_is_found_nowhere():
 
 def global_names(table: symtable.SymbolTable) -> Iterator[str]:
     """What Python's own symbol table says that is looked up in the module's names."""
+    # From Python 3.12 on what a comprehension binds is among the names around it too.
+    inlined = {
+        symbol.get_name()
+        for inner in table.get_children()
+        if inner.get_name() in ("listcomp", "setcomp", "dictcomp")
+        for symbol in inner.get_symbols()
+        if symbol.is_local()
+    }
     for symbol in table.get_symbols():
+        if symbol.get_name() in inlined and not symbol.is_global():
+            continue
         # A function named "top" is taken for the module by `symtable` of Python 3.11, and its parameters for globals.
         if table.get_type() == "module" or (symbol.is_global() and not symbol.is_parameter()):
             yield symbol.get_name()
