@@ -18,6 +18,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 import declare_torchvision
 
 import astcapture
+from astcapture.values import cache as caches
 from astcapture.values.cache import Cache
 
 declare_torchvision.declare()
@@ -35,6 +36,16 @@ def hook() -> Iterator[astcapture.Hook]:
 
         torch.set_num_threads(1)  # small models gain nothing by more
         yield hook
+
+
+@pytest.fixture(autouse=True)
+def _stay_declared() -> Iterator[None]:
+    """What the recipes capture stays declared for the next test, also after one that begins with fresh imports."""
+    caches.drain()
+    declared = dict(caches._process.declared)
+    yield
+    caches.drain()
+    caches._process.declared.update(declared)
 
 
 @pytest.fixture
