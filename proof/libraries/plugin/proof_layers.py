@@ -77,8 +77,10 @@ class Watch:
                 continue
             ran, inherited = self.ran.get(key, []), self.inherited.get(key, set())
             if not ran and not inherited:
-                # No forward of a module that was called: a method called by name, or a function.
-                wrong += [f"{key}: {layer!r} is no path" for layer in layers - self.paths - {None}]
+                # No forward of a module that was called: a method called by name, or a function. Where no module ran at
+                # all, a model was only built (``_init_weights``), and its paths are not known.
+                if self.paths:
+                    wrong += [f"{key}: {layer!r} is no path" for layer in layers - self.paths - {None}]
                 continue
             exactly += len(of_function)
             allowed = inherited.union(*ran)
