@@ -25,7 +25,7 @@ def names_of(module: str, path: str | None) -> tuple[str, ...]:
         module: the name that it runs under.
         path: its source file, where it has one.
 
-    >>> names_of("__main__", "/work/train.py"), names_of("copy_of", "/work/nets/vit.py")[:3]
+    >>> names_of("__main__", "/home/me/train.py"), names_of("copy_of", "/home/me/nets/vit.py")[:3]
     (('__main__', 'train'), ('copy_of', 'vit', 'nets.vit'))
     """
     if module in _MAINS:
