@@ -110,7 +110,7 @@ def _source(module: str) -> tuple[str, ast.Module] | None:
 
 
 def _text(module: str) -> tuple[str, bytes] | None:
-    """The file of a module, and what stands in it."""
+    """The file of a module, and what it holds."""
     loaded = getattr(sys.modules.get(module), "__spec__", None)
     try:
         spec = loaded if loaded is not None else find_module(module)

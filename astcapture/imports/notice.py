@@ -79,7 +79,7 @@ def _why_not(function: FunctionType, name: str, module: ModuleType | None) -> st
     if isinstance(_loader(module), Capturing):
         return "the marker is read from the source, and there it is not a name imported from astcapture"
     return (
-        f"it does not run what stands in {path}: the file has changed since, another tool transforms it, or the "
+        f"it was not rewritten from {path}: the file has changed since, another tool transforms it, or the "
         "marker is not a name imported from astcapture there"
     )
 

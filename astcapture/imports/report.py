@@ -254,7 +254,7 @@ def _why_not_rewritten(name: str, module: ModuleType, target: Target, finder: Ca
             "astcapture.install() below its definition"
         )
     return (
-        f"{name} was loaded past the import system, or by a hook that stands before ours on sys.meta_path: "
+        f"{name} was loaded past the import system, or by a hook that comes before ours on sys.meta_path: "
         "import it by name, or load it from hook.spec(spec)"
     )
 

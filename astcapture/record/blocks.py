@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
+from astcapture.record.unseen import Unseen, is_watched
+
 #: For each axis the positions along it: a ``range``, or a list in any order.
 Region = tuple[Sequence[int], ...]
 
@@ -83,16 +85,10 @@ def split(blocks: Blocks, region: Region, axes: Iterable[int]) -> Iterator[Regio
 def unseen() -> Iterator[None]:
     """A context in which no graph is made, and no mode and no class of tensors of the user's sees what is computed."""
     torch = sys.modules["torch"]
-    home = sys.modules.get("torch.utils._python_dispatch")
-    without_modes = getattr(home, "_disable_current_modes", nullcontext) if _modes(torch._C) else nullcontext
-    with torch.no_grad(), torch._C.DisableTorchFunction(), without_modes():
+    # Taking modes away takes longer than a small map does.
+    without_modes = Unseen() if is_watched() else nullcontext()
+    with torch.no_grad(), torch._C.DisableTorchFunction(), without_modes:
         yield
-
-
-def _modes(home: Any) -> bool:
-    """Whether any mode is there; taking none away takes longer than a small map does."""
-    counts = (getattr(home, f"_len_torch_{kind}_stack", None) for kind in ("dispatch", "function"))
-    return any(count is None or count() for count in counts)
 
 
 def evaluate(blocks: Blocks, dtype: Any = None) -> Any:

@@ -675,9 +675,11 @@ def attend_unfused(
     sites: Sites, owners: Owners, seen_as: Shape, callee: Any, /, *arguments: Any, **options: Any
 ) -> Any:
     """Make ready the call that makes the weights where the function does not call torch's attention."""
-    if not callable(callee) or not _on:
-        return partial(callee, *arguments, **options) if callable(callee) else callee
+    if not callable(callee):
+        return callee  # calling it raises what it would have raised
     call = partial(callee, *arguments, **options)
+    if not _on:
+        return call
     return partial(next, map(partial(_attended_unfused, sites, owners, seen_as), starmap(call, ((),))))
 
 

@@ -16,9 +16,6 @@ from astcapture.values.records import Record, Records, Unknown
 #: How many keys a message lists.
 _LISTED = 5
 
-#: For each function and label: how often it was not bound, how often its expression failed, the first error.
-CountsOf = Mapping[tuple[str, str], tuple[int, int, "str | None"]]
-
 
 class Captured(Mapping[str, Records]):
     """Captured values by function: ``["mymodel:Attention.forward"]``, or ``["Attention.forward"]``."""
