@@ -13,6 +13,7 @@ from typing import Any
 
 from astcapture.record import graph_copy
 from astcapture.record.containers import DEPTH
+from astcapture.record.resumed import NAME_IS_GONE
 from astcapture.record.tensors import is_tensor_type
 from astcapture.record.transforms import is_wrapped, taken_out, wrapping
 
@@ -38,6 +39,18 @@ class Refused:
         return f"compiled code cannot carry {self.kind} out of the graph: run the model without torch.compile"
 
 
+class NoValue(Refused):
+    """Stands for a value that there is not where the code is compiled; `kind` is the whole reason."""
+
+    @property
+    def reason(self) -> str:
+        return self.kind
+
+
+RAISED = NoValue("the expression raised an exception in compiled code: without torch.compile the summary shows which")
+GONE = NoValue(NAME_IS_GONE)
+
+
 class Unwrapped:
     """A tensor that a transform had wrapped, and its axes with the mapped ones in front; made by compiled code."""
 
@@ -46,19 +59,25 @@ class Unwrapped:
         self.axes = axes
 
 
+def is_refused(value: Any) -> bool:
+    kind = type(value)
+    return kind is Refused or kind is NoValue
+
+
 def handed_out(value: Any) -> Any:
     """What compiled code has made of a value, as it is recorded."""
     kind = type(value)
+    if is_tensor_type(kind):
+        # What comes out of a subgraph of the compiler's, as an `autograd.Function` is, has a graph again.
+        return value.detach() if value.requires_grad else value
     if kind is Unwrapped:
-        return value.tensor.permute(value.axes)
+        return handed_out(value.tensor).permute(value.axes)
     if kind is tuple or kind is list:
-        return kind(map(handed_out, value)) if _MADE.intersection(map(type, value)) else value
-    if kind is dict and _MADE.intersection(map(type, value.values())):
+        return kind(map(handed_out, value))
+    if kind is dict:
         return {key: handed_out(one) for key, one in value.items()}
     return value
 
-
-_MADE = frozenset({Unwrapped, tuple, list, dict})
 
 # --- traced by the compiler
 

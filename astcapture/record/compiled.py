@@ -15,6 +15,7 @@ import sys
 import threading
 import weakref
 from _thread import get_ident
+from collections.abc import Sequence
 from typing import Any
 
 from astcapture.record import modules, places, scope, uncompiled
@@ -22,29 +23,72 @@ from astcapture.record.carried import carried
 from astcapture.record.places import Where
 from astcapture.record.scope import Holding
 
+#: What an event of the recorder holds, and the value as compiled code handed it out.
+CompiledEvent = tuple[Any, Any, int, "Where | None", "Holding | None"]
+
 
 class Link:
-    """One recorded value; `before` is the link recorded before it, None in the first and in those taken out.
+    """One recorded value, with the link recorded before it; that is None in the first and in those taken out.
 
-    `owner` is a weak reference to the module, or its place where that is known as the code is compiled. `holding` is
-    what held where the code ran; compiled code does not set it.
+    All of it is in one list, and the link before comes first there. A number that the program never reads must not be
+    read by the compiler either, which would compile anew for each number. It reads what becomes an attribute, and what
+    is in a list as far as the first thing that is no constant.
     """
 
+    #: What held where the code ran; compiled code does not set it.
     holding: Holding | None = None
 
-    def __init__(self, site: Any, value: Any, owner: Any, before: Link | None) -> None:
-        self.site = site
-        self.value = value
-        self.owner = owner
-        self.before = before
+    def __init__(self, content: list[Any]) -> None:
+        self._content = content
+
+    @property
+    def before(self) -> Link | None:
+        before: Link | None = self._content[0]
+        return before
+
+    @property
+    def site(self) -> Any:
+        return self._content[1]
+
+    @property
+    def value(self) -> Any:
+        return self._content[2]
+
+    @value.setter
+    def value(self, value: Any) -> None:
+        self._content[2] = value
+
+    @property
+    def owner(self) -> Any:
+        """A weak reference to the module, or its place where that is known as the code is compiled."""
+        return self._content[3]
+
+    def clear(self) -> None:
+        """Let go of everything; compiled code may just now be adding a link behind it."""
+        self._content = [None] * 4
+        self.holding = None
 
 
 def on_run(chain: Chain) -> None:
     """Called after each run of compiled code that has recorded; the recorder puts a function of its own here."""
 
 
+def on_start(start: Start) -> None:
+    """Called where links of another run begin; the recorder puts a function of its own here."""
+
+
 def on_left_out(site: Any) -> None:
     """Called where a value has no place in what the compiler makes; the recorder puts a function of its own here."""
+
+
+class Start:
+    """Stands among the events of eager code where compiled code ran: its links come after `link`."""
+
+    __slots__ = ("chain", "link")
+
+    def __init__(self, chain: Chain, link: Link) -> None:
+        self.chain = chain
+        self.link = link
 
 
 def _run_uncompiled(function: Any, *arguments: Any) -> None:
@@ -92,7 +136,7 @@ class Chain:
     """The links of one thread, the last first."""
 
     def __init__(self) -> None:
-        self.last = Link(None, None, None, None)
+        self.last = Link([None] * 4)
         # The last link that has been handed out by `settled`, and the last one when that was last asked.
         self._done = self.last
         self._next = self.last
@@ -109,22 +153,37 @@ class Chain:
 
     def note_run(self, before: Link) -> None:
         """Compiled code has run: what holds now, holds for the links that it has added to `before`."""
+        on_start(Start(self, before))
         holding = scope.holding()
         if holding is not (self._runs[-1][1] if self._runs else None):
             self._runs.append((before, holding))
 
-    def take(self) -> list[tuple[Any, Any, int, Where | None, Holding | None]]:
-        """The events since the last time, oldest first; they are left to nobody else."""
-        events: list[tuple[Any, Any, int, Where | None, Holding | None]] = []
+    def take(self, starts: Sequence[Link] = ()) -> list[list[CompiledEvent]]:
+        """The events since the last time, oldest first; they are left to nobody else.
+
+        Returns:
+            Those of each run that came after one of `starts`, and before them what is left of an earlier run.
+        """
+        pieces: list[list[CompiledEvent]] = []
+        newest: list[CompiledEvent] = []
+        waiting = [*starts]
         self._say_what_held()
         link: Link | None = self.last
-        # A compiled function may just now be adding in front, so the links are emptied where they are.
-        while link is not None and link.site is not None:
-            events.append((link.site, link.value, self.thread, self.where(link), link.holding))
-            link.site = link.value = link.owner = link.holding = None
-            link.before, link = None, link.before
+        while True:
+            while waiting and waiting[-1] is link:
+                waiting.pop()
+                pieces.append(newest[::-1])
+                newest = []
+            # A compiled function may just now be adding in front, so the links are emptied where they are.
+            if link is None or link.site is None:
+                break
+            newest.append((link.site, link.value, self.thread, self.where(link), link.holding))
+            emptied, link = link, link.before
+            emptied.clear()
         del self._runs[:-1]
-        return events[::-1]
+        # Where runs were taken out before, what is there came after the last of them.
+        rest = [newest[::-1], *([] for _ in waiting)]
+        return [*(rest[::-1] if waiting else rest), *pieces[::-1]]
 
     def where(self, link: Link) -> Where | None:
         """Where the module of a link stands."""
@@ -197,7 +256,7 @@ _local = _Local()
 def put(site: Any, value: Any, owner: Any, others: tuple[Any, ...]) -> None:
     """Add to this thread's chain; traced by the compiler, and run only as what it made of it."""
     if not _exporting() and has_place(site):
-        link = Link(site, value, _reference(owner, others), _local.chain.last)
+        link = Link([_local.chain.last, site, value, _reference(owner, others)])
         _local.chain.last = link
         _local.chain.tick = Tick(link)
 
@@ -205,7 +264,7 @@ def put(site: Any, value: Any, owner: Any, others: tuple[Any, ...]) -> None:
 def put_copy(site: Any, value: Any, owner: Any, others: tuple[Any, ...]) -> None:
     """Add a copy of a value of the program's; as `put`."""
     if not _exporting() and has_place(site):
-        link = Link(site, carried(value), _reference(owner, others), _local.chain.last)
+        link = Link([_local.chain.last, site, carried(value), _reference(owner, others)])
         _local.chain.last = link
         _local.chain.tick = Tick(link)
 
@@ -290,8 +349,17 @@ def snapshot(value: Any) -> Any:
     return value if _exporting() else carried(value)
 
 
-def take() -> list[tuple[Any, Any, int, Where | None, Holding | None]]:
-    """The events of all threads, those of each in order."""
-    events = [event for chain in chains for event in chain.take()]
+def take(starts: Sequence[Start]) -> list[list[CompiledEvent]]:
+    """The events of all threads, those of each in order.
+
+    Returns:
+        What is left of earlier runs, and what came after each start.
+    """
+    after: dict[Chain, list[Link]] = {chain: [] for chain in chains[:]}
+    for start in starts:
+        after.setdefault(start.chain, []).append(start.link)
+    pieces = {chain: iter(chain.take(links)) for chain, links in after.items()}
+    earlier = [event for chain in after for event in next(pieces[chain])]
+    taken = [earlier, *(next(pieces[start.chain]) for start in starts)]
     places.forget_dead()
-    return events
+    return taken

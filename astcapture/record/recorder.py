@@ -15,11 +15,11 @@ import gc
 import os
 import sys
 from _thread import RLock, get_ident
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from itertools import starmap
-from types import FunctionType
+from types import CodeType
 from typing import Any
 
 from astcapture.record import attention, budget, checkpoint, compiled, modules, places, scope, uncompiled, unseen
@@ -31,8 +31,9 @@ from astcapture.record.attention_weights import (
     as_seen,
     is_of_attention,
 )
-from astcapture.record.carried import Refused, handed_out
+from astcapture.record.carried import GONE, RAISED, handed_out, is_refused
 from astcapture.record.checkpoint import Recomputed, is_second_run, join
+from astcapture.record.compiled import CompiledEvent, Start
 from astcapture.record.events import (
     LEFT_OUT,
     MISSED,
@@ -47,12 +48,14 @@ from astcapture.record.events import (
 )
 from astcapture.record.events import declare as declare
 from astcapture.record.events import declared as declared
+from astcapture.record.expressions import function_of, parameters_of, traced_function_of
 from astcapture.record.frames import forget as forget
 from astcapture.record.frames import hold as hold
 from astcapture.record.frames import release as release
 from astcapture.record.options import PLAIN, Conversion, Taken
 from astcapture.record.places import Where
 from astcapture.record.policy import conversion_of, pass_over, plain
+from astcapture.record.resumed import NAME_IS_GONE, is_resumed, traces_resumed
 from astcapture.record.scope import Holding
 from astcapture.record.small import SMALL
 from astcapture.record.snapshot import BY_REFERENCE
@@ -81,11 +84,26 @@ def take() -> list[Event]:
         error = RecursionError("the recursion limit was reached where it is recorded")
         # At the limit nothing could be asked; it is told to who looks first, as a block does when it is left.
         front.append((site, Failed(error), 0, None, scope.holding()))
-    late = [
-        (site, _late(site, value, where, holding), thread, where, holding)
-        for site, value, thread, where, holding in compiled.take()
-    ]
-    return front + [event for event in late if event[1] is not LEFT_OUT]
+    starts = [event[1] for event in front if type(event[1]) is Start]
+    earlier, *runs = compiled.take(starts)
+    if not starts:
+        return [*_finished(earlier), *front]
+    merged = [*_finished(earlier)]
+    following = iter(runs)
+    for event in front:
+        if type(event[1]) is Start:
+            merged.extend(_finished(next(following)))
+        else:
+            merged.append(event)
+    return merged
+
+
+def _finished(events: list[CompiledEvent]) -> Iterator[Event]:
+    """What compiled code has recorded, as it would have been recorded without the compiler."""
+    for site, value, thread, where, holding in events:
+        value = _late(site, value, where, holding)
+        if value is not LEFT_OUT:
+            yield site, value, thread, where, holding
 
 
 def settle_compiled() -> None:
@@ -116,7 +134,7 @@ def _settle(chain: compiled.Chain, all_of_them: bool) -> None:
         if is_of_attention(value):
             link.value = _late(site, value, chain.where(link), holding)
             continue
-        if type(value) is Refused:
+        if is_refused(value):
             link.value = Failed(NotRecorded(value.reason))
             continue
         value = link.value = handed_out(value)
@@ -148,11 +166,11 @@ def _bound(how: Conversion, site: Site, where: Where | None, holding: Holding | 
 
 def _late(site: Site, value: Any, where: Where | None, holding: Holding | None) -> Any:
     """The weights of a call in compiled code, from the copies of its arguments; any other value as it is."""
-    if type(value) is Refused:
+    if is_refused(value):
         return Failed(NotRecorded(value.reason))
     if not is_of_attention(value):
         return handed_out(value)
-    refused = next((one for one in (value.query, value.key, value.attn_mask) if type(one) is Refused), None)
+    refused = next((one for one in (value.query, value.key, value.attn_mask) if is_refused(one)), None)
     if refused is not None:
         return Failed(NotRecorded(refused.reason))
     value.query, value.key, value.attn_mask = map(handed_out, (value.query, value.key, value.attn_mask))
@@ -183,6 +201,13 @@ def _no_place(site: Site) -> None:
     _append((site, Failed(NotRecorded(why)), get_ident(), None, scope.holding()))
 
 
+def _run_starts(start: Start) -> None:
+    _append((_STARTS, start, start.chain.thread, None, None))
+
+
+#: The site of what is no value: compiled code ran here.
+_STARTS: Site = ("", "", "", 0)
+compiled.on_start = _run_starts
 compiled.on_run = _after_run
 compiled.on_left_out = _no_place
 
@@ -395,6 +420,42 @@ def _enter_compiled(site: Site) -> None:
         compiled.put(site, STARTED, None, ())
 
 
+def _look_compiled(result: Any, site: Site, name: str, names: dict[str, Any], owner: Any = None, *others: Any) -> Any:
+    if name in names:
+        _record_compiled(None, site, names[name], owner, *others)
+    else:
+        _not_there_compiled(site, owner, others)
+    return result
+
+
+def _not_there_compiled(site: Site, owner: Any, others: tuple[Any, ...]) -> None:
+    if _on:
+        compiled.put(site, GONE if traces_resumed(site[0]) else MISSED, owner, others)
+
+
+def _evaluate_compiled(
+    result: Any, site: Site, source: str, names: dict[str, Any], owner: Any = None, *others: Any
+) -> Any:
+    if _on:
+        function, parameters = traced_function_of(site[0], source)
+        for name in parameters:
+            if name not in names:
+                _not_there_compiled(site, owner, others)
+                return result
+        try:
+            value = function(*[names[name] for name in parameters])
+        except Exception:
+            _failed_compiled(site, owner, *others)
+        else:
+            _record_compiled(None, site, value, owner, *others)
+    return result
+
+
+def _failed_compiled(site: Site, owner: Any = None, *others: Any) -> None:
+    if _on:
+        compiled.put(site, RAISED, owner, others)
+
+
 enter._torchdynamo_inline = _enter_compiled  # type: ignore[attr-defined]
 record._torchdynamo_inline = _record_compiled  # type: ignore[attr-defined]
 missed._torchdynamo_inline = _missed_compiled  # type: ignore[attr-defined]
@@ -417,9 +478,8 @@ def _append_failed(site: Site, error: Exception) -> None:
         _append((site, Failed(error), get_ident(), None, holding))
 
 
-#: What rewritten code calls for the names around it, whatever the module has made of these two words.
+#: What rewritten code calls for the names around it, whatever the module has made of this word.
 locals = builtins.locals  # noqa: A001
-globals = builtins.globals  # noqa: A001
 
 
 def look(result: Any, site: Site, name: str, names: dict[str, Any], owner: Any = None, *others: Any) -> Any:
@@ -428,25 +488,13 @@ def look(result: Any, site: Site, name: str, names: dict[str, Any], owner: Any =
         if name in names:
             record(None, site, names[name], owner, *others)
         else:
-            missed(site, owner, *others)
+            _not_there(site, sys._getframe(1).f_code, owner, others)
     except RecursionError:
         _too_deep[site] = None
     return result
 
 
-# The functions that expressions were compiled to, by their text and the module they belong to.
-_functions: dict[tuple[str, str], FunctionType] = {}
-
-
-def evaluate(
-    result: Any,
-    site: Site,
-    source: str,
-    names: dict[str, Any],
-    module: dict[str, Any],
-    owner: Any = None,
-    *others: Any,
-) -> Any:
+def evaluate(result: Any, site: Site, source: str, names: dict[str, Any], owner: Any = None, *others: Any) -> Any:
     """Record the value of an expression, and hand `result` back.
 
     Args:
@@ -454,26 +502,29 @@ def evaluate(
         site: the site.
         source: a lambda whose parameters are the locals that the expression reads.
         names: those locals, as far as they are bound.
-        module: the globals of the user's function.
         owner, *others: what the function was called on, as in `record`.
     """
     if _on and not _is_left_out(site, (owner, *others)):
         try:
-            function = _functions.get((site[0], source))
-            if function is None or function.__globals__ is not module:
-                function = eval(compile(source, "<capture>", "eval", dont_inherit=True), module)
-                _functions[site[0], source] = function
-            code = function.__code__
-            parameters = code.co_varnames[: code.co_argcount]
+            function = function_of(site[0], source, sys._getframe(1).f_globals)
+            parameters = parameters_of(function)
             if all(name in names for name in parameters):
                 record(None, site, function(*[names[name] for name in parameters]), owner, *others)
             else:
-                missed(site, owner, *others)
+                _not_there(site, sys._getframe(1).f_code, owner, others)
         except RecursionError:
             _too_deep[site] = None
         except Exception as error:
             _append_failed(site, error)
     return result
+
+
+def _not_there(site: Site, code: CodeType, owner: Any, others: tuple[Any, ...]) -> None:
+    """Count a return at which a name is not among the locals."""
+    if not is_resumed(code):
+        missed(site, owner, *others)
+    elif _on:
+        _append_failed(site, NotRecorded(NAME_IS_GONE))
 
 
 def switch(on: bool) -> None:
@@ -762,6 +813,9 @@ def _attended_unfused_compiled(
     return output
 
 
+look._torchdynamo_inline = _look_compiled  # type: ignore[attr-defined]
+evaluate._torchdynamo_inline = _evaluate_compiled  # type: ignore[attr-defined]
+failed._torchdynamo_inline = _failed_compiled  # type: ignore[attr-defined]
 attend._torchdynamo_inline = _attend_compiled  # type: ignore[attr-defined]
 attend_as._torchdynamo_inline = _attend_as_compiled  # type: ignore[attr-defined]
 attend_unfused._torchdynamo_inline = _attend_unfused_compiled  # type: ignore[attr-defined]

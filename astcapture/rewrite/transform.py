@@ -13,8 +13,8 @@ a generator that is captured at its end starts with ``_@begin(site)``, since it 
 - an expression may fail, so it is a statement of its own in a ``try``. It has to stand after `E`, so
   `E`'s value waits on a stack of the recorder's, not in a local: ``_@hold(E)``, the ``try``, ``return
   _@release()``. No name of ours is ever in ``locals()``. One that holds a comprehension or a lambda
-  would put a code object into the function and cells among its locals; it is handed to the recorder
-  as text, ``_@evaluate(E, site, 'lambda q: …', names, _@globals())``.
+  would put a code object into the function and cells among its locals, and torch's compiler stops where a local is read
+  that is not bound; so these are handed to the recorder as text, ``_@evaluate(E, site, 'lambda q: …', names)``.
 - where the program visits no line between `E` and the ``with`` that the ``return`` leaves, all of that has no line.
 - a bare ``return``, or one of a value that takes no evaluation, has the statements before it.
 - at the end of the body stand the same statements without a line of their own. The compiler copies a
@@ -68,7 +68,7 @@ RECORDER = "astcapture.record.recorder"
 PREFIX = nodes.PREFIX
 CALLED = (
     "begin", "enter", "record", "look", "evaluate", "missed", "failed", "attend", "attend_as", "attend_unfused",
-    "hold", "release", "forget", "locals", "globals",
+    "hold", "release", "forget", "locals",
 )  # fmt: skip
 # Their last arguments are the parameters that may hold the module whose work the function is.
 TOLD_THE_OWNERS = frozenset({"record", "look", "evaluate", "missed", "failed"})
@@ -264,15 +264,16 @@ class _Exit:
             name = mangled(capture.expression, self.planned.function.private)
             return self.call("look", [*start, self.constant(name), self.locals()], before)
         expression = ast.parse(capture.expression, mode="eval").body
-        if self.node is not None and not any(isinstance(node, EXPRESSION_SCOPES) for node in ast.walk(expression)):
-            return None
         read = names_read(expression)
         wanted = [name for name in self.planned.scope.readable if name in read]
+        simple = not any(isinstance(node, EXPRESSION_SCOPES) for node in ast.walk(expression))
+        if self.node is not None and simple and self.bound.issuperset(wanted):
+            return None
         names = self.names(wanted)
         if names is None:
             return None
         source = self.constant(_function_text(wanted, expression, self.planned.function.private))
-        return self.call("evaluate", [*start, source, names, self.call("globals", [])], before)
+        return self.call("evaluate", [*start, source, names], before)
 
     def names(self, wanted: Sequence[str]) -> ast.expr | None:
         """A dict that holds those of the wanted locals that are bound; None where that takes a ``try``."""

@@ -12,7 +12,7 @@ from typing import Any
 import numpy
 import pytest
 
-from astcapture.record import budget, modules, places, recorder, scope, switch
+from astcapture.record import budget, expressions, modules, places, recorder, scope, switch
 from astcapture.record.checkpoint import Recomputed
 from astcapture.record.events import MISSED, STARTED, Failed
 from astcapture.record.weight import EVENT
@@ -58,6 +58,11 @@ def unbound() -> None:
         recorder.missed(SITE, "owner")
 
 
+def evaluate_in(module: dict[str, Any], *arguments: Any) -> Any:
+    """Call `evaluate` as a function of a module with these globals does."""
+    return eval("evaluate(*arguments)", module, {"evaluate": recorder.evaluate, "arguments": arguments})
+
+
 CALLS: dict[str, tuple[Callable[[], Any], Any, Any]] = {
     "record": (lambda: recorder.record("result", SITE, 1, "owner"), "result", 1),
     "an object": (lambda: recorder.record("result", SITE, Ellipsis, "owner"), "result", Ellipsis),
@@ -65,12 +70,12 @@ CALLS: dict[str, tuple[Callable[[], Any], Any, Any]] = {
     "look in vain": (lambda: recorder.look("result", SITE, "y", {"x": 1}, "owner"), "result", MISSED),
     "missed": (unbound, None, MISSED),
     "evaluate": (
-        lambda: recorder.evaluate("result", SITE, "lambda y: y + z", {"y": 1}, {"z": 2}, "owner"),
+        lambda: evaluate_in({"z": 2}, "result", SITE, "lambda y: y + z", {"y": 1}, "owner"),
         "result",
         3,
     ),
     "evaluate without all names": (
-        lambda: recorder.evaluate("result", SITE, "lambda y, x: y", {"y": 1}, {}, "owner"),
+        lambda: evaluate_in({}, "result", SITE, "lambda y, x: y", {"y": 1}, "owner"),
         "result",
         MISSED,
     ),
@@ -179,17 +184,17 @@ def test_an_expression_is_computed_in_its_own_module_also_when_that_is_imported_
     for z in (1, 1, 2):
         module = {"z": z}
         for y in (3, 4):
-            recorder.evaluate(None, SITE, source, {"y": y, "other": 0}, module)
+            evaluate_in(module, None, SITE, source, {"y": y, "other": 0})
     assert [value for value, _ in taken()] == [(3, 1), (4, 1), (3, 1), (4, 1), (3, 2), (4, 2)]
 
 
 def test_an_expression_is_compiled_once_for_a_module(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(recorder, "_functions", {})
+    monkeypatch.setattr(expressions, "_functions", {})
     module: dict[str, Any] = {}
     for _ in range(2):
-        recorder.evaluate(None, SITE, "lambda: 1", {}, module)
-        (function,) = recorder._functions.values()
-        assert recorder._functions["m", "lambda: 1"] is function
+        evaluate_in(module, None, SITE, "lambda: 1", {})
+        (function,) = expressions._functions.values()
+        assert expressions._functions["m", "lambda: 1"] is function
         assert function.__globals__ is module
         assert function.__code__.co_filename == "<capture>"
         module["first"] = module.get("first", function)
@@ -197,13 +202,13 @@ def test_an_expression_is_compiled_once_for_a_module(monkeypatch: pytest.MonkeyP
 
 
 def test_an_expression_that_fails_is_told_and_stays_with_us():
-    assert recorder.evaluate("result", SITE, "lambda y: y.nothing", {"y": 1}, {}) == "result"
+    assert evaluate_in({}, "result", SITE, "lambda y: y.nothing", {"y": 1}) == "result"
     assert taken() == [("AttributeError: 'int' object has no attribute 'nothing'", None)]
 
 
 def test_an_expression_has_none_of_the_recorders_future_imports():
     # With postponed annotations this would be text.
-    recorder.evaluate(None, SITE, "lambda: [f.__annotations__ for f in [made()]][0]", {}, {"made": lambda: made})
+    evaluate_in({"made": lambda: made}, None, SITE, "lambda: [f.__annotations__ for f in [made()]][0]", {})
 
     def made(x: int) -> None: ...
 

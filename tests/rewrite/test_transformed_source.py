@@ -165,10 +165,9 @@ def test_an_expression_with_a_scope_of_its_own_is_handed_over_as_text():
                     late = 1
                 return _@evaluate(_@evaluate(g(heads), ('m', 'C.f', 'shapes', 5),
                     'lambda heads, _C__scale: [h * _C__scale for h in heads]', {
-                    'heads': heads, '_C__scale': __scale}, _@globals(), self), ('m',
-                    'C.f', 'late', 5),
-                    'lambda self, late: [late for _ in self._C__x]', _@locals(),
-                    _@globals(), self)
+                    'heads': heads, '_C__scale': __scale}, self), ('m', 'C.f', 'late',
+                    5), 'lambda self, late: [late for _ in self._C__x]', _@locals(),
+                    self)
         """,
     )
 
@@ -214,8 +213,7 @@ def test_the_end_of_the_body_records_each_capture():
                 y = 1
             _@record(None, ('m', 'f', 'x', 3), x)
             _@look(None, ('m', 'f', 'y', 3), 'y', _@locals())
-            _@evaluate(None, ('m', 'f', 'z', 3), 'lambda x: x.z', {'x': x}, _@globals()
-                )
+            _@evaluate(None, ('m', 'f', 'z', 3), 'lambda x: x.z', {'x': x})
         """,
     )
 

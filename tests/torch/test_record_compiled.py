@@ -34,9 +34,9 @@ def runs(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Any]]:
     """The chains of which it is told that compiled code has run; nothing of other tests, and nothing left."""
     told: list[Any] = []
     monkeypatch.setattr(compiled, "on_run", told.append)
-    compiled.take()
+    compiled.take([])
     yield told
-    compiled.take()
+    compiled.take([])
 
 
 @pytest.fixture
@@ -56,10 +56,16 @@ def path_of(reference: weakref.ref[Any]) -> str | None:
     return None if where is None else where.layer
 
 
+def taken(chain: Chain) -> list[Any]:
+    """All events, of whichever run."""
+    (events,) = chain.take()
+    return events
+
+
 def add(chain: Chain, *values: Any, owner: Any = None) -> None:
     """As compiled code does."""
     for value in values:
-        chain.last = Link(SITES[0], value, owner, chain.last)
+        chain.last = Link([chain.last, SITES[0], value, owner])
 
 
 def values_of(links: list[Link]) -> list[Any]:
@@ -70,25 +76,25 @@ def values_of(links: list[Link]) -> list[Any]:
 
 
 def test_what_is_taken_is_in_order_with_site_value_thread_and_path_and_is_given_once(chain: Chain) -> None:
-    assert chain.take() == []
+    assert taken(chain) == []
     model = nn.Sequential(nn.Sequential(nn.ReLU()))
-    chain.last = Link(SITES[0], 1, weakref.ref(model[0][0]), chain.last)
-    chain.last = Link(SITES[1], 2, None, chain.last)
-    chain.last = Link(SITES[2], 3, weakref.ref(model[0]), chain.last)
+    chain.last = Link([chain.last, SITES[0], 1, weakref.ref(model[0][0])])
+    chain.last = Link([chain.last, SITES[1], 2, None])
+    chain.last = Link([chain.last, SITES[2], 3, weakref.ref(model[0])])
     thread = threading.get_ident()
     inner, outer = Where("0.0", "Sequential"), Where("0", "Sequential")
-    events = chain.take()
+    events = taken(chain)
     assert [(event[3] or Where("", "")).model.partition("#")[0] for event in events] == ["Sequential", "", "Sequential"]
     assert [(*event[:3], event[3] and event[3].layer, event[4]) for event in events] == [
         (SITES[0], 1, thread, inner.layer, None),
         (SITES[1], 2, thread, None, None),
         (SITES[2], 3, thread, outer.layer, None),
     ]
-    assert chain.take() == []
+    assert taken(chain) == []
     add(chain, 4)
     add(chain, 5)
-    assert [value for _, value, *_ in chain.take()] == [4, 5]
-    assert chain.take() == []
+    assert [value for _, value, *_ in taken(chain)] == [4, 5]
+    assert taken(chain) == []
 
 
 def test_what_is_taken_is_left_to_nobody_else(chain: Chain) -> None:
@@ -102,7 +108,7 @@ def test_what_is_taken_is_left_to_nobody_else(chain: Chain) -> None:
     assert before is not None
     gone = [weakref.ref(value) for value in values]
     del value, values, owner
-    events = chain.take()
+    events = taken(chain)
     assert [one() is event[1] for one, event in zip(gone, events, strict=True)] == [True] * 3
     del events
     assert [one() for one in gone] == [None] * 3
@@ -111,10 +117,10 @@ def test_what_is_taken_is_left_to_nobody_else(chain: Chain) -> None:
 
 def test_a_link_that_is_added_while_the_links_are_taken_is_there_the_next_time(chain: Chain) -> None:
     add(chain, 1)
-    late = Link(SITES[1], 2, None, chain.last)  # compiled code has read the last link and not replaced it yet
-    assert [value for _, value, *_ in chain.take()] == [1]
+    late = Link([chain.last, SITES[1], 2, None])  # compiled code has read the last link and not replaced it yet
+    assert [value for _, value, *_ in taken(chain)] == [1]
     chain.last = late
-    assert [value for _, value, *_ in chain.take()] == [2]
+    assert [value for _, value, *_ in taken(chain)] == [2]
 
 
 def test_new_links_are_handed_out_once_oldest_first(chain: Chain) -> None:
@@ -125,7 +131,7 @@ def test_new_links_are_handed_out_once_oldest_first(chain: Chain) -> None:
     add(chain, 4)
     add(chain, 5)
     assert values_of(chain.settled(True)) == [4, 5]
-    assert [value for _, value, *_ in chain.take()] == [1, 2, 3, 4, 5]
+    assert [value for _, value, *_ in taken(chain)] == [1, 2, 3, 4, 5]
     add(chain, 6)
     assert values_of(chain.settled(True)) == [6]
 
@@ -156,7 +162,7 @@ def test_those_that_are_left_come_when_all_are_there_for_sure(chain: Chain) -> N
 def test_links_that_were_taken_meanwhile_are_not_handed_out(chain: Chain) -> None:
     add(chain, 1, 2)
     assert chain.settled(False) == []
-    assert len(chain.take()) == 2
+    assert len(taken(chain)) == 2
     add(chain, 3)
     assert chain.settled(False) == []
     assert values_of(chain.settled(True)) == [3]
@@ -166,7 +172,7 @@ def test_the_values_of_a_chain_are_told_and_stay(chain: Chain) -> None:
     add(chain, 1, 2, 3)
     for _ in range(2):
         assert [value for value in chain.values() if value is not None] == [3, 2, 1]
-    assert len(chain.take()) == 3
+    assert len(taken(chain)) == 3
     assert [value for value in chain.values() if value is not None] == []
 
 
@@ -179,25 +185,25 @@ def test_all_threads_are_taken_from_each_in_order_and_with_its_own_number(runs: 
     compiled.put(SITES[0], 0, None, ())
     thread.start()
     thread.join()
-    events = compiled.take()
+    events = compiled.take([])
     here = threading.get_ident()
     assert [event for event in events if event[0] == SITES[0]] == [(SITES[0], 0, here, None, None)]
     other = [event for event in events if event[0] == SITES[1]]
     assert [value for _, value, *_ in other] == [1, 2]
     assert {event[2] for event in other} == {thread.ident}
-    assert compiled.take() == []
+    assert compiled.take([]) == []
 
 
 def test_taking_forgets_the_paths_of_modules_that_are_gone(runs: list[Any]) -> None:
     model = nn.Sequential(nn.ReLU())
     compiled.put(SITES[0], 1, model[0], ())
-    assert layers_of(compiled.take()) == ["0"]
+    assert layers_of(compiled.take([])) == ["0"]
     assert [where.layer for one, where in places._named.values() if one() is model[0]] == ["0"]
     gone = weakref.ref(model[0])
     del model
     assert gone() is None
     compiled.put(SITES[0], 2, None, ())
-    compiled.take()
+    compiled.take([])
     assert not [one for one, _ in places._named.values() if one() is None]
 
 
@@ -208,7 +214,7 @@ def test_what_is_put_is_taken_with_the_layer_of_its_module(runs: list[Any]) -> N
     model = nn.Sequential(nn.ReLU(), nn.Sequential(nn.ReLU()))
     for index, owner in enumerate([model[0], "no module", model[1][0], model, None]):
         compiled.put(SITES[index], index, owner, ())
-    events = compiled.take()
+    events = compiled.take([])
     assert [(site, value) for site, value, *_ in events] == [(SITES[index], index) for index in range(5)]
     assert layers_of(events) == ["0", None, "1.0", "", None]
 
@@ -219,7 +225,7 @@ def test_what_is_put_keeps_no_module_alive(runs: list[Any]) -> None:
     gone = weakref.ref(model[0])
     del model
     assert gone() is None
-    assert [value for _, value, *_ in compiled.take()] == [1]
+    assert [value for _, value, *_ in compiled.take([])] == [1]
 
 
 @pytest.fixture
@@ -268,7 +274,7 @@ def test_an_error_as_the_recorder_is_told_stops_nobody(monkeypatch: pytest.Monke
         raise ZeroDivisionError
 
     monkeypatch.setattr(compiled, "on_run", fail)
-    tick = compiled.Tick(Link(None, None, None, None))
+    tick = compiled.Tick(Link([None] * 4))
     del tick
     assert unraisable == []
 
@@ -310,7 +316,7 @@ def test_inside_a_graph_of_its_own_a_value_has_no_place_and_that_is_told(
     assert compiled.has_place(None) is False
     compiled.put(SITES[1], 1, None, ())
     assert left_out == SITES[:2]
-    assert compiled.take() == []
+    assert compiled.take([]) == []
 
 
 @pytest.mark.parametrize("name", ["allow_side_effects_in_hop", "unsafe_allow_externally_visible_side_effects"])
@@ -386,11 +392,11 @@ def test_in_a_program_that_is_exported_nothing_has_a_place(monkeypatch: pytest.M
     monkeypatch.setattr(torch.compiler, "is_exporting", lambda: True)
     compiled.put(SITES[0], 1, None, ())
     assert compiled.snapshot(value) is value
-    assert compiled.take() == []
+    assert compiled.take([]) == []
     monkeypatch.delattr(torch.compiler, "is_exporting")  # an older torch
     compiled.put(SITES[0], 2, None, ())
     assert compiled.snapshot(value) is not value
-    assert [event[1] for event in compiled.take()] == [2]
+    assert [event[1] for event in compiled.take([])] == [2]
 
 
 # Values.
@@ -499,5 +505,5 @@ def test_each_run_has_what_held_as_it_ran(traced: str, runs: list[Any], request:
     run(2)
     scope.leave(before)
     run(3)
-    holdings = [event[4] for event in compiled.take()]
+    holdings = [event[4] for event in compiled.take([])]
     assert [None if one is None else one.tags["n"] for one in holdings] == [None, 0, 0, 1, 1, 0, 0, None, None]

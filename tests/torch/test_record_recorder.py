@@ -238,14 +238,15 @@ def test_what_compiled_code_recorded_without_room_is_left_out_and_counted(monkey
 def test_what_another_thread_has_taken_out_is_not_looked_at_again(monkeypatch: pytest.MonkeyPatch):
     chain = compiled._local.chain
     put(torch.ones(2), torch.ones(2))
-    chain.last.site = None  # as `Chain.take` leaves it
-    monkeypatch.setattr(chain, "settled", lambda all_of_them: [chain.last, chain.last.before])
+    first = chain.last.before
+    chain.last.clear()  # as `Chain.take` leaves it
+    monkeypatch.setattr(chain, "settled", lambda all_of_them: [chain.last, first])
     monkeypatch.setattr(budget, "look", lambda wanted: 0)
     monkeypatch.setattr(recorder, "_room", -1)
     monkeypatch.setattr(recorder, "_stopped", False)
     recorder.settle_compiled()
     assert chain.last.value is not LEFT_OUT
-    assert chain.last.before.value is LEFT_OUT
+    assert first.value is LEFT_OUT
     assert budget._left_out == {(SITE, None): 1}
 
 
@@ -279,7 +280,7 @@ def at_the_recursion_limit(call: Callable[[], Any], tries: int = 60) -> set[str]
     [
         lambda: recorder.record("result", SITE, [1], None),
         lambda: recorder.look("result", SITE, "y", {"y": [1]}),
-        lambda: recorder.evaluate("result", SITE, "lambda y: [y]", {"y": 1}, {}),
+        lambda: recorder.evaluate("result", SITE, "lambda y: [y]", {"y": 1}),
     ],
     ids=["record", "look", "evaluate"],
 )

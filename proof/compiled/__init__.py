@@ -1,0 +1,1 @@
+"""What `compiled_programs` is made of: the programs that are drawn, and one run of one."""

@@ -1,0 +1,209 @@
+"""Compiled code that runs in pieces, between graph breaks, and for other inputs: what is recorded, and how often it is
+compiled."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import torch
+
+import astcapture
+from astcapture.values.cache import Counts
+
+X = torch.arange(16.0).view(4, 4)
+
+
+@pytest.fixture
+def load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str, str], ModuleType]]:
+    """Write a module and import it captured; the captures stand for those of every function."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "in_pieces", raising=False)
+    hooks = []
+
+    def load(text: str, captures: str) -> ModuleType:
+        (tmp_path / "in_pieces.py").write_text("import torch\n\n\n" + text)
+        importlib.invalidate_caches()
+        hooks.append(astcapture.install(f"in_pieces:*={captures}"))
+        return importlib.import_module("in_pieces")
+
+    torch._dynamo.reset()
+    torch._dynamo.utils.counters.clear()
+    yield load
+    for hook in hooks:
+        hook.uninstall()
+    torch._dynamo.reset()
+
+
+def graphs() -> int:
+    return torch._dynamo.utils.counters["stats"]["unique_graphs"]
+
+
+def counts(rec: Any, label: str) -> Counts:
+    return dict(rec.counts).get(("in_pieces:f", label), Counts())
+
+
+BY_FLAG = """\
+def f(x, flag):
+    y = x * 2
+    return y + 1
+"""
+
+
+@pytest.mark.parametrize("values", [(True, False), (1, 2), (0.5, 1.5), ("mean", "sum")])
+@pytest.mark.parametrize("fullgraph", [True, False])
+def test_a_value_that_the_program_does_not_ask_for_is_recorded_and_compiles_nothing_anew(
+    load: Callable[..., Any], values: tuple[Any, Any], fullgraph: bool
+) -> None:
+    module = load(BY_FLAG, "flag,y")
+    function = torch.compile(module.f, backend="eager", fullgraph=fullgraph)
+    with astcapture.recording() as rec:
+        for value in (*values, *values):
+            function(X, value)
+        assert [*rec["in_pieces:f"]["flag"]] == [*values, *values]
+    assert graphs() == 1
+
+
+BROKEN = """\
+def inner(x):
+    here = x * 2
+    return here
+
+
+def f(x):
+    a = inner(x)
+    torch._dynamo.graph_break()
+    b = inner(x + 1)
+    print("between", b.sum().item())
+    c = inner(x + 2)
+    return a + b + c
+"""
+
+
+def test_values_of_compiled_and_of_plain_code_are_in_the_order_in_which_they_were_recorded(
+    load: Callable[..., Any],
+) -> None:
+    module = load(BROKEN, "*")
+    compiled = torch.compile(module.inner, backend="eager")
+    with astcapture.recording() as rec:
+        for number in range(2):
+            module.inner(X + 10 * number)
+            compiled(X + 10 * number + 1)
+            module.inner(X + 10 * number + 2)
+            compiled(X + 10 * number + 3)
+        firsts = [value[0, 0].item() for value in rec["in_pieces:inner"]["here"]]
+    assert firsts == [0, 2, 4, 6, 20, 22, 24, 26]
+
+
+def test_values_of_code_after_a_graph_break_are_in_order_when_looked_at_between_the_runs(
+    load: Callable[..., Any],
+) -> None:
+    module = load(BROKEN, "*")
+    function = torch.compile(module.f, backend="eager")
+    module.inner(X)
+    for number in range(3):
+        function(X + 10 * number)
+        module.inner(X + 10 * number + 5)
+        found = [value[0, 0].item() for value in astcapture.cache["in_pieces:inner"]["here"]]
+        assert found[-4:] == [20 * number + one for one in (0, 2, 4, 10)]
+    assert [record.call for record in astcapture.cache["in_pieces:inner"]["here"].records] == [*range(13)]
+
+
+EXPRESSIONS = """\
+def f(x, flag=None):
+    if flag is not None:
+        late = x + 1
+    y = x * 2
+    if flag:
+        return y
+    y + 1
+"""
+
+
+@pytest.mark.parametrize("fullgraph", [True, False])
+@pytest.mark.parametrize("flag", [None, False, True])
+def test_an_expression_is_computed_in_compiled_code_as_in_plain_code(
+    load: Callable[..., Any], flag: bool | None, fullgraph: bool
+) -> None:
+    module = load(EXPRESSIONS, "y,half:=y / 2,each:=[row for row in y],after:=late - 1,gone:=x.nothing")
+    found = []
+    for function in (module.f, torch.compile(module.f, backend="eager", fullgraph=fullgraph)):
+        with astcapture.recording() as rec:
+            for number in range(2):
+                function(X + number, flag)
+            values = rec["in_pieces:f"]
+            found.append(
+                {label: [flat(value) for value in values[label]] for label in ("y", "half", "each")}
+                | {"after": [flat(value) for value in rec.select(label="after")]}
+                | {"missed": counts(rec, "after").missed, "failed": counts(rec, "gone").failed}
+            )
+            told = counts(rec, "gone").error
+    assert found[1] == found[0]
+    assert found[0]["half"] == [(X + number).tolist() for number in range(2)]
+    assert found[0]["missed"] == (2 if flag is None else 0)
+    assert found[0]["failed"] == 2
+    assert "the expression raised an exception in compiled code" in str(told)
+    assert graphs() == 1
+    assert not torch._dynamo.utils.counters["graph_break"]
+
+
+def flat(value: Any) -> Any:
+    return [one.tolist() for one in value] if isinstance(value, list) else value.tolist()
+
+
+GONE = """\
+def f(x, flag):
+    if flag:
+        kept = x * 2
+    y = x + 1
+    torch._dynamo.graph_break()
+    return y * 3
+"""
+
+
+@pytest.mark.parametrize("capture", ["kept", "kept:=[row for row in kept]"])
+def test_a_name_that_the_compiler_gives_up_at_a_graph_break_is_counted_with_that_reason(
+    load: Callable[..., Any], capture: str
+) -> None:
+    module = load(GONE, capture)
+    function = torch.compile(module.f, backend="eager")
+    with astcapture.recording() as rec:
+        for flag in (True, True, False):
+            assert torch.equal(function(X, flag), (X + 1) * 3)
+        assert len(rec.select(label="kept")) == 0
+        count = counts(rec, "kept")
+    assert (count.failed, count.missed) == (3, 0)
+    assert "keeps those that the function still reads" in str(count.error)
+
+
+OF_AUTOGRAD = """\
+class Double(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        both = (x * 2, [x])
+        return both[0]
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return gradient * 2
+
+
+def f(x):
+    return Double.apply(x)
+"""
+
+
+def test_a_value_of_a_function_of_autograd_has_no_graph(load: Callable[..., Any]) -> None:
+    module = load(OF_AUTOGRAD, "x,both")
+    function = torch.compile(module.f, backend="eager", fullgraph=True)
+    with astcapture.recording() as rec:
+        function(X.clone().requires_grad_()).sum().backward()
+        values = rec["in_pieces:Double.forward"]
+        tensors = [*values["x"], values["both"][0][0], *values["both"][0][1]]
+    assert [one.tolist() for one in tensors] == [X.tolist(), (X * 2).tolist(), X.tolist()]
+    assert not any(one.requires_grad for one in tensors)
