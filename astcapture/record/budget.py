@@ -17,7 +17,7 @@ from typing import Any, Protocol
 
 from astcapture.record.free_memory import accelerators, free_on
 from astcapture.record.limit import AUTO, in_words
-from astcapture.record.weight import EVENT, Scale
+from astcapture.record.weight import EVENT, Scale, forget_references
 from astcapture.warn import warn
 
 #: With "auto", the least that is given before what is free is looked at again.
@@ -159,6 +159,14 @@ def look(wanted: int) -> int | None:
         return room
 
 
+def admits_unweighed() -> bool:
+    """Whether what nothing tells the size of may be kept: under no limit, and under "auto" while there is memory."""
+    bound = limit()
+    if isinstance(bound, int):
+        return False
+    return bound is None or free_on("cpu") >= _allowed.setdefault("cpu", free_on("cpu") // SHARE)
+
+
 def _room(bound: int | str, held: Counter[str], number: int, wanted: int) -> int:
     total = sum(held.values())
     if isinstance(bound, int):
@@ -200,6 +208,7 @@ def made_room() -> None:
     """Values were let go of on purpose: look again before the next is left out, and warn again if there is no room."""
     global _warned
     _warned = False
+    forget_references()
     on_room()
 
 

@@ -47,7 +47,7 @@ def open_container(value: Any) -> Opened | None:
         return None
     if issubclass(kind, tuple):
         return _open_tuple_of_names(value)
-    if not hasattr(kind, "__dataclass_fields__") or _is_module(kind):
+    if not hasattr(kind, "__dataclass_fields__") or is_module_type(kind):
         return None
     if issubclass(kind, OrderedDict):
         return _open_model_output(value)
@@ -330,9 +330,13 @@ def _is_defined(name: str, kind: type) -> bool:
     return any(name in base.__dict__ for base in kind.__mro__)
 
 
-def _is_module(kind: type) -> bool:
+def is_module_type(kind: type) -> bool:
     """Whether a class is one of torch's modules: a copy would be another model."""
-    return any(base.__module__ == "torch.nn.modules.module" and base.__name__ == "Module" for base in kind.__mro__)
+    # Asked by way of `type`, since a metaclass may answer by code of its own.
+    return any(_name_of(base) == "Module" and _home_of(base) == "torch.nn.modules.module" for base in _bases_of(kind))
+
+
+_bases_of, _name_of, _home_of = (type.__dict__[name].__get__ for name in ("__mro__", "__name__", "__module__"))
 
 
 _HASHES = frozenset(kind.__dict__["__hash__"] for kind in (object, str, int, float, bytes, complex, range, enum.Enum))

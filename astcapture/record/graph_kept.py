@@ -1,42 +1,46 @@
-"""Says once for each capture that an object kept by reference keeps an autograd graph alive.
+"""What is done about an object kept by reference that keeps an autograd graph alive.
 
-A graph holds the activations of a whole forward pass, so that memory would grow with each record for no visible
-reason. Objects are looked into as containers are, without running any code of theirs, and no further than is cheap.
+A graph holds the activations of a whole forward pass, which nothing tells the size of. Under a limit in bytes such an
+object is not kept, and under the automatic one only as long as memory is free; otherwise it is warned of, once for each
+capture, since memory grows with each record for no visible reason.
 """
 
 from __future__ import annotations
 
 import sys
-from collections import deque
-from collections.abc import Sequence
 from typing import Any
 
-from astcapture.record.containers import attributes_of, values_in
-from astcapture.record.snapshot import BY_REFERENCE
-from astcapture.record.tensors import PLAIN_TENSORS, is_tensor
+from astcapture.record import budget
+from astcapture.record.events import NotRecorded
+from astcapture.record.limit import in_words
+from astcapture.record.references import keeps_graph
 from astcapture.warn import warn
 
-#: As many objects are looked at: the keys and values of a cache of 40 layers.
-_ENOUGH = 200
-
 _told: set[tuple[str, str, str]] = set()
-# How often there was something to look at.
-_looked: dict[tuple[str, str, str], int] = {}
 
 
-def watch_reference(site: Any, value: Any) -> None:
-    """Look at an object that is kept by reference at a site.
+def check_reference(site: Any, value: Any) -> None:
+    """Look at an object that is about to be kept by reference at a site.
 
     Args:
         site: module, function, label and line; None where it is not known.
         value: the object.
+
+    Raises:
+        NotRecorded: it keeps a graph, and a limit would not be kept with it.
     """
-    if site is None or "torch" not in sys.modules:
+    if site is None or "torch" not in sys.modules or not keeps_graph(value):
         return
+    what = f"a {type(value).__name__} is kept by reference, and its tensors keep their autograd graph"
+    if not budget.admits_unweighed():
+        limit = budget.limit()
+        allowed = "limit='auto'" if isinstance(limit, str) else f"limit={in_words(limit or 0)!r}"
+        raise NotRecorded(
+            f"{what}, whose size nothing tells, so that {allowed} could not be kept: capture the tensors themselves or "
+            "pick them by reduce=, run the model under torch.no_grad(), or set limit=None"
+        )
     where = module, function, label = site[:3]
-    number = _looked[where] = _looked.get(where, 0) + 1
-    # The first, the second, the fourth, the eighth: a model may be looked at in each layer of each step.
-    if number & (number - 1) or where in _told or not holds_graph(value):
+    if where in _told:
         return
     _told.add(where)  # first: a warning may run code that is captured itself
     warn(
@@ -44,26 +48,3 @@ def watch_reference(site: Any, value: Any) -> None:
         "their autograd graph, and the memory of the forward pass, until cache.clear(). Capture the tensors themselves "
         "or pick them by reduce=, and copies without a graph are kept"
     )
-
-
-def holds_graph(value: Any) -> bool:
-    """Whether a tensor with a graph is found in an object, breadth first, among the nearest that it refers to."""
-    waiting, seen = deque([value]), {id(value)}
-    for _ in range(_ENOUGH):
-        if not waiting:
-            return False
-        one = waiting.popleft()
-        if is_tensor(one):
-            # A subclass of somebody's may answer by code of its own.
-            if type(one) in PLAIN_TENSORS and one.requires_grad and not one.is_leaf:
-                return True
-            continue
-        for inner in _inside(one):
-            if type(inner) not in BY_REFERENCE and id(inner) not in seen:
-                seen.add(id(inner))
-                waiting.append(inner)
-    return False
-
-
-def _inside(value: Any) -> Sequence[Any]:
-    return (values_in(value) or attributes_of(value))[:_ENOUGH]

@@ -202,7 +202,10 @@ def _no_place(site: Site) -> None:
 
 
 def _run_starts(start: Start) -> None:
-    _append((_STARTS, start, start.chain.thread, None, None))
+    # Where nothing else was recorded since the last start, what comes now is in order behind that.
+    last = events[-1:]
+    if not (last and type(last[0][1]) is Start and last[0][1].chain is start.chain):
+        _append((_STARTS, start, start.chain.thread, None, None))
 
 
 #: The site of what is no value: compiled code ran here.

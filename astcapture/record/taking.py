@@ -12,7 +12,7 @@ from astcapture.record.containers import everything_in, whole
 from astcapture.record.conversion import convert, dtype_of
 from astcapture.record.fused import converted, size_of_weights
 from astcapture.record.gradient import Gradient, Room
-from astcapture.record.graph_kept import watch_reference
+from astcapture.record.graph_kept import check_reference
 from astcapture.record.kinds import is_a
 from astcapture.record.options import PLAIN, Conversion
 from astcapture.record.snapshot import snapshot
@@ -58,10 +58,10 @@ def taken(
         return _of_attention(value, how, site, room, compiled)
     if how == PLAIN:
         return (
-            _settled_copy(value, compiled) if compiled else whole(value, _settled_copy, partial(watch_reference, site))
+            _settled_copy(value, compiled) if compiled else whole(value, _settled_copy, partial(check_reference, site))
         )
     check_run(value)
-    kept = convert(value, how, own=compiled, by_reference=partial(watch_reference, site))
+    kept = convert(value, how, own=compiled, by_reference=partial(check_reference, site))
     if how.grad and compiled and is_tensor(value) and value.is_floating_point():
         return WithGradient(kept, Gradient.out_of_reach(_COMPILED))
     if how.grad and not compiled and is_tensor(value):

@@ -1,7 +1,8 @@
 """What values weigh: the bytes of memory that are kept because they are kept.
 
 A storage counts once, however many tensors look at it, and whole, however small a part they look at.
-What a container holds counts with it. Any other object counts by itself alone, without what it refers to.
+What a container holds counts with it, and the tensors that any other object refers to, of which the nearest are
+looked for; a model does not, which the program keeps anyway.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import Any
 
 from astcapture.record.containers import everything_in, values_in
 from astcapture.record.deferred import held
+from astcapture.record.references import tensors_behind
 from astcapture.record.snapshot import BY_REFERENCE, is_array
 from astcapture.record.tensors import is_tensor
 
@@ -48,6 +50,13 @@ class Scale:
             self._put_array(value)
         elif self._first("object", id(value)):
             self.bytes["cpu"] += size_of(value)
+            self.put_behind(value)
+
+    def put_behind(self, value: Any) -> None:
+        """Add the tensors that an object of some class refers to."""
+        if type(value) not in BY_REFERENCE and not values_in(value):
+            for tensor in tensors_behind(value):
+                self._put_tensor(tensor)
 
     def _first(self, kind: str, identity: int) -> bool:
         known = (kind, identity) in self._seen
@@ -118,10 +127,28 @@ def rough_size(value: Any) -> int:
     return sum(own_size(held(one)) for one in everything_in(value))
 
 
+#: The tensors behind objects that are kept by reference: each counts for the first object alone.
+_behind = Scale()
+
+
+def forget_references() -> None:
+    """Values were let go of: what comes next may be where they were."""
+    global _behind
+    _behind = Scale()
+
+
+def _size_behind(value: Any) -> int:
+    if type(value) in BY_REFERENCE:
+        return 0
+    before = sum(_behind.bytes.values())
+    _behind.put_behind(value)
+    return sum(_behind.bytes.values()) - before
+
+
 def own_size(value: Any) -> int:
-    """About what a value adds without what is in it."""
+    """About what a value adds without what is in it, if it is a container."""
     if not is_tensor(value):
-        return int(value.nbytes) if is_array(value) else size_of(value)
+        return int(value.nbytes) if is_array(value) else size_of(value) + _size_behind(value)
     try:
         return int(value.nbytes)
     except RecursionError:

@@ -60,9 +60,11 @@ def test_a_change_of_what_a_compiled_program_does_is_noticed(monkeypatch: pytest
         check(30, TensorProgram(30).source, "eager", Totals())
 
 
-def test_the_whole_is_run_from_the_command_line(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit) as ended:
-        patch.setattr("sys.argv", [str(Path(compiled_programs.__file__)), "30", "32", "--keep-going"])
+def test_the_whole_is_run_from_the_command_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", [str(Path(compiled_programs.__file__)), "30", "32", "--keep-going"])
+    with pytest.raises(SystemExit) as ended:
         compiled_programs.main()
     assert ended.value.code == 0
     assert "0 differences" in capsys.readouterr().out

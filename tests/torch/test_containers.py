@@ -44,7 +44,6 @@ Load = Callable[[], Any]
 @pytest.fixture
 def module(tmp_path: Path, fresh_imports: Any, monkeypatch: pytest.MonkeyPatch) -> Load:
     monkeypatch.setattr(graph_kept, "_told", set())
-    monkeypatch.setattr(graph_kept, "_looked", {})
     (tmp_path / "contained.py").write_text(SOURCE)
     return lambda: importlib.import_module("contained")
 

@@ -1,0 +1,52 @@
+"""Objects that are kept by reference, and the tensors that they keep alive.
+
+They are looked into as containers are, without running any code of theirs, and no further than is cheap. Modules are
+not: the program keeps its model, whether it is captured or not.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import deque
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from astcapture.record.containers import attributes_of, is_module_type, values_in
+from astcapture.record.snapshot import BY_REFERENCE
+from astcapture.record.tensors import PLAIN_TENSORS, is_tensor
+
+#: As many objects are looked at: the keys and values of a cache of 40 layers.
+_ENOUGH = 200
+
+
+def tensors_behind(value: Any) -> Iterator[Any]:
+    """The tensors that an object refers to, breadth first, among the nearest that it does."""
+    if "torch" not in sys.modules:
+        return
+    waiting, seen = deque([value]), {id(value)}
+    for _ in range(_ENOUGH):
+        if not waiting:
+            return
+        one = waiting.popleft()
+        if is_tensor(one):
+            yield one
+            continue
+        for inner in _inside(one):
+            if type(inner) not in BY_REFERENCE and id(inner) not in seen:
+                seen.add(id(inner))
+                waiting.append(inner)
+
+
+def keeps_graph(value: Any) -> bool:
+    """Whether a tensor with an autograd graph is behind an object."""
+    # A subclass of somebody's may answer by code of its own.
+    return any(
+        type(tensor) in PLAIN_TENSORS and tensor.requires_grad and not tensor.is_leaf
+        for tensor in tensors_behind(value)
+    )
+
+
+def _inside(value: Any) -> Sequence[Any]:
+    if is_module_type(type(value)):
+        return ()
+    return (values_in(value) or attributes_of(value))[:_ENOUGH]
