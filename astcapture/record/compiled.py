@@ -102,29 +102,28 @@ def _run_uncompiled(function: Any, *arguments: Any) -> None:
 _disabled: dict[Any, Any] = {}
 
 
-def _has_run(chain: Chain, before: Link) -> None:
-    chain.note_run(before)
+def _has_run(chain: Chain) -> None:
+    chain.tick = Tick()
+    chain.note_run(chain.run_end)
     on_run(chain)
 
 
 class Tick:
-    """Tells that compiled code has run: the code makes a new one each time, and lets go of the one before.
+    """Tells that compiled code has run: the code puts None in its place, and so lets go of it at once.
 
-    It knows the last link of its own run, so that the links of the next one are told from it.
+    An object that compiled code has made itself would live on in its frame, and that is there until all the pieces have
+    run that come after a graph break.
     """
 
-    # None in those that the compiler makes for itself, and in one that it may keep for longer than the run.
-    link: Link | None = None
-
-    def __init__(self, link: Link) -> None:
-        self.link = link
+    #: Whether it is let go of for another reason.
+    silent = False
 
     def __del__(self) -> None:
-        if self.link is None:
+        if self.silent:
             return
         # By a plain `try`: as the interpreter leaves, what stood in this module is gone.
         try:  # noqa: SIM105
-            _run_uncompiled(_has_run, _local.chain, self.link)
+            _run_uncompiled(_has_run, _local.chain)
         except Exception:
             pass
 
@@ -140,7 +139,9 @@ class Chain:
         # The last link that has been handed out by `settled`, and the last one when that was last asked.
         self._done = self.last
         self._next = self.last
-        self.tick = Tick(self.last)
+        self.tick: Tick | None = Tick()
+        #: The last link of the last run that was told of.
+        self.run_end = self.last
         self.thread = get_ident()
         # Runs, each with the last link before it and what held as it ran; only where that is not what held before.
         self._runs: list[tuple[Link, Holding | None]] = []
@@ -148,11 +149,15 @@ class Chain:
 
     def note_compilation(self) -> None:
         """The compiler traces code that records, and runs it next."""
-        self.tick.link = None
+        if self.tick is not None:
+            self.tick.silent = True
+        # The compiler may have looked at the one before, and keep it.
+        self.tick = Tick()
         self.note_run(self.last)
 
     def note_run(self, before: Link) -> None:
         """Compiled code has run: what holds now, holds for the links that it has added to `before`."""
+        self.run_end = self.last
         on_start(Start(self, before))
         holding = scope.holding()
         if holding is not (self._runs[-1][1] if self._runs else None):
@@ -258,7 +263,7 @@ def put(site: Any, value: Any, owner: Any, others: tuple[Any, ...]) -> None:
     if not _exporting() and has_place(site):
         link = Link([_local.chain.last, site, value, _reference(owner, others)])
         _local.chain.last = link
-        _local.chain.tick = Tick(link)
+        _local.chain.tick = None
 
 
 def put_copy(site: Any, value: Any, owner: Any, others: tuple[Any, ...]) -> None:
@@ -266,7 +271,7 @@ def put_copy(site: Any, value: Any, owner: Any, others: tuple[Any, ...]) -> None
     if not _exporting() and has_place(site):
         link = Link([_local.chain.last, site, carried(value), _reference(owner, others)])
         _local.chain.last = link
-        _local.chain.tick = Tick(link)
+        _local.chain.tick = None
 
 
 def beside(function: Any, *arguments: Any) -> Any:
@@ -355,11 +360,16 @@ def take(starts: Sequence[Start]) -> list[list[CompiledEvent]]:
     Returns:
         What is left of earlier runs, and what came after each start.
     """
-    after: dict[Chain, list[Link]] = {chain: [] for chain in chains[:]}
+    after: dict[Chain, dict[Link, None]] = {chain: {} for chain in chains[:]}
     for start in starts:
-        after.setdefault(start.chain, []).append(start.link)
-    pieces = {chain: iter(chain.take(links)) for chain, links in after.items()}
-    earlier = [event for chain in after for event in next(pieces[chain])]
-    taken = [earlier, *(next(pieces[start.chain]) for start in starts)]
+        after.setdefault(start.chain, {})[start.link] = None
+    earlier: list[CompiledEvent] = []
+    runs: dict[Link, list[CompiledEvent]] = {}
+    for chain, links in after.items():
+        rest, *pieces = chain.take([*links])
+        earlier += rest
+        runs.update(zip(links, pieces, strict=True))
+    # A start may be told of twice, as the compiler traces anew.
+    taken = [earlier, *(runs.pop(start.link, []) for start in starts)]
     places.forget_dead()
     return taken

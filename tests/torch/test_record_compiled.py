@@ -274,7 +274,7 @@ def test_an_error_as_the_recorder_is_told_stops_nobody(monkeypatch: pytest.Monke
         raise ZeroDivisionError
 
     monkeypatch.setattr(compiled, "on_run", fail)
-    tick = compiled.Tick(Link([None] * 4))
+    tick = compiled.Tick()
     del tick
     assert unraisable == []
 
@@ -493,7 +493,7 @@ def test_each_run_has_what_held_as_it_ran(traced: str, runs: list[Any], request:
         request.getfixturevalue("already_traced")
 
     def run(value: int) -> None:
-        """Two values; compiled code lets go of its last tick when all are there, and the next run's comes after it."""
+        """Two values; compiled code lets go of the tick when all are there."""
         compiled.put(SITES[0], value, None, ())
         compiled.put(SITES[1], value, None, ())
 
