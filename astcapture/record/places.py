@@ -77,6 +77,7 @@ WRAPPERS = {
     "FullyShardedDataParallel": ("_fsdp_wrapped_module",),
     "OffloadWrapper": ("_checkpoint_wrapped_module",),
     "OptimizedModule": ("_orig_mod",),
+    "Wrapper": ("_export_root",),
     "_FabricModule": ("_forward_module", "_original_module"),
 }
 #: Under this name a ``Sequential`` of Keras holds a second model of its own layers.

@@ -67,11 +67,11 @@ from astcapture.targets.capture import Capture
 RECORDER = "astcapture.record.recorder"
 PREFIX = nodes.PREFIX
 CALLED = (
-    "begin", "enter", "record", "look", "evaluate", "missed", "failed", "attend", "attend_as", "attend_unfused",
+    "begin", "enter", "runs", "record", "look", "evaluate", "missed", "failed", "attend", "attend_as", "attend_unfused",
     "hold", "release", "forget", "locals", "globals",
 )  # fmt: skip
 # Their last arguments are the parameters that may hold the module whose work the function is.
-TOLD_THE_OWNERS = frozenset({"record", "look", "evaluate", "missed", "failed"})
+TOLD_THE_OWNERS = frozenset({"record", "runs", "look", "evaluate", "missed", "failed"})
 
 # Up to Python 3.12 ``locals()`` is the frame's one dict, brought up to date with each call.
 _LOCALS_ARE_A_COPY = sys.version_info >= (3, 13)
@@ -247,6 +247,8 @@ class _Exit:
         if taken is not None:
             return self.statement(ast.Expr(taken))
         value = self.call("record", [self.constant(None), self.site(capture), self.read(capture)])
+        if not capture.is_name:
+            value = self.expression(ast.BoolOp(ast.And(), [self.call("runs", [self.site(capture)]), value]))
         recorded = self.statement(ast.Expr(value))
         if not capture.is_name:
             return self.try_([recorded], "failed", capture)
