@@ -19,10 +19,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from itertools import starmap
-from types import FunctionType
 from typing import Any
 
-from astcapture.record import attention, budget, checkpoint, compiled, modules, places, scope, tracing, uncompiled, unseen
+from astcapture.record import attention, budget, checkpoint, compiled, expressions, modules, places, scope, tracing, uncompiled, unseen
 from astcapture.record.attention_weights import (
     UNKNOWN,
     AttentionWeights,
@@ -190,6 +189,9 @@ def _exported(site: Site) -> None:
     _append((site, Failed(NotRun(tracing.EXPORTED)), get_ident(), None, scope.holding()))
 
 
+#: What compiled code, which has no error at hand, leaves of an expression that failed.
+NOT_TOLD = Failed(NotRecorded("the expression failed in compiled code: run the model without torch.compile to see why"))
+
 compiled.on_run = _after_run
 compiled.on_exported = _exported
 compiled.on_left_out = _no_place
@@ -205,7 +207,7 @@ _tensors: set[type] | frozenset[type] = _NONE
 # Whether a mode would see what is done here, and so leaves it to the long way.
 _dispatch_modes = unseen.dispatch_modes
 _function_modes = unseen.function_modes
-_is_jit_traced = tracing.is_jit_traced
+_is_jit_traced = unseen.is_jit_traced
 # The types whose values are kept as they are. As those of tensors, none while recording is off: the short ways need
 # no check of their own.
 _kept: set[type] = set()
@@ -378,22 +380,20 @@ def missed(site: Site, owner: Any = None, *others: Any) -> None:
             _too_deep[site] = None
 
 
-def runs(site: Site, owner: Any = None, *others: Any) -> bool:
-    """Whether the expression of a capture may be evaluated here; where it may not, that is counted.
+class _Skipped(Exception):
+    """Raised where an expression is not evaluated and nobody wants its value."""
 
-    In vain it would be where its value is left out, and where a tracer writes every operation down a change of the
-    program.
+
+def allow(site: Site, owner: Any = None, *others: Any) -> None:
+    """Stand before the expression of a capture, in the same ``try``: where a tracer writes every operation down, what
+    the expression does would be a change of the program.
+
+    Raises:
+        NotRun: it is not to be evaluated, and `failed` counts that.
     """
-    try:
-        if not _on or _is_left_out(site, (owner, *others)):
-            return False
-        why = tracing.why_no_expression()
-        if why is not None:
-            _append_failed(site, NotRun(why))
-        return why is None
-    except RecursionError:
-        _too_deep[site] = None
-        return False
+    why = tracing.why_no_expression()
+    if why is not None:
+        raise NotRun(why) if _on and not _is_left_out(site, (owner, *others)) else _Skipped
 
 
 def enter(site: Site) -> None:
@@ -435,8 +435,14 @@ def _missed_compiled(site: Site, owner: Any = None, *others: Any) -> None:
         compiled.put(site, MISSED, owner, others)
 
 
-def _runs_compiled(site: Site, owner: Any = None, *others: Any) -> bool:
-    return _on and not compiled.is_exported(site)
+def _allow_compiled(site: Site, owner: Any = None, *others: Any) -> None:
+    if compiled.is_exported(site if _on else None):
+        raise _Skipped
+
+
+def _failed_compiled(site: Site, owner: Any = None, *others: Any) -> None:
+    if _on and not compiled.is_exported(None):
+        compiled.put(site, NOT_TOLD, owner, others)
 
 
 def _enter_compiled(site: Site) -> None:
@@ -447,7 +453,7 @@ def _enter_compiled(site: Site) -> None:
 enter._torchdynamo_inline = _enter_compiled  # type: ignore[attr-defined]
 record._torchdynamo_inline = _record_compiled  # type: ignore[attr-defined]
 missed._torchdynamo_inline = _missed_compiled  # type: ignore[attr-defined]
-runs._torchdynamo_inline = _runs_compiled  # type: ignore[attr-defined]
+allow._torchdynamo_inline = _allow_compiled  # type: ignore[attr-defined]
 
 
 def failed(site: Site, owner: Any = None, *others: Any) -> None:
@@ -455,6 +461,8 @@ def failed(site: Site, owner: Any = None, *others: Any) -> None:
     error = sys.exc_info()[1]
     if not isinstance(error, Exception):
         raise  # KeyboardInterrupt and the like go on their way
+    if type(error) is _Skipped:
+        return
     if isinstance(error, UnboundLocalError) and error.__traceback__ is not None and not error.__traceback__.tb_next:
         missed(site, owner, *others)  # a local that the expression reads is not bound here
     elif _on and not (checkpoint.backward_pass() != -1 and is_second_run(sys._getframe(1))):
@@ -467,9 +475,23 @@ def _append_failed(site: Site, error: Exception) -> None:
         _append((site, Failed(error), get_ident(), None, holding))
 
 
+failed._torchdynamo_inline = _failed_compiled  # type: ignore[attr-defined]
+
+
 #: What rewritten code calls for the names around it, whatever the module has made of these two words.
 locals = builtins.locals  # noqa: A001
-globals = builtins.globals  # noqa: A001
+
+
+def globals() -> dict[str, Any]:  # noqa: A001
+    """The names of the module of the function that calls."""
+    return sys._getframe(1).f_globals
+
+
+def _globals_compiled() -> None:
+    """What the compiler traces in its place; it knows them by itself."""
+
+
+globals._torchdynamo_inline = _globals_compiled  # type: ignore[attr-defined]
 
 
 def look(result: Any, site: Site, name: str, names: dict[str, Any], owner: Any = None, *others: Any) -> Any:
@@ -482,10 +504,6 @@ def look(result: Any, site: Site, name: str, names: dict[str, Any], owner: Any =
     except RecursionError:
         _too_deep[site] = None
     return result
-
-
-# The functions that expressions were compiled to, by their text and the module they belong to.
-_functions: dict[tuple[str, str], FunctionType] = {}
 
 
 def evaluate(
@@ -507,14 +525,10 @@ def evaluate(
         module: the globals of the user's function.
         owner, *others: what the function was called on, as in `record`.
     """
-    if runs(site, owner, *others):
+    if _on and not _is_left_out(site, (owner, *others)):
         try:
-            function = _functions.get((site[0], source))
-            if function is None or function.__globals__ is not module:
-                function = eval(compile(source, "<capture>", "eval", dont_inherit=True), module)
-                _functions[site[0], source] = function
-            code = function.__code__
-            parameters = code.co_varnames[: code.co_argcount]
+            allow(site, owner, *others)
+            function, parameters = expressions.function_of(site[0], source, module)
             if all(name in names for name in parameters):
                 record(None, site, function(*[names[name] for name in parameters]), owner, *others)
             else:
@@ -524,6 +538,33 @@ def evaluate(
         except Exception as error:
             _append_failed(site, error)
     return result
+
+
+def _evaluate_compiled(
+    result: Any,
+    site: Site,
+    source: str,
+    names: dict[str, Any],
+    module: None,
+    owner: Any = None,
+    *others: Any,
+) -> Any:
+    if _on and not compiled.is_exported(site):
+        parameters = expressions.parameters_compiled(site[0], source)
+        if all([name in names for name in parameters]):
+            function = getattr(expressions.traced, expressions.name_compiled(site[0], source))
+            try:
+                value = function(*[names[name] for name in parameters])
+            except Exception:
+                compiled.put(site, NOT_TOLD, owner, others)
+            else:
+                _record_compiled(None, site, value, owner, *others)
+        else:
+            compiled.put(site, MISSED, owner, others)
+    return result
+
+
+evaluate._torchdynamo_inline = _evaluate_compiled  # type: ignore[attr-defined]
 
 
 def switch(on: bool) -> None:
@@ -549,7 +590,7 @@ def _apply() -> None:
     global _tensors, _dispatch_modes, _function_modes, _is_jit_traced
     unseen.find()
     _dispatch_modes, _function_modes = unseen.dispatch_modes, unseen.function_modes
-    _is_jit_traced = tracing.is_jit_traced
+    _is_jit_traced = unseen.is_jit_traced
     short = _on and not (_expected or _converting or _stopped)
     _tensors = PLAIN_TENSORS if short else _NONE
     if short:
@@ -830,5 +871,5 @@ attend._torchdynamo_inline = _attend_compiled  # type: ignore[attr-defined]
 attend_as._torchdynamo_inline = _attend_as_compiled  # type: ignore[attr-defined]
 attend_unfused._torchdynamo_inline = _attend_unfused_compiled  # type: ignore[attr-defined]
 
-uncompiled.leave_alone(begin, enter, runs, record, look, evaluate, missed, failed, hold, release, forget, declare)
+uncompiled.leave_alone(begin, enter, allow, record, look, evaluate, missed, failed, globals, hold, release, forget, declare)
 uncompiled.leave_alone(attend, attend_as, attend_unfused, _attended, _attended_unfused, _watch_events)

@@ -9,9 +9,9 @@ copy would become a part of the traced program, and one that is kept is an error
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from typing import Any
 
+from astcapture.record import unseen
 from astcapture.record.tensors import is_tensor
 
 
@@ -79,13 +79,13 @@ def check_run(value: Any) -> None:
 
 def why_no_expression() -> str | None:
     """Why an expression of ours may not be evaluated here: what it does would be written down as the program's own."""
-    if is_jit_traced():
+    if unseen.is_jit_traced():
         return f"torch.jit.trace {_WOULD_BE_WRITTEN}"
-    if _compiles():
-        return _COMPILED
-    if writes_down():
-        runs = _mode_of_kind("FAKE") is None
-        return f"make_fx {_WOULD_BE_WRITTEN}" if runs else _without_data()
+    if unseen.dispatch_modes() or unseen.function_modes():
+        if _compiles():
+            return _COMPILED
+        if writes_down():
+            return f"make_fx {_WOULD_BE_WRITTEN}" if _mode_of_kind("FAKE") is None else _without_data()
     by_fx = getattr(sys.modules.get("torch.fx._symbolic_trace"), "_is_fx_tracing_flag", False)
     return f"{_BY_FX}, {_NO_VALUE}" if by_fx else None
 
@@ -127,17 +127,3 @@ def writes_down() -> bool:
     home = sys.modules.get("torch.fx.experimental.proxy_tensor")
     asks = getattr(home, "get_proxy_mode", None) or getattr(home, "get_innermost_proxy_mode", None)
     return asks is not None and asks() is not None
-
-
-def _no() -> bool:
-    return False
-
-
-#: Whether ``torch.jit.trace`` writes down what this thread does: a function of torch's own, once it is imported.
-is_jit_traced: Callable[[], bool] = _no
-
-
-def find() -> None:
-    """Look for torch's function among the imported modules."""
-    global is_jit_traced
-    is_jit_traced = getattr(sys.modules.get("torch._C"), "_is_tracing", _no)

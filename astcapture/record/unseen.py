@@ -9,8 +9,6 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from astcapture.record import tracing
-
 
 def _none() -> int:
     return 0
@@ -19,20 +17,22 @@ def _none() -> int:
 #: How many modes of either kind this thread is in: functions of torch's own, once it is imported.
 dispatch_modes: Callable[[], int] = _none
 function_modes: Callable[[], int] = _none
+#: Whether ``torch.jit.trace`` writes down what this thread does; another.
+is_jit_traced: Callable[[], Any] = _none
 
 
 def find() -> None:
     """Look for torch's functions among the imported modules."""
-    global dispatch_modes, function_modes
-    tracing.find()
+    global dispatch_modes, function_modes, is_jit_traced
     home = sys.modules.get("torch._C")
     dispatch_modes = getattr(home, "_len_torch_dispatch_stack", _none)
     function_modes = getattr(home, "_len_torch_function_stack", _none)
+    is_jit_traced = getattr(home, "_is_tracing", _none)
 
 
 def is_watched() -> bool:
     """Whether something would see an operation. The mode of ``torch.set_default_device`` looks at none of ours."""
-    return bool(dispatch_modes()) or tracing.is_jit_traced() or any(map(_sees, range(function_modes())))
+    return bool(dispatch_modes() or is_jit_traced()) or any(map(_sees, range(function_modes())))
 
 
 def _sees(index: int) -> bool:
@@ -51,7 +51,7 @@ class Unseen:
         self._without: Any = None
         self._trace: Any = None
         home: Any = sys.modules.get("torch.utils._python_dispatch")
-        if tracing.is_jit_traced():
+        if is_jit_traced():
             self._trace = sys.modules["torch._C"]._get_tracing_state()
             sys.modules["torch._C"]._set_tracing_state(None)
         if hasattr(home, "_disable_current_modes"):
