@@ -12,7 +12,7 @@ from typing import Any
 import numpy
 import pytest
 
-from astcapture.record import budget, modules, places, recorder, scope, switch
+from astcapture.record import budget, expressions, modules, places, recorder, scope, switch
 from astcapture.record.checkpoint import Recomputed
 from astcapture.record.events import MISSED, STARTED, Failed
 from astcapture.record.weight import EVENT
@@ -183,13 +183,12 @@ def test_an_expression_is_computed_in_its_own_module_also_when_that_is_imported_
     assert [value for value, _ in taken()] == [(3, 1), (4, 1), (3, 1), (4, 1), (3, 2), (4, 2)]
 
 
-def test_an_expression_is_compiled_once_for_a_module(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(recorder, "_functions", {})
+def test_an_expression_is_compiled_once_for_a_module():
     module: dict[str, Any] = {}
     for _ in range(2):
         recorder.evaluate(None, SITE, "lambda: 1", {}, module)
-        (function,) = recorder._functions.values()
-        assert recorder._functions["m", "lambda: 1"] is function
+        function, parameters = expressions.function_of("m", "lambda: 1", module)
+        assert parameters == ()
         assert function.__globals__ is module
         assert function.__code__.co_filename == "<capture>"
         module["first"] = module.get("first", function)
