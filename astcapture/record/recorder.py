@@ -21,7 +21,19 @@ from functools import partial
 from itertools import starmap
 from typing import Any
 
-from astcapture.record import attention, budget, checkpoint, compiled, expressions, modules, places, scope, tracing, uncompiled, unseen
+from astcapture.record import (
+    attention,
+    budget,
+    checkpoint,
+    compiled,
+    expressions,
+    modules,
+    places,
+    scope,
+    tracing,
+    uncompiled,
+    unseen,
+)
 from astcapture.record.attention_weights import (
     UNKNOWN,
     AttentionWeights,
@@ -295,9 +307,7 @@ def _not_run(value: Any) -> NotRun | None:
     return None
 
 
-def _record_unseen(
-    site: Site, value: Any, owner: Any, others: tuple[Any, ...], not_run: NotRun | None = None
-) -> None:
+def _record_unseen(site: Site, value: Any, owner: Any, others: tuple[Any, ...], not_run: NotRun | None = None) -> None:
     holding = scope.holding() if _scoped else None
     if holding is not None and holding.paused:
         return
@@ -871,5 +881,7 @@ attend._torchdynamo_inline = _attend_compiled  # type: ignore[attr-defined]
 attend_as._torchdynamo_inline = _attend_as_compiled  # type: ignore[attr-defined]
 attend_unfused._torchdynamo_inline = _attend_unfused_compiled  # type: ignore[attr-defined]
 
-uncompiled.leave_alone(begin, enter, allow, record, look, evaluate, missed, failed, globals, hold, release, forget, declare)
+uncompiled.leave_alone(
+    begin, enter, allow, record, look, evaluate, missed, failed, globals, hold, release, forget, declare
+)
 uncompiled.leave_alone(attend, attend_as, attend_unfused, _attended, _attended_unfused, _watch_events)

@@ -67,8 +67,8 @@ from astcapture.targets.capture import Capture
 RECORDER = "astcapture.record.recorder"
 PREFIX = nodes.PREFIX
 CALLED = (
-    "begin", "enter", "allow", "record", "look", "evaluate", "missed", "failed", "attend", "attend_as", "attend_unfused",
-    "hold", "release", "forget", "locals", "globals",
+    "begin", "enter", "allow", "record", "look", "evaluate", "missed", "failed", "attend", "attend_as",
+    "attend_unfused", "hold", "release", "forget", "locals", "globals",
 )  # fmt: skip
 # Their last arguments are the parameters that may hold the module whose work the function is.
 TOLD_THE_OWNERS = frozenset({"record", "allow", "look", "evaluate", "missed", "failed"})
