@@ -561,7 +561,7 @@ def _evaluate_compiled(
 ) -> Any:
     if _on and not compiled.is_exported(site):
         parameters = expressions.parameters_compiled(site[0], source)
-        if all([name in names for name in parameters]):
+        if all([name in names for name in parameters]):  # noqa: C419 (older compilers follow no generator here)
             function = getattr(expressions.traced, expressions.name_compiled(site[0], source))
             try:
                 value = function(*[names[name] for name in parameters])

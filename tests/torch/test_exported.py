@@ -149,6 +149,9 @@ NUMBER = itertools.count()
 # Numbered by torch, anew for each class that it meets, and by the interpreter.
 NUMBERS = re.compile(r"\.?___torch_mangle_\d+|(?<=_)\d{9,}|\b\d{14,}\b|0x[0-9a-f]+")
 
+# Torch can name the file of an equal function that it has met before.
+FOLDERS = re.compile(r'(?<=File ")[^"]*/')
+
 
 class Modules(NamedTuple):
     plain: Any
@@ -184,7 +187,7 @@ def data(batch: int = 2, length: int = 5, grad: bool = False) -> Any:
 
 
 def text(value: Any) -> str:
-    return re.sub(rf"{CAPTURED}_\d+|{PLAIN}_\d+", PLAIN, NUMBERS.sub("", str(value)))
+    return re.sub(rf"{CAPTURED}_\d+|{PLAIN}_\d+", PLAIN, NUMBERS.sub("", FOLDERS.sub("", str(value))))
 
 
 def outcome(program: Callable[[Any], dict[str, Any]], module: Any) -> dict[str, Any]:
