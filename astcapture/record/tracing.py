@@ -13,6 +13,7 @@ from typing import Any
 
 from astcapture.record import unseen
 from astcapture.record.tensors import is_tensor
+from astcapture.record.transforms import is_wrapped, taken_out, wrapping
 
 
 class NotRun(RuntimeError):
@@ -69,7 +70,7 @@ def check_run(value: Any) -> None:
             "tf.config.run_functions_eagerly(True) it runs. There is no value to record"
         )
     # Asked only of what may be such a tensor or number: nothing else is touched in this state.
-    if not (_is_symbol(bases) or (is_tensor(value) and type(value).__module__.startswith("torch._subclasses."))):
+    if not (_is_symbol(bases) or (is_tensor(value) and _has_no_data(value))):
         return
     if _compiles():
         raise NotRun(_COMPILED)
@@ -92,6 +93,12 @@ def why_no_expression() -> str | None:
 
 def _without_data() -> str:
     return EXPORTED if exports() else f"make_fx traces this function without data, {_NO_VALUE}"
+
+
+def _has_no_data(tensor: Any) -> bool:
+    if is_wrapped(tensor):  # by a transform of ``torch.func``, as a tensor of torch's own
+        tensor = taken_out(tensor, wrapping(tensor)[0])
+    return type(tensor).__module__.startswith("torch._subclasses.")
 
 
 def _is_symbol(bases: tuple[type, ...]) -> bool:
