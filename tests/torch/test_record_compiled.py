@@ -192,13 +192,13 @@ def test_taking_forgets_the_paths_of_modules_that_are_gone(runs: list[Any]) -> N
     model = nn.Sequential(nn.ReLU())
     compiled.put(SITES[0], 1, model[0], ())
     assert layers_of(compiled.take()) == ["0"]
-    assert [where.layer for one, where in places._named.values() if one() is model[0]] == ["0"]
+    assert [one.where.layer for one in places._named.values() if one.module() is model[0]] == ["0"]
     gone = weakref.ref(model[0])
     del model
     assert gone() is None
     compiled.put(SITES[0], 2, None, ())
     compiled.take()
-    assert not [one for one, _ in places._named.values() if one() is None]
+    assert not [one for one in places._named.values() if one.module() is None]
 
 
 # What compiled code runs.
