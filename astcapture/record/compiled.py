@@ -18,7 +18,7 @@ from _thread import get_ident
 from collections.abc import Sequence
 from typing import Any
 
-from astcapture.record import modules, places, scope, uncompiled
+from astcapture.record import modules, places, scope, tracing, uncompiled
 from astcapture.record.carried import carried
 from astcapture.record.places import Where
 from astcapture.record.scope import Holding
@@ -77,6 +77,10 @@ def on_start(start: Start) -> None:
     """Called where links of another run begin; the recorder puts a function of its own here."""
 
 
+def on_exported(site: Any) -> None:
+    """Called where a value is in a program that is exported; the recorder puts a function of its own here."""
+
+
 def on_left_out(site: Any) -> None:
     """Called where a value has no place in what the compiler makes; the recorder puts a function of its own here."""
 
@@ -103,7 +107,8 @@ _disabled: dict[Any, Any] = {}
 
 
 def _has_run(chain: Chain) -> None:
-    chain.tick = Tick()
+    if chain.tick is None:  # not one that is let go of late: to replace another one would be to let go of that
+        chain.tick = Tick()
     chain.note_run(chain.run_end)
     on_run(chain)
 
@@ -260,7 +265,7 @@ _local = _Local()
 
 def put(site: Any, value: Any, owner: Any, others: tuple[Any, ...]) -> None:
     """Add to this thread's chain; traced by the compiler, and run only as what it made of it."""
-    if not _exporting() and has_place(site):
+    if not is_exported(site) and has_place(site):
         link = Link([_local.chain.last, site, value, _reference(owner, others)])
         _local.chain.last = link
         _local.chain.tick = None
@@ -268,7 +273,7 @@ def put(site: Any, value: Any, owner: Any, others: tuple[Any, ...]) -> None:
 
 def put_copy(site: Any, value: Any, owner: Any, others: tuple[Any, ...]) -> None:
     """Add a copy of a value of the program's; as `put`."""
-    if not _exporting() and has_place(site):
+    if not is_exported(site) and has_place(site):
         link = Link([_local.chain.last, site, carried(value), _reference(owner, others)])
         _local.chain.last = link
         _local.chain.tick = None
@@ -309,11 +314,19 @@ def has_place(site: Any) -> bool:
 has_place._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
-def _exporting() -> bool:
-    """Whether the trace becomes a program of its own, in which nothing of ours has a place."""
-    from torch import compiler
+def is_exported(site: Any) -> bool:
+    """Whether the trace becomes a program of its own, in which nothing of ours has a place.
 
-    return hasattr(compiler, "is_exporting") and compiler.is_exporting()
+    Run by the compiler as it traces; the answer is a constant to it. Where there is a site, its value is told to be
+    left out there.
+    """
+    exported = tracing.exports()
+    if exported and site is not None:
+        on_exported(site)
+    return exported
+
+
+is_exported._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 def _reference(owner: Any, others: tuple[Any, ...]) -> Any:
@@ -351,7 +364,7 @@ def _running(context: Any) -> list[Any]:
 
 def snapshot(value: Any) -> Any:
     """A copy of a value that compiled code hands out, as `carried` has it; traced by the compiler."""
-    return value if _exporting() else carried(value)
+    return value if is_exported(None) else carried(value)
 
 
 def take(starts: Sequence[Start]) -> list[list[CompiledEvent]]:

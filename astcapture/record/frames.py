@@ -61,11 +61,36 @@ def release() -> Any:
 
 
 def _hold_compiled(value: Any) -> None:
-    compiled.beside(_held.values.append, value)
+    if compiled.is_exported(None):
+        from torch._dynamo.comptime import comptime
+
+        comptime(_hold_traced)
+    else:
+        compiled.beside(_held.values.append, value)
 
 
 def _release_compiled() -> Any:
-    return compiled.beside(_held.values.pop)
+    if not compiled.is_exported(None):
+        return compiled.beside(_held.values.pop)
+    from torch._dynamo.comptime import comptime
+
+    value = None
+    comptime(_release_traced)
+    return value
+
+
+# Run by the compiler as it traces a program to export: of any side effect it would warn, and it never stops between the
+# two, so that what it knows of the value can wait in place of the value.
+_traced = _Held()
+
+
+def _hold_traced(context: Any) -> None:
+    _traced.values.append(context.get_local("value")._i_will_not_complain_if_bc_breaks_VariableTracker())
+
+
+def _release_traced(context: Any) -> None:
+    tracer = context._i_will_not_complain_if_bc_breaks_InstructionTranslator()
+    tracer.symbolic_locals["value"] = _traced.values.pop()
 
 
 hold._torchdynamo_inline = _hold_compiled  # type: ignore[attr-defined]

@@ -38,6 +38,14 @@ class _Known(NamedTuple):
     where: Where
 
 
+class _Named(NamedTuple):
+    """Where a module was when compiled code was last asked for it, and the topmost module that held it."""
+
+    module: ref[Any]
+    where: Where
+    top: ref[Any]
+
+
 class _Way(NamedTuple):
     """One way down to a module: all modules on it, the topmost first, and the names between them."""
 
@@ -77,6 +85,7 @@ WRAPPERS = {
     "FullyShardedDataParallel": ("_fsdp_wrapped_module",),
     "OffloadWrapper": ("_checkpoint_wrapped_module",),
     "OptimizedModule": ("_orig_mod",),
+    "Wrapper": ("_export_root",),
     "_FabricModule": ("_forward_module", "_original_module"),
 }
 #: Under this name a ``Sequential`` of Keras holds a second model of its own layers.
@@ -99,7 +108,7 @@ _numbers: dict[str, dict[int, ref[Any]]] = {}
 # For each dict of hooks, which replicas of `nn.DataParallel` share with the module that they were made of: that module.
 _originals: dict[int, ref[Any]] = {}
 # The places of modules that compiled code has recorded, by the weak reference; they outlive the module.
-_named: dict[int, tuple[ref[Any], Where]] = {}
+_named: dict[int, _Named] = {}
 _handle: Any = None
 # The hooks that wait for the first module, which registers something, or is unpickled and called.
 _FIRST = ("module_registration", "parameter_registration", "buffer_registration", "forward_pre")
@@ -204,10 +213,17 @@ def where_of(reference: ref[Any] | None, running: Sequence[Any] = ()) -> Where |
     module = reference()
     before = _named.get(id(reference))
     if module is not None:
-        said = None if before is None else before[1]
-        _named[id(reference)] = reference, _place(module, lambda: running, said)
-    found = _named.get(id(reference))
-    return None if found is None else found[1]
+        said = None if before is None else before.where
+        found = _place(module, lambda: running, said)
+        if before is None or not _is_left_of(found, before):
+            _named[id(reference)] = _Named(reference, found, ref(_ways(module)[0].chain[0]))
+    known = _named.get(id(reference))
+    return None if known is None else known.where
+
+
+def _is_left_of(found: Where, before: _Named) -> bool:
+    """Whether a module has its place in what is left of a model that is gone, and was recorded in that model."""
+    return before.top() is None and f".{before.where.layer}".endswith(f".{found.layer}" if found.layer else "")
 
 
 def name_all(reference: ref[Any], running: Sequence[Any]) -> None:
@@ -225,8 +241,8 @@ def name_all(reference: ref[Any], running: Sequence[Any]) -> None:
 
 def forget_dead() -> None:
     """Forget the places of modules that are gone; called when no record waits for one."""
-    for identity, (reference, _) in list(_named.items()):
-        if reference() is None:
+    for identity, named in list(_named.items()):
+        if named.module() is None:
             del _named[identity]
 
 

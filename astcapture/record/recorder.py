@@ -22,7 +22,18 @@ from itertools import starmap
 from types import CodeType
 from typing import Any
 
-from astcapture.record import attention, budget, checkpoint, compiled, modules, places, scope, uncompiled, unseen
+from astcapture.record import (
+    attention,
+    budget,
+    checkpoint,
+    compiled,
+    modules,
+    places,
+    scope,
+    tracing,
+    uncompiled,
+    unseen,
+)
 from astcapture.record.attention_weights import (
     UNKNOWN,
     AttentionWeights,
@@ -34,6 +45,7 @@ from astcapture.record.attention_weights import (
 from astcapture.record.carried import GONE, RAISED, handed_out, is_refused
 from astcapture.record.checkpoint import Recomputed, is_second_run, join
 from astcapture.record.compiled import CompiledEvent, Start
+from astcapture.record.containers import everything_in
 from astcapture.record.events import (
     LEFT_OUT,
     MISSED,
@@ -62,6 +74,7 @@ from astcapture.record.snapshot import BY_REFERENCE
 from astcapture.record.stand_in import NoRoom
 from astcapture.record.taking import expected_size, parts, taken
 from astcapture.record.tensors import PLAIN_TENSORS
+from astcapture.record.tracing import NotRun, check_run
 from astcapture.record.unseen import Unseen, is_watched
 from astcapture.record.weight import EVENT, rough_size
 
@@ -208,10 +221,16 @@ def _run_starts(start: Start) -> None:
         _append((_STARTS, start, start.chain.thread, None, None))
 
 
+def _exported(site: Site) -> None:
+    """Tell of a value that is not recorded because the compiler makes a program of its own of the function."""
+    _append((site, Failed(NotRun(tracing.EXPORTED)), get_ident(), None, scope.holding()))
+
+
 #: The site of what is no value: compiled code ran here.
 _STARTS: Site = ("", "", "", 0)
 compiled.on_start = _run_starts
 compiled.on_run = _after_run
+compiled.on_exported = _exported
 compiled.on_left_out = _no_place
 
 
@@ -225,6 +244,7 @@ _tensors: set[type] | frozenset[type] = _NONE
 # Whether a mode would see what is done here, and so leaves it to the long way.
 _dispatch_modes = unseen.dispatch_modes
 _function_modes = unseen.function_modes
+_is_jit_traced = unseen.is_jit_traced
 # The types whose values are kept as they are. As those of tensors, none while recording is off: the short ways need
 # no check of their own.
 _kept: set[type] = set()
@@ -256,7 +276,7 @@ def record(result: Any, site: Site, value: Any, owner: Any = None, *others: Any)
     try:
         if (
             kind in _tensors
-            and not (_dispatch_modes() or (_function_modes() and is_watched()))
+            and not (_dispatch_modes() or _is_jit_traced() or (_function_modes() and is_watched()))
             and (_room := _room - value.nbytes) >= 0
         ):
             holding = scope.holding() if _scoped else None
@@ -293,13 +313,26 @@ def record(result: Any, site: Site, value: Any, owner: Any = None, *others: Any)
 def _record_slowly(site: Site, value: Any, owner: Any, others: tuple[Any, ...] = ()) -> None:
     """Record what takes more than a copy, or what the room may not suffice for."""
     if is_watched():
+        # Not even the size of what has no data may be asked for: the answer would become a condition of the program.
+        not_run = _not_run(value)
         with Unseen():
-            _record_unseen(site, value, owner, others)
+            _record_unseen(site, value, owner, others, not_run)
     else:
         _record_unseen(site, value, owner, others)
 
 
-def _record_unseen(site: Site, value: Any, owner: Any, others: tuple[Any, ...]) -> None:
+def _not_run(value: Any) -> NotRun | None:
+    """Why a value, or something in it, is none, where the function is traced rather than run."""
+    try:
+        for part in parts(value):
+            for one in everything_in(part):
+                check_run(one)
+    except NotRun as error:
+        return error
+    return None
+
+
+def _record_unseen(site: Site, value: Any, owner: Any, others: tuple[Any, ...], not_run: NotRun | None = None) -> None:
     holding = scope.holding() if _scoped else None
     if holding is not None and holding.paused:
         return
@@ -312,6 +345,9 @@ def _record_unseen(site: Site, value: Any, owner: Any, others: tuple[Any, ...]) 
         return
     if not how.takes(where):
         pass_over(site, where)
+        return
+    if not_run is not None:
+        _append((site, Failed(not_run), get_ident(), where, holding))
         return
     if _stopped:
         budget.leave_out(site, holding)
@@ -379,6 +415,22 @@ def missed(site: Site, owner: Any = None, *others: Any) -> None:
             _too_deep[site] = None
 
 
+class _Skipped(Exception):
+    """Raised where an expression is not evaluated and nobody wants its value."""
+
+
+def allow(site: Site, owner: Any = None, *others: Any) -> None:
+    """Stand before the expression of a capture, in the same ``try``: where a tracer writes every operation down, what
+    the expression does would be a change of the program.
+
+    Raises:
+        NotRun: it is not to be evaluated, and `failed` counts that.
+    """
+    why = tracing.why_no_expression()
+    if why is not None:
+        raise NotRun(why) if _on and not _is_left_out(site, (owner, *others)) else _Skipped
+
+
 def enter(site: Site) -> None:
     """Told at the start of a function of which one execution can leave any number of values."""
     if _on:
@@ -418,8 +470,18 @@ def _missed_compiled(site: Site, owner: Any = None, *others: Any) -> None:
         compiled.put(site, MISSED, owner, others)
 
 
+def _allow_compiled(site: Site, owner: Any = None, *others: Any) -> None:
+    if compiled.is_exported(site if _on else None):
+        raise _Skipped
+
+
+def _failed_compiled(site: Site, owner: Any = None, *others: Any) -> None:
+    if _on and not compiled.is_exported(None):
+        compiled.put(site, RAISED, owner, others)
+
+
 def _enter_compiled(site: Site) -> None:
-    if _on:
+    if _on and not compiled.is_exported(None):
         compiled.put(site, STARTED, None, ())
 
 
@@ -439,7 +501,7 @@ def _not_there_compiled(site: Site, owner: Any, others: tuple[Any, ...]) -> None
 def _evaluate_compiled(
     result: Any, site: Site, source: str, names: dict[str, Any], owner: Any = None, *others: Any
 ) -> Any:
-    if _on:
+    if _on and not compiled.is_exported(site):
         function, parameters = traced_function_of(site[0], source)
         for name in parameters:
             if name not in names:
@@ -454,14 +516,10 @@ def _evaluate_compiled(
     return result
 
 
-def _failed_compiled(site: Site, owner: Any = None, *others: Any) -> None:
-    if _on:
-        compiled.put(site, RAISED, owner, others)
-
-
 enter._torchdynamo_inline = _enter_compiled  # type: ignore[attr-defined]
 record._torchdynamo_inline = _record_compiled  # type: ignore[attr-defined]
 missed._torchdynamo_inline = _missed_compiled  # type: ignore[attr-defined]
+allow._torchdynamo_inline = _allow_compiled  # type: ignore[attr-defined]
 
 
 def failed(site: Site, owner: Any = None, *others: Any) -> None:
@@ -469,6 +527,8 @@ def failed(site: Site, owner: Any = None, *others: Any) -> None:
     error = sys.exc_info()[1]
     if not isinstance(error, Exception):
         raise  # KeyboardInterrupt and the like go on their way
+    if type(error) is _Skipped:
+        return
     if isinstance(error, UnboundLocalError) and error.__traceback__ is not None and not error.__traceback__.tb_next:
         missed(site, owner, *others)  # a local that the expression reads is not bound here
     elif _on and not (checkpoint.backward_pass() != -1 and is_second_run(sys._getframe(1))):
@@ -509,6 +569,7 @@ def evaluate(result: Any, site: Site, source: str, names: dict[str, Any], owner:
     """
     if _on and not _is_left_out(site, (owner, *others)):
         try:
+            allow(site, owner, *others)
             function = function_of(site[0], source, sys._getframe(1).f_globals)
             parameters = parameters_of(function)
             if all(name in names for name in parameters):
@@ -550,9 +611,10 @@ def convert() -> None:
 
 def _apply() -> None:
     """Open the short ways, or close them."""
-    global _tensors, _dispatch_modes, _function_modes
+    global _tensors, _dispatch_modes, _function_modes, _is_jit_traced
     unseen.find()
     _dispatch_modes, _function_modes = unseen.dispatch_modes, unseen.function_modes
+    _is_jit_traced = unseen.is_jit_traced
     short = _on and not (_expected or _converting or _stopped)
     _tensors = PLAIN_TENSORS if short else _NONE
     if short:
@@ -745,13 +807,23 @@ def _attended_unfused(sites: Sites, owners: Owners, seen_as: Shape, output: Any)
 
 
 def _attend_compiled(sites: Sites, owners: Owners, callee: Any, /, *arguments: Any, **options: Any) -> Any:
-    return partial(_attended_compiled, sites, owners, UNKNOWN, callee, arguments, options)
+    return _attend_as_compiled(sites, owners, UNKNOWN, callee, *arguments, **options)
 
 
 def _attend_as_compiled(
     sites: Sites, owners: Owners, seen_as: Shape, callee: Any, /, *arguments: Any, **options: Any
 ) -> Any:
+    if compiled.is_exported(None):
+        # The exported program says of each operation where it stands: in no function of ours.
+        _leave_out_exported(sites, attention.is_attention(callee))
+        return partial(callee, *arguments, **options)
     return partial(_attended_compiled, sites, owners, seen_as, callee, arguments, options)
+
+
+def _leave_out_exported(sites: Sites, asked_for: bool) -> None:
+    if _on and asked_for:
+        for site, _ in sites:
+            compiled.is_exported(site)
 
 
 def _attended_compiled(
@@ -798,6 +870,9 @@ def _weights_compiled(
 def _attend_unfused_compiled(
     sites: Sites, owners: Owners, seen_as: Shape, callee: Any, /, *arguments: Any, **options: Any
 ) -> Any:
+    if compiled.is_exported(None):
+        _leave_out_exported(sites, True)
+        return partial(callee, *arguments, **options)
     return partial(_attended_unfused_compiled, sites, owners, seen_as, callee, arguments, options)
 
 
@@ -823,5 +898,5 @@ attend._torchdynamo_inline = _attend_compiled  # type: ignore[attr-defined]
 attend_as._torchdynamo_inline = _attend_as_compiled  # type: ignore[attr-defined]
 attend_unfused._torchdynamo_inline = _attend_unfused_compiled  # type: ignore[attr-defined]
 
-uncompiled.leave_alone(begin, enter, record, look, evaluate, missed, failed, hold, release, forget, declare)
+uncompiled.leave_alone(begin, enter, allow, record, look, evaluate, missed, failed, hold, release, forget, declare)
 uncompiled.leave_alone(attend, attend_as, attend_unfused, _attended, _attended_unfused, _watch_events)

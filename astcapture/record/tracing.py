@@ -1,8 +1,9 @@
 """Whether a function is being traced rather than run, so that what stands in for its values is none.
 
 ``torch.fx``, jax and TensorFlow hand objects through it that stand for values, ``torch.export`` and ``make_fx`` tensors
-without data, while they write down every operation: a record of them would hold nothing, a copy would become a part
-of the traced program, and one that is kept is an error of jax's later.
+without data and numbers without a value, while they write down every operation: a record of them would hold nothing, a
+copy would become a part of the traced program, and one that is kept is an error of jax's later. ``torch.jit.trace`` and
+``make_fx`` of ordinary tensors do run the function, and write down what an expression of ours would do.
 """
 
 from __future__ import annotations
@@ -10,16 +11,30 @@ from __future__ import annotations
 import sys
 from typing import Any
 
+from astcapture.record import unseen
 from astcapture.record.tensors import is_tensor
+from astcapture.record.transforms import is_wrapped, taken_out, wrapping
 
 
 class NotRun(RuntimeError):
     """There is no value: the function is traced."""
 
 
+_BY_FX = "torch.fx traces this function and does not run it"
+_NO_VALUE = "so there is no value to record"
+EXPORTED = f"torch.export traces this function without data, {_NO_VALUE}"
+_COMPILED = (
+    "torch.compile has this function of torch's in its graph as a whole and compiles it without data, "
+    f"{_NO_VALUE}: run the model without torch.compile"
+)
+#: Why an expression is not evaluated where the function does run.
+_WOULD_BE_WRITTEN = "writes every operation down, those of an expression too, which is left out: capture a name instead"
+#: Classes of numbers that are known when the program runs.
+_SYMBOLS = ("SymInt", "SymFloat", "SymBool")
+
 #: Classes of stand-ins: the module that has them once it is imported, their name there, and what is said of them.
 _STAND_INS = (
-    ("torch.fx.proxy", "Proxy", "torch.fx traces this function and does not run it"),
+    ("torch.fx.proxy", "Proxy", _BY_FX),
     *(
         (
             home,
@@ -48,22 +63,46 @@ def check_run(value: Any) -> None:
     bases = _bases(type(value))
     for home, name, why in _STAND_INS:
         if home in sys.modules and _derives(bases, home, name):
-            raise NotRun(f"{why}, so there is no value to record")
+            raise NotRun(f"{why}, {_NO_VALUE}")
     if _GRAPHS in sys.modules and _derives(bases, _GRAPHS, "Tensor") and not _derives(bases, _GRAPHS, "EagerTensor"):
         raise NotRun(
             "TensorFlow traces this function into a graph and does not run it: with "
             "tf.config.run_functions_eagerly(True) it runs. There is no value to record"
         )
-    # Asked only of what may be such a tensor: nothing else is touched in this state.
-    if not is_tensor(value) or not type(value).__module__.startswith("torch._subclasses."):
+    # Asked only of what may be such a tensor or number: nothing else is touched in this state.
+    if not (_is_symbol(bases) or (is_tensor(value) and _has_no_data(value))):
         return
     if _compiles():
-        raise NotRun(
-            "torch.compile has this function of torch's in its graph as a whole and compiles it without data, so there "
-            "is no value to record: run the model without torch.compile"
-        )
+        raise NotRun(_COMPILED)
     if writes_down():
-        raise NotRun("torch.export traces this function without data, so there is no value to record")
+        raise NotRun(_without_data())
+
+
+def why_no_expression() -> str | None:
+    """Why an expression of ours may not be evaluated here: what it does would be written down as the program's own."""
+    if unseen.is_jit_traced():
+        return f"torch.jit.trace {_WOULD_BE_WRITTEN}"
+    if unseen.dispatch_modes() or unseen.function_modes():
+        if _compiles():
+            return _COMPILED
+        if writes_down():
+            return f"make_fx {_WOULD_BE_WRITTEN}" if _mode_of_kind("FAKE") is None else _without_data()
+    by_fx = getattr(sys.modules.get("torch.fx._symbolic_trace"), "_is_fx_tracing_flag", False)
+    return f"{_BY_FX}, {_NO_VALUE}" if by_fx else None
+
+
+def _without_data() -> str:
+    return EXPORTED if exports() else f"make_fx traces this function without data, {_NO_VALUE}"
+
+
+def _has_no_data(tensor: Any) -> bool:
+    if is_wrapped(tensor):  # by a transform of ``torch.func``, as a tensor of torch's own
+        tensor = taken_out(tensor, wrapping(tensor)[0])
+    return type(tensor).__module__.startswith("torch._subclasses.")
+
+
+def _is_symbol(bases: tuple[type, ...]) -> bool:
+    return any(_derives(bases, "torch", name) for name in _SYMBOLS)
 
 
 def _derives(bases: tuple[type, ...], home: str, name: str) -> bool:
@@ -75,8 +114,19 @@ def _derives(bases: tuple[type, ...], home: str, name: str) -> bool:
 def _compiles() -> bool:
     """Whether torch's compiler runs code of this thread to see its operations."""
     context = getattr(sys.modules.get("torch._guards"), "TracingContext", None)
-    exports = getattr(sys.modules.get("torch.compiler"), "is_exporting", bool)
     return context is not None and context.try_get() is not None and not exports()
+
+
+def exports() -> bool:
+    """Whether ``torch.export`` traces a program, in either mode."""
+    return bool(getattr(sys.modules.get("torch.compiler"), "is_exporting", bool)())
+
+
+def _mode_of_kind(name: str) -> Any:
+    home = sys.modules.get("torch._C")
+    kinds = getattr(home, "_TorchDispatchModeKey", None)
+    asks = getattr(home, "_get_dispatch_mode", None)
+    return None if asks is None or kinds is None else asks(getattr(kinds, name))
 
 
 def writes_down() -> bool:

@@ -67,12 +67,14 @@ from astcapture.targets.capture import Capture
 RECORDER = "astcapture.record.recorder"
 PREFIX = nodes.PREFIX
 CALLED = (
-    "begin", "enter", "record", "look", "evaluate", "missed", "failed", "attend", "attend_as", "attend_unfused",
-    "hold", "release", "forget", "locals",
+    "begin", "enter", "allow", "record", "look", "evaluate", "missed", "failed", "attend", "attend_as",
+    "attend_unfused", "hold", "release", "forget", "locals",
 )  # fmt: skip
 # Their last arguments are the parameters that may hold the module whose work the function is.
-TOLD_THE_OWNERS = frozenset({"record", "look", "evaluate", "missed", "failed"})
+TOLD_THE_OWNERS = frozenset({"record", "allow", "look", "evaluate", "missed", "failed"})
 
+# What evaluates one operand and not another.
+_READS_A_PART = (ast.IfExp, ast.BoolOp, ast.Compare)
 # Up to Python 3.12 ``locals()`` is the frame's one dict, brought up to date with each call.
 _LOCALS_ARE_A_COPY = sys.version_info >= (3, 13)
 # What gives a function its own dict of locals: built-ins (`vars` is given nothing then), and what leads to its frame.
@@ -249,7 +251,9 @@ class _Exit:
         value = self.call("record", [self.constant(None), self.site(capture), self.read(capture)])
         recorded = self.statement(ast.Expr(value))
         if not capture.is_name:
-            return self.try_([recorded], "failed", capture)
+            # No condition: a jump would be a line more to whoever traces lines.
+            allowed = self.statement(ast.Expr(self.call("allow", [self.site(capture)])))
+            return self.try_([allowed, recorded], "failed", capture)
         # Only the reading stands in the try, so that nothing else is taken for an unbound name.
         return self.try_([self.statement(ast.Expr(self.read(capture)))], "missed", capture, [recorded])
 
@@ -266,8 +270,10 @@ class _Exit:
         expression = ast.parse(capture.expression, mode="eval").body
         read = names_read(expression)
         wanted = [name for name in self.planned.scope.readable if name in read]
-        simple = not any(isinstance(node, EXPRESSION_SCOPES) for node in ast.walk(expression))
-        if self.node is not None and simple and self.bound.issuperset(wanted):
+        parts = tuple(ast.walk(expression))
+        # Torch's compiler cannot go on where a local that is read is not bound; what may not be read can be unbound.
+        bound = self.bound.issuperset(wanted) or any(isinstance(node, _READS_A_PART) for node in parts)
+        if self.node is not None and bound and not any(isinstance(node, EXPRESSION_SCOPES) for node in parts):
             return None
         names = self.names(wanted)
         if names is None:

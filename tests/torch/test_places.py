@@ -712,10 +712,10 @@ def test_a_place_outlives_the_module_and_its_model_until_it_is_forgotten() -> No
     del model
     assert [one() for one in references] == [None, kept[0]]
     assert path_of(references[0]) == "0"
-    assert path_of(references[1]) == "0"  # of what is left
+    assert path_of(references[1]) == "1.0"  # what it was as it was recorded
     places.forget_dead()
     assert path_of(references[0]) is None
-    assert path_of(references[1]) == "0"
+    assert path_of(references[1]) == "1.0"
     del kept
     places.forget_dead()
     assert [path_of(one) for one in references] == [None, None]

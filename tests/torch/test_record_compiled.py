@@ -34,9 +34,9 @@ def runs(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Any]]:
     """The chains of which it is told that compiled code has run; nothing of other tests, and nothing left."""
     told: list[Any] = []
     monkeypatch.setattr(compiled, "on_run", told.append)
-    compiled.take([])
+    all_taken()
     yield told
-    compiled.take([])
+    all_taken()
 
 
 @pytest.fixture
@@ -54,6 +54,11 @@ def layers_of(events: list[Any]) -> list[str | None]:
 def path_of(reference: weakref.ref[Any]) -> str | None:
     where = places.where_of(reference)
     return None if where is None else where.layer
+
+
+def all_taken() -> list[Any]:
+    """The events of all threads, of whichever run."""
+    return [event for events in compiled.take([]) for event in events]
 
 
 def taken(chain: Chain) -> list[Any]:
@@ -185,26 +190,26 @@ def test_all_threads_are_taken_from_each_in_order_and_with_its_own_number(runs: 
     compiled.put(SITES[0], 0, None, ())
     thread.start()
     thread.join()
-    events = compiled.take([])
+    events = all_taken()
     here = threading.get_ident()
     assert [event for event in events if event[0] == SITES[0]] == [(SITES[0], 0, here, None, None)]
     other = [event for event in events if event[0] == SITES[1]]
     assert [value for _, value, *_ in other] == [1, 2]
     assert {event[2] for event in other} == {thread.ident}
-    assert compiled.take([]) == []
+    assert all_taken() == []
 
 
 def test_taking_forgets_the_paths_of_modules_that_are_gone(runs: list[Any]) -> None:
     model = nn.Sequential(nn.ReLU())
     compiled.put(SITES[0], 1, model[0], ())
-    assert layers_of(compiled.take([])) == ["0"]
-    assert [where.layer for one, where in places._named.values() if one() is model[0]] == ["0"]
+    assert layers_of(all_taken()) == ["0"]
+    assert [one.where.layer for one in places._named.values() if one.module() is model[0]] == ["0"]
     gone = weakref.ref(model[0])
     del model
     assert gone() is None
     compiled.put(SITES[0], 2, None, ())
-    compiled.take([])
-    assert not [one for one, _ in places._named.values() if one() is None]
+    all_taken()
+    assert not [one for one in places._named.values() if one.module() is None]
 
 
 # What compiled code runs.
@@ -214,7 +219,7 @@ def test_what_is_put_is_taken_with_the_layer_of_its_module(runs: list[Any]) -> N
     model = nn.Sequential(nn.ReLU(), nn.Sequential(nn.ReLU()))
     for index, owner in enumerate([model[0], "no module", model[1][0], model, None]):
         compiled.put(SITES[index], index, owner, ())
-    events = compiled.take([])
+    events = all_taken()
     assert [(site, value) for site, value, *_ in events] == [(SITES[index], index) for index in range(5)]
     assert layers_of(events) == ["0", None, "1.0", "", None]
 
@@ -225,7 +230,7 @@ def test_what_is_put_keeps_no_module_alive(runs: list[Any]) -> None:
     gone = weakref.ref(model[0])
     del model
     assert gone() is None
-    assert [value for _, value, *_ in compiled.take([])] == [1]
+    assert [value for _, value, *_ in all_taken()] == [1]
 
 
 @pytest.fixture
@@ -316,7 +321,7 @@ def test_inside_a_graph_of_its_own_a_value_has_no_place_and_that_is_told(
     assert compiled.has_place(None) is False
     compiled.put(SITES[1], 1, None, ())
     assert left_out == SITES[:2]
-    assert compiled.take([]) == []
+    assert all_taken() == []
 
 
 @pytest.mark.parametrize("name", ["allow_side_effects_in_hop", "unsafe_allow_externally_visible_side_effects"])
@@ -392,11 +397,11 @@ def test_in_a_program_that_is_exported_nothing_has_a_place(monkeypatch: pytest.M
     monkeypatch.setattr(torch.compiler, "is_exporting", lambda: True)
     compiled.put(SITES[0], 1, None, ())
     assert compiled.snapshot(value) is value
-    assert compiled.take([]) == []
+    assert all_taken() == []
     monkeypatch.delattr(torch.compiler, "is_exporting")  # an older torch
     compiled.put(SITES[0], 2, None, ())
     assert compiled.snapshot(value) is not value
-    assert [event[1] for event in compiled.take([])] == [2]
+    assert [event[1] for event in all_taken()] == [2]
 
 
 # Values.
@@ -505,5 +510,5 @@ def test_each_run_has_what_held_as_it_ran(traced: str, runs: list[Any], request:
     run(2)
     scope.leave(before)
     run(3)
-    holdings = [event[4] for event in compiled.take([])]
+    holdings = [event[4] for event in all_taken()]
     assert [None if one is None else one.tags["n"] for one in holdings] == [None, 0, 0, 1, 1, 0, 0, None, None]
