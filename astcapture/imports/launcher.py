@@ -104,7 +104,7 @@ def _run_file(path: str, source: bytes, hook: Hook | None) -> None:
 
 
 def _run_as_main(code: CodeType, main: ModuleType, path: str, loader: object) -> None:
-    main.__dict__.update(__loader__=loader, __file__=path, __cached__=None)
+    main.__dict__.update(__loader__=loader, __file__=path, **names.CACHED)
     try:
         exec(code, main.__dict__)
     finally:

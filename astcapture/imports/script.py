@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from astcapture.errors import CaptureError
 from astcapture.imports.compile import compile_tree, rewritten_tree
 from astcapture.imports.names import MAIN, meant, names_of
+from astcapture.imports.names import CACHED
 from astcapture.imports.patch import ran_in
 from astcapture.imports.quiet import quietly
 from astcapture.targets.target import Target
@@ -158,7 +159,7 @@ def set_right(names: dict[str, Any]) -> None:
     path = names["__file__"]
     with contextlib.suppress(ValueError):
         sys.path.remove(path)
-    names.update(__loader__=None, __spec__=None, __cached__=None)
+    names.update(__loader__=None, __spec__=None, **CACHED)
 
 
 def _compiled(call: str, module: str, path: str) -> CodeType:
