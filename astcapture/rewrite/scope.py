@@ -109,7 +109,9 @@ def _collect(node: ScopeNode) -> _Names:
             names.bind(parameter, node.lineno)
     if isinstance(node, _COMPREHENSIONS):
         first, *others = node.generators
-        parts: list[ast.AST] = [node.key, node.value] if isinstance(node, ast.DictComp) else [node.elt]
+        parts: list[ast.AST] = [node.key] if isinstance(node, ast.DictComp) else [node.elt]
+        if isinstance(node, ast.DictComp) and node.value is not None:  # it is in ``{**one for one in many}``
+            parts.append(node.value)
         _walk([first.target, *first.ifs, *others, *parts], names)
     else:
         _walk([node.body] if isinstance(node, ast.Lambda) else node.body, names)
