@@ -163,8 +163,7 @@ def test_pitfall_21_source_to_code_takes_a_fullname_as_python_3_15_passes_it(mak
         "import pkg.mod",
         "import runpy; runpy.run_path('pkg/mod.py')",
         "import runpy; runpy.run_path('pkg/mod.py', run_name='other')",
-        "import sys; sys.argv = ['astcapture', 'pkg/mod.py']; from astcapture.imports.launcher import run_script; "
-        "run_script(['pkg/mod.py'], hook=hook)",
+        "from astcapture.imports.launcher import run_script; run_script(['pkg/mod.py'], hook=hook)",
     ],
 )
 def test_warnings_of_the_compiler_are_filtered_by_the_modules_name_as_without(make_package, run_python, program, kept):
@@ -172,7 +171,8 @@ def test_warnings_of_the_compiler_are_filtered_by_the_modules_name_as_without(ma
     warned = []
     for targets in ("'absent'", "'pkg.mod:f=y', 'mod:f=y', 'other:f=y', '__main__:f=y'"):
         done = run_python(
-            f"import sys, warnings, astcapture\nsys.dont_write_bytecode = True\nhook = astcapture.install([{targets}])\n"
+            "import sys, warnings, astcapture\nsys.dont_write_bytecode = True\n"
+            f"hook = astcapture.install([{targets}])\n"
             f"warnings.simplefilter('ignore')\nwarnings.filterwarnings('always', module={kept!r}, category=Warning)\n"
             "def show(message, *rest, **more): print(message, *rest[1:2], file=sys.__stdout__)\n"
             f"warnings.showwarning = show\n{program}",

@@ -113,7 +113,7 @@ def test_pitfall_41_the_launcher_needs_no_start_up_file(own, model):
 def test_the_start_up_file_warns_of_nothing_where_warnings_are_errors(installed, model):
     script = write(model, "import model\nmodel.f(1)")
     result = installed.run("-W", "error", "-X", "dev", script, cwd=model, ASTCAPTURE="model")
-    header, dashes, row = result.stderr.splitlines()
+    _header, _dashes, row = result.stderr.splitlines()
     assert row.startswith("model:f")
 
 

@@ -68,7 +68,11 @@ if sys.version_info >= (3, 12):
         "x y z",
     )
 if sys.version_info >= (3, 15):
-    BODIES["unpacking in comprehensions"] = ("[*y for p in x]\n{**(p, y) for p in x}\n(*(a := y) for _ in x)", "p a", "x y")
+    BODIES["unpacking in comprehensions"] = (
+        "[*y for p in x]\n{**(p, y) for p in x}\n(*(a := y) for _ in x)",
+        "p a",
+        "x y",
+    )
 if sys.version_info >= (3, 14):
     BODIES["a template string"] = ("t'{x} {(a := y)!r:>{z}}'", "p a", "x y z")
 
