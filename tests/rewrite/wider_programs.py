@@ -47,11 +47,13 @@ class WiderProgram(Program):
     function sees at the return event are then those that a capture is to record.
     """
 
-    def __init__(self, seed: int | random.Random, leaves_at_once: bool | None = None) -> None:
+    def __init__(self, seed: int | random.Random, leaves_at_once: bool | None = None, *, newest: bool = False) -> None:
         chance = seed if isinstance(seed, random.Random) else random.Random(f"wider {seed}")
         self.kind = chance.choices(KINDS, [5, 2, 2, 1])[0]
         self.leaves_at_once = chance.random() < 0.5 if leaves_at_once is None else leaves_at_once
         self.declares = chance.random() < 0.15
+        #: Whether it may hold what only some Pythons have; without, a seed means the same program on all from 3.11 on.
+        self.newest = newest
         super().__init__(seed)
         if self.kind in ("coroutine", "async generator"):
             self.lines = ["async " + one if one.startswith("def f(") else one for one in self.lines]
@@ -88,11 +90,11 @@ class WiderProgram(Program):
         wide += ["annotated", "assert", "raise_from", "many_lines", "delete_attribute", "class", "return_lines"]
         if self.declares:
             wide.append("shared")
-        if sys.version_info >= (3, 12):
+        if self.newest and sys.version_info >= (3, 12):
             wide += ["type_alias", "generic"]
-        if sys.version_info >= (3, 14):
+        if self.newest and sys.version_info >= (3, 14):
             wide += ["template", "deferred"]
-        if sys.version_info >= (3, 15):
+        if self.newest and sys.version_info >= (3, 15):
             wide.append("unpacking_comprehension")
         if self.kind in ("coroutine", "async generator"):
             wide += ["await", "await"]
