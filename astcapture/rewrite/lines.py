@@ -12,7 +12,7 @@ def first_line_of(statement: ast.stmt) -> int:
     """The line of the first instruction of a statement."""
     first: ast.expr | None = None
     if isinstance(statement, (ast.FunctionDef, ast.AsyncFunctionDef)):
-        first = next(iter([*statement.decorator_list, *_evaluated_defaults(statement.args)]), None)
+        first = next(iter([*statement.decorator_list, *_evaluated_defaults(statement)]), None)
     elif isinstance(statement, ast.ClassDef):
         first = next(iter(statement.decorator_list), None)
     elif isinstance(statement, (ast.With, ast.AsyncWith)):
@@ -68,9 +68,12 @@ def is_left_below(node: ast.Return) -> bool:
 _FOLDS_LATE = sys.version_info >= (3, 14)
 
 
-def _evaluated_defaults(arguments: ast.arguments) -> list[ast.expr]:
+def _evaluated_defaults(function: ast.FunctionDef | ast.AsyncFunctionDef) -> list[ast.expr]:
     """The defaults of a ``def`` that are evaluated before an instruction on the line of the ``def`` comes."""
+    arguments = function.args
     defaults: list[ast.expr] = list(arguments.defaults)
+    if sys.version_info < (3, 13) and getattr(function, "type_params", ()):
+        return []  # a call begins there, of what makes the type parameters
     if _FOLDS_LATE and (not defaults or all(_is_constant(one) for one in defaults)):
         # Constants are one tuple, and a keyword's name is loaded before its value, both on the line of the def.
         return []
