@@ -72,7 +72,7 @@ def _evaluated_defaults(function: ast.FunctionDef | ast.AsyncFunctionDef) -> lis
     """The defaults of a ``def`` that are evaluated before an instruction on the line of the ``def`` comes."""
     arguments = function.args
     defaults: list[ast.expr] = list(arguments.defaults)
-    if sys.version_info < (3, 13) and getattr(function, "type_params", ()):
+    if sys.version_info < (3, 13) and getattr(function, "type_params", None):
         return []  # a call begins there, of what makes the type parameters
     if _FOLDS_LATE and (not defaults or all(_is_constant(one) for one in defaults)):
         # Constants are one tuple, and a keyword's name is loaded before its value, both on the line of the def.
