@@ -77,7 +77,7 @@ def main() -> None:
     totals = Totals()
     for seed in range(*options.seeds):
         try:
-            check(seed, WiderProgram(seed), totals)
+            check(seed, program_of(seed), totals)
         except Difference as difference:
             totals.differences.append(seed)
             print(difference if not options.keep_going else str(difference).partition("\n")[0], flush=True)
@@ -89,6 +89,11 @@ def main() -> None:
         + (f"{totals.wrong_lines} lines that a plain run of Python 3.11 tells wrong, " if totals.wrong_lines else "")
         + f"{time.monotonic() - began:.0f} s"
     )
+
+
+def program_of(seed: int) -> WiderProgram:
+    """The program of a seed: from Python 3.14 on it may hold what is new, and is another one than on older versions."""
+    return WiderProgram(seed, newest=sys.version_info >= (3, 14))
 
 
 @dataclass
@@ -260,7 +265,7 @@ def _first_unequal(expected: Seen, seen: Seen) -> str:
 
 def minimised(seed: int) -> str:
     """The source of a program that differs, without what can be left out of it."""
-    program = WiderProgram(seed)
+    program = program_of(seed)
 
     def differs(lines: list[str]) -> bool:
         program.lines = lines

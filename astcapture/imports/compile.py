@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from types import CodeType
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from astcapture.errors import CaptureError
 from astcapture.imports.follow import check_moved, compiles
@@ -25,10 +25,27 @@ T = TypeVar("T")
 _COMPILER_DEPTH = 4
 
 
+def compiled_as(name: str) -> dict[str, Any]:
+    """What to tell `compile` and `ast.parse` of the module's name, by which filters of warnings know it.
+
+    Before Python 3.15 they go by its file, as they still do where nothing is told.
+    """
+    return {"module": name} if name and sys.version_info >= (3, 15) else {}
+
+
 def rewritten_code(
-    source: bytes, module: str, path: str, targets: Sequence[Target], *, strict: bool = False, optimize: int = -1
+    source: bytes,
+    module: str,
+    path: str,
+    targets: Sequence[Target],
+    *,
+    strict: bool = False,
+    optimize: int = -1,
+    name: str = "",
 ) -> CodeType | None:
     """The code of a module with its captured functions rewritten, which may be none.
+
+    `module` is what its keys call it, `name` its own name, as for `compiled_as`.
 
     None where the module has to be compiled plainly: where Python refuses the source (compiling it
     plainly raises the error, with Python's own traceback), and where the rewriter fails, which is a
@@ -39,15 +56,15 @@ def rewritten_code(
     """
 
     def work() -> CodeType:
-        tree = ast.parse(source, path)
+        tree = ast.parse(source, path, **compiled_as(name))
         _rewrite(tree, module, path, targets)
-        return _compile(tree, path, optimize)
+        return _compile(tree, path, optimize, name)
 
     return _unless_it_fails(work, source, path, strict)
 
 
 def rewritten_tree(
-    source: bytes, module: str, path: str, targets: Sequence[Target], *, strict: bool = False
+    source: bytes, module: str, path: str, targets: Sequence[Target], *, strict: bool = False, name: str = ""
 ) -> ast.Module | None:
     """The rewritten tree, for those who compile it themselves; None as in `rewritten_code`, and where nothing changed.
 
@@ -56,7 +73,7 @@ def rewritten_tree(
     """
 
     def work() -> ast.Module | None:
-        tree = ast.parse(source, path)
+        tree = ast.parse(source, path, **compiled_as(name))
         return tree if _rewrite(tree, module, path, targets) else None
 
     return _unless_it_fails(work, source, path, strict)
@@ -91,8 +108,8 @@ def switched_off() -> list[str]:
     return sorted(variable for variable, value in switches if os.environ.get(variable) == value)
 
 
-def _compile(tree: ast.Module, path: str, optimize: int) -> CodeType:
-    code: CodeType = compile(tree, path, "exec", dont_inherit=True, optimize=optimize)
+def _compile(tree: ast.Module, path: str, optimize: int, name: str = "") -> CodeType:
+    code: CodeType = compile(tree, path, "exec", dont_inherit=True, optimize=optimize, **compiled_as(name))
     return code
 
 

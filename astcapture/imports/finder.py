@@ -7,6 +7,7 @@ deadlocked or corrupted other import hooks, because module locks are held while 
 from __future__ import annotations
 
 import contextlib
+import importlib
 import sys
 import threading
 from collections.abc import Sequence
@@ -30,6 +31,11 @@ from astcapture.record.places import COMPILER
 from astcapture.record.recorder import expect_modules, expect_torch
 from astcapture.targets.target import Target
 from astcapture.warn import warn
+
+# What `ast.unparse` and the text of a warning import when they are first used, from Python 3.14 on.
+for _needed in ("_ast_unparse", "tokenize"):
+    with contextlib.suppress(ImportError):
+        importlib.import_module(_needed)
 
 #: The package itself, which no target can mean: rewriting the recorder would record its own records.
 _OURSELVES = "astcapture"

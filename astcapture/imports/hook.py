@@ -12,6 +12,7 @@ from typing import Any
 from astcapture.errors import CaptureError
 from astcapture.imports import beside, direct, hot_reload, report, script
 from astcapture.imports.finder import CaptureFinder, importing_line
+from astcapture.imports.lazily import import_what_waits
 from astcapture.imports.names import meant, names_of, with_aliases
 from astcapture.imports.notice import notice_unrewritten
 from astcapture.imports.patch import bring_up_to_date, outdated
@@ -59,6 +60,7 @@ class Hook:
         self._meant = [alias for target in targets for alias in with_aliases(target)]
 
     def _install(self) -> None:
+        import_what_waits()
         if self._store is not None:
             streaming.open_store(self._store, [str(target) for target in self.targets], self.strict)
         if not _finder.by_hook:

@@ -104,7 +104,7 @@ def _run_file(path: str, source: bytes, hook: Hook | None) -> None:
 
 
 def _run_as_main(code: CodeType, main: ModuleType, path: str, loader: object) -> None:
-    main.__dict__.update(__loader__=loader, __file__=path, __cached__=None)
+    main.__dict__.update(__loader__=loader, __file__=path, **names.CACHED)
     try:
         exec(code, main.__dict__)
     finally:
@@ -149,21 +149,21 @@ def _new_main() -> ModuleType:
 
 
 def _compile(path: str, source: bytes, hook: Hook | None) -> CodeType:
-    from astcapture.imports.compile import rewritten_code
+    from astcapture.imports.compile import compiled_as, rewritten_code
     from astcapture.imports.patch import ran_in
 
     own_names = names.names_of(names.MAIN, path)
     key, targets = names.meant(hook.targets, own_names) if hook is not None else ("", ())
     if hook is not None and targets:
         try:
-            rewritten = rewritten_code(source, key, path, targets, strict=hook.strict)
+            rewritten = rewritten_code(source, key, path, targets, strict=hook.strict, name=names.MAIN)
         except CaptureError as error:
             switch_off()
             raise SystemExit(f"astcapture: {error}") from None
         if rewritten is not None:
             ran_in(path, key, own_names, targets, sys.modules["__main__"])
             return rewritten
-    code: CodeType = compile(source, path, "exec", dont_inherit=True)
+    code: CodeType = compile(source, path, "exec", dont_inherit=True, **compiled_as(names.MAIN))
     return code
 
 

@@ -85,6 +85,7 @@ class Capturing:
                 self.capture_targets,
                 strict=self.capture_strict,
                 optimize=optimize,
+                name=self.name,
             )
 
         code = rewritten(source, self.path, -1)
@@ -100,7 +101,9 @@ class Capturing:
         return source_to_code
 
     def _compose(self, plain: Callable[..., CodeType], source: bytes) -> Callable[..., CodeType] | None:
-        tree = rewritten_tree(source, self.capture_module, self.path, self.capture_targets, strict=self.capture_strict)
+        tree = rewritten_tree(
+            source, self.capture_module, self.path, self.capture_targets, strict=self.capture_strict, name=self.name
+        )
         if tree is None:
             return None
 

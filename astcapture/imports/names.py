@@ -14,6 +14,9 @@ from astcapture.targets.target import Target
 MAIN = "__main__"
 _MAINS = (MAIN, "__mp_main__")
 
+#: What a script is told of its bytecode, which is none; from Python 3.15 on no module is told of it.
+CACHED: dict[str, None] = {"__cached__": None} if sys.version_info < (3, 15) else {}
+
 #: What `astcapture run -m` runs, which the interpreter's own command line does not say.
 launched_module: str | None = None
 

@@ -17,8 +17,8 @@ from types import CodeType
 from typing import TYPE_CHECKING, Any
 
 from astcapture.errors import CaptureError
-from astcapture.imports.compile import compile_tree, rewritten_tree
-from astcapture.imports.names import MAIN, meant, names_of
+from astcapture.imports.compile import compile_tree, compiled_as, rewritten_tree
+from astcapture.imports.names import CACHED, MAIN, meant, names_of
 from astcapture.imports.patch import ran_in
 from astcapture.imports.quiet import quietly
 from astcapture.targets.target import Target
@@ -113,7 +113,7 @@ def _code_of(path: str, name: str, is_program: bool) -> CodeType | None:
     if tree is None:
         return None
     # What a plain compile warns of, which the interpreter does not do now.
-    compile(source, path, "exec", dont_inherit=True)
+    compile(source, path, "exec", dont_inherit=True, **compiled_as(name))
     # To the interpreter the whole of it is new; `run_path` has its own frames, and only the globals to be set right.
     if is_program:
         waiting.append((quietly(lambda: compile_tree(tree, path)), key, targets))
@@ -158,7 +158,7 @@ def set_right(names: dict[str, Any]) -> None:
     path = names["__file__"]
     with contextlib.suppress(ValueError):
         sys.path.remove(path)
-    names.update(__loader__=None, __spec__=None, __cached__=None)
+    names.update(__loader__=None, __spec__=None, **CACHED)
 
 
 def _compiled(call: str, module: str, path: str) -> CodeType:

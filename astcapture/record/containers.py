@@ -7,6 +7,7 @@ made of. Where that is not possible, there is no way to open it, and it is left 
 
 from __future__ import annotations
 
+import builtins
 import enum
 from abc import ABCMeta
 from collections import Counter, OrderedDict, defaultdict, deque
@@ -235,6 +236,20 @@ _EXACT: dict[type, Callable[[Any], Opened | None]] = {
     defaultdict: _open_defaultdict,
     Counter: _open_counter,
 }
+
+#: Of Python 3.15.
+_FROZENDICT: Any = getattr(builtins, "frozendict", None)
+
+
+def _open_frozendict(value: Any) -> Opened | None:
+    keys = list(value)
+    if not all(map(_has_a_hash_of_its_own, keys)):
+        return None
+    return Opened(list(value.values()), None, lambda made: _FROZENDICT(zip(keys, made, strict=True)))
+
+
+if _FROZENDICT is not None:
+    _EXACT[_FROZENDICT] = _open_frozendict
 
 # --- classes made by the standard library's rules
 

@@ -87,7 +87,8 @@ def take() -> list[Event]:
     """Take out what has been recorded up to now, in order; what is recorded meanwhile stays for the next time."""
     global _room, _weighed
     front = events[:]
-    # Threads go on appending behind what was taken; deleting the front is one atomic step.
+    # Threads go on appending behind what was taken; deleting the front is one step. Without a global lock the list
+    # has one of its own, for each append, slice and deletion.
     del events[: len(front)]
     _room -= (len(front) - _weighed) * EVENT
     _weighed = 0

@@ -12,8 +12,7 @@ def first_line_of(statement: ast.stmt) -> int:
     """The line of the first instruction of a statement."""
     first: ast.expr | None = None
     if isinstance(statement, (ast.FunctionDef, ast.AsyncFunctionDef)):
-        defaults = [*statement.args.defaults, *(default for default in statement.args.kw_defaults if default)]
-        first = next(iter([*statement.decorator_list, *defaults]), None)
+        first = next(iter([*statement.decorator_list, *_evaluated_defaults(statement)]), None)
     elif isinstance(statement, ast.ClassDef):
         first = next(iter(statement.decorator_list), None)
     elif isinstance(statement, (ast.With, ast.AsyncWith)):
@@ -22,17 +21,27 @@ def first_line_of(statement: ast.stmt) -> int:
         first = statement.target
     elif isinstance(statement, ast.Delete):
         first = statement.targets[0]
-    else:
+    elif type(statement).__name__ != "TypeAlias":  # whose value is evaluated when it is asked for
         for part in ("test", "iter", "subject", "exc", "value"):
             first = first or getattr(statement, part, None)
         if isinstance(statement, ast.For) and _is_looped_over_as_one(statement.iter):
             return statement.iter.lineno
-    return statement.lineno if first is None else first_line(first)
+    line = NO_LINE if first is None else first_line(first)
+    return statement.lineno if line == NO_LINE else line
+
+
+#: Of an instruction that no line is visited for.
+NO_LINE = -1
 
 
 def first_line(node: ast.expr) -> int:
-    """The line of the first instruction that evaluating `node` runs, which may not be where it is written to start."""
+    """The line of the first instruction that evaluating `node` runs, which may not be where it is written to start.
+
+    `NO_LINE` where that has none: a text without values, ``"…" % ()``, from Python 3.14 on.
+    """
     while True:
+        if isinstance(node, ast.BinOp) and _is_formatted_at_once(node) and not _values(node):
+            return NO_LINE
         inner = _evaluated_first(node)
         if inner is None:
             return node.lineno
@@ -56,6 +65,21 @@ def is_left_below(node: ast.Return) -> bool:
     return isinstance(value, ast.Attribute) and value.end_lineno != node.lineno
 
 
+_FOLDS_LATE = sys.version_info >= (3, 14)
+
+
+def _evaluated_defaults(function: ast.FunctionDef | ast.AsyncFunctionDef) -> list[ast.expr]:
+    """The defaults of a ``def`` that are evaluated before an instruction on the line of the ``def`` comes."""
+    arguments = function.args
+    defaults: list[ast.expr] = list(arguments.defaults)
+    if sys.version_info < (3, 13) and getattr(function, "type_params", None):
+        return []  # a call begins there, of what makes the type parameters
+    if _FOLDS_LATE and (not defaults or all(_is_constant(one) for one in defaults)):
+        # Constants are one tuple, and a keyword's name is loaded before its value, both on the line of the def.
+        return []
+    return defaults + [default for default in arguments.kw_defaults if default]
+
+
 # Longer displays, calls and f-strings are built up from an empty one, for the sake of the stack.
 _LONG = 30
 
@@ -70,7 +94,7 @@ def _evaluated_first(node: ast.expr) -> ast.expr | None:
         long = isinstance(node, ast.JoinedStr) and len(node.values) > _LONG
         return node.values[0] if node.values and not long else None
     if isinstance(node, ast.BinOp):
-        return _formatted(node) or node.left
+        return _values(node)[0] if _is_formatted_at_once(node) else node.left
     if isinstance(node, ast.Compare):
         return node.left
     if isinstance(node, ast.UnaryOp):
@@ -113,19 +137,25 @@ _FORMATS_AT_ONCE = sys.version_info >= (3, 11)
 _SIMPLE_FORMAT = re.compile(r"(?:[^%]|%%|%[-+ #0]*\d{0,2}(?:\.\d{0,2})?[sra])*", re.DOTALL)
 
 
-def _formatted(node: ast.BinOp) -> ast.expr | None:
-    """The first value that ``"… %s" % (value, …)`` formats, where the compiler makes an f-string of it."""
+def _is_formatted_at_once(node: ast.BinOp) -> bool:
+    """Whether the compiler makes an f-string of ``"… %s" % (value, …)``, which begins with the first value."""
     text, values = node.left, node.right
     if not (isinstance(node.op, ast.Mod) and isinstance(text, ast.Constant) and isinstance(values, ast.Tuple)):
-        return None
-    if not _FORMATS_AT_ONCE or not isinstance(text.value, str) or not values.elts:
-        return None
-    if any(isinstance(one, ast.Starred) for one in values.elts):
-        return None
-    if not _SIMPLE_FORMAT.fullmatch(text.value) or _is_constant(values):
-        return None
+        return False
+    if not _FORMATS_AT_ONCE or not isinstance(text.value, str):
+        return False
+    if any(isinstance(one, ast.Starred) for one in values.elts) or not _SIMPLE_FORMAT.fullmatch(text.value):
+        return False
+    # Up to Python 3.13 a tuple of constants is made one first, and there is nothing left to format.
+    if not _FOLDS_LATE and _is_constant(values):
+        return False
     texts = re.split(r"%[^%sra]*[sra]", text.value.replace("%%", "_"))
-    return values.elts[0] if len(values.elts) + sum(map(bool, texts)) <= _LONG else None
+    formats = len(texts) - 1
+    return formats == len(values.elts) and formats + sum(map(bool, texts)) <= _LONG
+
+
+def _values(node: ast.BinOp) -> list[ast.expr]:
+    return node.right.elts if isinstance(node.right, ast.Tuple) else []
 
 
 def _is_constant(node: ast.expr) -> bool:
@@ -133,10 +163,22 @@ def _is_constant(node: ast.expr) -> bool:
     if isinstance(node, ast.Tuple):
         return all(_is_constant(element) for element in node.elts)
     if isinstance(node, ast.BinOp):
-        return _is_constant(node.left) and _is_constant(node.right)
+        return not _is_formatted_at_once(node) and _is_constant(node.left) and _is_constant(node.right)
     if isinstance(node, ast.UnaryOp):
-        return _is_constant(node.operand)
+        if isinstance(node.op, ast.Not):
+            # Folded late, the line of what is negated is still visited.
+            return not _FOLDS_LATE and _is_constant(node.operand)
+        return _is_number(node.operand)
     return isinstance(node, ast.Constant)
+
+
+def _is_number(node: ast.expr) -> bool:
+    """Whether the sign of a constant can be folded: that of anything but a number is an error when it runs."""
+    if isinstance(node, ast.BinOp):
+        return _is_number(node.left) and _is_number(node.right)
+    if isinstance(node, ast.UnaryOp):
+        return _is_constant(node)
+    return isinstance(node, ast.Constant) and isinstance(node.value, (int, float, complex))
 
 
 def _pushes_null_first(node: ast.Call) -> bool:

@@ -16,8 +16,17 @@ def render(node: ast.AST) -> str:
     >>> print(render(ast.parse("x=1")), end="")
     x = 1
     """
-    if any(type(child).__name__ in _UNKNOWN_TO_ASTOR for child in ast.walk(node)):
+    if any(_is_unknown_to_astor(child) for child in ast.walk(node)):
         return ast.unparse(node) + "\n"
     import astor  # imported when used: `import astcapture` stays light
 
     return str(astor.to_source(node))
+
+
+def _is_unknown_to_astor(node: ast.AST) -> bool:
+    # Of Python 3.15 it would leave out the ``lazy`` of an import, and the stars of ``{**one for one in many}``.
+    return (
+        type(node).__name__ in _UNKNOWN_TO_ASTOR
+        or bool(getattr(node, "is_lazy", False))
+        or (isinstance(node, ast.DictComp) and node.value is None)
+    )

@@ -51,6 +51,8 @@ class _Names:
     rebound: set[str] = field(default_factory=set)
     #: What a comprehension binds by a walrus, which is in the scope around it.
     walrus: dict[str, int] | None = None
+    #: Whether what annotates a variable there is never evaluated.
+    forgets_annotations: bool = False
 
     def bind(self, name: str | None, line: int) -> None:
         if name is not None:
@@ -98,13 +100,18 @@ def names_of_module(tree: ast.Module) -> set[str]:
 
 def _collect(node: ScopeNode) -> _Names:
     """The names of one scope. What it evaluates outside of itself belongs to the scope around it."""
-    names = _Names(walrus={} if isinstance(node, _COMPREHENSIONS) else None)
+    names = _Names(
+        walrus={} if isinstance(node, _COMPREHENSIONS) else None,
+        forgets_annotations=_FORGETS_ANNOTATIONS and isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)),
+    )
     if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)):
         for parameter in parameters_of(node.args):
             names.bind(parameter, node.lineno)
     if isinstance(node, _COMPREHENSIONS):
         first, *others = node.generators
-        parts: list[ast.AST] = [node.key, node.value] if isinstance(node, ast.DictComp) else [node.elt]
+        parts: list[ast.AST] = [node.key] if isinstance(node, ast.DictComp) else [node.elt]
+        if isinstance(node, ast.DictComp) and node.value is not None:  # it is in ``{**one for one in many}``
+            parts.append(node.value)
         _walk([first.target, *first.ifs, *others, *parts], names)
     else:
         _walk([node.body] if isinstance(node, ast.Lambda) else node.body, names)
@@ -146,9 +153,14 @@ def _walk(nodes: Iterable[ast.AST], names: _Names) -> None:
             _nest(node, names)
             stack.extend(reversed(_evaluated_outside(node)))
             continue
+        elif isinstance(node, ast.AnnAssign) and names.forgets_annotations:
+            stack.extend([node.value, node.target] if node.value is not None else [node.target])
+            continue
         stack.extend(reversed(_parts(node)))
 
 
+# Before, the variables of a function kept what annotates them in its closure.
+_FORGETS_ANNOTATIONS = sys.version_info >= (3, 14)
 # The compiler numbers the locals as it comes to them, and ``locals()`` lists them so.
 _ELSE_COMES_FIRST = sys.version_info >= (3, 11)
 
@@ -185,11 +197,13 @@ def _nest(node: ScopeNode, names: _Names) -> None:
 def _evaluated_outside(node: ScopeNode) -> list[ast.AST]:
     if isinstance(node, _COMPREHENSIONS):
         return [node.generators[0].iter]
+    # The bounds and defaults of type parameters are evaluated later, and read the names of the scope around them.
+    bounds: list[ast.AST] = list(getattr(node, "type_params", ()))
     if isinstance(node, ast.ClassDef):
-        return [*node.decorator_list, *node.bases, *(keyword.value for keyword in node.keywords)]
+        return [*node.decorator_list, *bounds, *node.bases, *(keyword.value for keyword in node.keywords)]
     outside: list[ast.AST] = [*node.args.defaults, *(default for default in node.args.kw_defaults if default)]
     if not isinstance(node, ast.Lambda):
-        outside += node.decorator_list
+        outside += [*node.decorator_list, *bounds]
         listed = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs, node.args.vararg, node.args.kwarg]
         outside += [arg.annotation for arg in listed if arg is not None and arg.annotation is not None]
         outside += [node.returns] if node.returns is not None else []

@@ -350,8 +350,8 @@ class _Exit:
 
 def _first_line_of_module(tree: ast.Module) -> int:
     annotated = any(isinstance(node, ast.AnnAssign) for node in own_statements(tree))
-    # Up to Python 3.13 such a module makes ``__annotations__`` first, on the line where its first statement starts.
-    return tree.body[0].lineno if annotated and sys.version_info < (3, 14) else first_line_of(tree.body[0])
+    # Such a module prepares its annotations first, on the line where its first statement starts.
+    return tree.body[0].lineno if annotated else first_line_of(tree.body[0])
 
 
 def mangled(name: str, private: str | None) -> str:

@@ -11,7 +11,6 @@ import sys
 from collections import deque
 from functools import partial
 from itertools import count
-from types import SimpleNamespace
 
 if not sys.flags.ignore_environment:
     from astcapture.imports import finder, hook, report, startup
@@ -25,7 +24,7 @@ if not sys.flags.ignore_environment:
     # Both are C code, as the method of a list is: no frame more, and as quick.
     kept = deque(maxlen=int(os.environ.get("PROOF_KEEP") or 0))
     recorder._append = kept.append if kept.maxlen else partial(next, events)
-    hook.warnings = finder.warnings = SimpleNamespace(warn=lambda message, *_, **__: problems.append(str(message)))
+    hook.warn = finder.warn = lambda message, *_: problems.append(message)
 
     def write_report():
         """One line for each process; the first one's functions and problems too."""

@@ -247,7 +247,9 @@ class TreeLoader(SourceFileLoader):
 class TextLoader(SourceFileLoader):
     """As jaxtyping's and beartype's: takes source alone."""
 
-    def source_to_code(self, data: Any, path: str, *, _optimize: int = -1) -> CodeType:  # type: ignore[override]
+    def source_to_code(  # type: ignore[override]
+        self, data: Any, path: str, fullname: str | None = None, *, _optimize: int = -1
+    ) -> CodeType:
         source = importlib.util.decode_source(data)
         return compile(source + "\ntransformed = True", path, "exec", dont_inherit=True, optimize=_optimize)
 

@@ -114,7 +114,8 @@ def test_pitfall_19_the_loader_is_a_source_file_loader_with_all_that_others_ask_
     assert loader.get_filename("mod") == mod.__file__ == str(folder / "mod.py")
     assert loader.get_source("mod") == MARKED.lstrip("\n")
     assert not loader.is_package("mod")
-    assert mod.__spec__.cached == mod.__cached__ == importlib.util.cache_from_source(mod.__file__)
+    assert mod.__spec__.cached == importlib.util.cache_from_source(mod.__file__)
+    assert hasattr(mod, "__cached__") == hasattr(pytest, "__cached__")
     assert "y = x * 2" in inspect.getsource(mod.double)
     assert linecache.getline(mod.__file__, 3) == '@capture("y")\n'
     assert loader == CaptureLoader("mod", mod.__file__, loader.capture_targets)
@@ -153,6 +154,34 @@ def test_pitfall_21_source_to_code_takes_a_fullname_as_python_3_15_passes_it(mak
             ):
                 assert isinstance(code, CodeType)
                 assert ("_@declare" in code.co_names) == (name == "mod")
+
+
+@pytest.mark.parametrize("kept", ["pkg.mod", "mod", "__main__|other|<run_path>"])
+@pytest.mark.parametrize(
+    "program",
+    [
+        "import pkg.mod",
+        "import runpy; runpy.run_path('pkg/mod.py')",
+        "import runpy; runpy.run_path('pkg/mod.py', run_name='other')",
+        "from astcapture.imports.launcher import run_script; run_script(['pkg/mod.py'], hook=hook)",
+    ],
+)
+def test_warnings_of_the_compiler_are_filtered_by_the_modules_name_as_without(make_package, run_python, program, kept):
+    folder = make_package({"pkg/__init__.py": "", "pkg/mod.py": 'def f(x):\n    y = "\\d"\n    return x is 1\n'})
+    warned = []
+    for targets in ("'absent'", "'pkg.mod:f=y', 'mod:f=y', 'other:f=y', '__main__:f=y'"):
+        done = run_python(
+            "import sys, warnings, astcapture\nsys.dont_write_bytecode = True\n"
+            f"hook = astcapture.install([{targets}])\n"
+            f"warnings.simplefilter('ignore')\nwarnings.filterwarnings('always', module={kept!r}, category=Warning)\n"
+            "def show(message, *rest, **more): print(message, *rest[1:2], file=sys.__stdout__)\n"
+            f"warnings.showwarning = show\n{program}",
+            cwd=folder,
+        )
+        warned.append(done.stdout)
+    assert warned[0] == warned[1]
+    if (program, kept) == ("import pkg.mod", "pkg.mod") and sys.version_info >= (3, 15):
+        assert len(warned[0].splitlines()) == 2
 
 
 def test_source_to_code_compiles_what_it_is_given_and_not_the_file(make_package):

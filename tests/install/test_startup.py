@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 
 import pytest
 
@@ -107,6 +108,27 @@ def test_pitfall_41_the_launcher_needs_no_start_up_file(own, model):
     script = write(model, "import model\nmodel.f(1)")
     result = own.run("-m", "astcapture", "run", "-c", "model", script, cwd=model)
     assert result.stderr.count("model:f") == 1
+
+
+def test_the_start_up_file_warns_of_nothing_where_warnings_are_errors(installed, model):
+    script = write(model, "import model\nmodel.f(1)")
+    result = installed.run("-W", "error", "-X", "dev", script, cwd=model, ASTCAPTURE="model")
+    _header, _dashes, row = result.stderr.splitlines()
+    assert row.startswith("model:f")
+
+
+@pytest.mark.skipif(sys.version_info < (3, 15), reason=".start files are of Python 3.15")
+def test_pitfall_41_a_start_file_in_place_of_the_start_up_file_activates_as_that_does(own, model):
+    # Beside it Python leaves out the line of the .pth file, as versions from 3.18 on always will.
+    write(own.site_packages, "astcapture.imports.startup:activate\n", "astcapture.start")
+    script = write(model, "import model, sys\nmodel.f(1)\nprint([type(f).__name__ for f in sys.meta_path])")
+    result = own.run("-W", "error", script, cwd=model, ASTCAPTURE="model")
+    assert result.stdout.count("CaptureFinder") == 1
+    assert result.stderr.count("model:f") == 1
+    for options in ((), ("-E",), ("-I",)):
+        assert own.run(*options, "-c", "pass", **({"ASTCAPTURE": "model"} if options else {})).stderr == ""
+    write(own.site_packages, "", "astcapture.start")
+    assert own.run(script, cwd=model, ASTCAPTURE="model").stderr == ""
 
 
 def test_a_start_up_file_and_the_launcher_together_activate_once(installed, model):

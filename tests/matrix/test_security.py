@@ -15,6 +15,7 @@ import pytest
 import astcapture
 from astcapture import CaptureError
 from astcapture.imports.compile import matching
+from astcapture.imports.sealed import is_whole
 from astcapture.record.limit import read_limit
 from astcapture.targets.environment import read_environment
 from astcapture.targets.target import parse_targets
@@ -208,9 +209,10 @@ def test_the_launcher_takes_nothing_from_an_environment_that_python_is_told_to_i
 
 def sealed(data: bytes) -> bytes:
     """Bytecode with what we put behind it: that its source is too young to be known again (eight bytes of 0), its
-    length, and a digest of every 61st byte."""
+    length, and a digest of every 29th and every 31st byte."""
     unknown = bytes(8)
-    return data + unknown + len(data).to_bytes(8, "little") + importlib.util.source_hash(data[::61] + unknown)
+    digest = importlib.util.source_hash(data[::29] + data[::31] + unknown)
+    return data + unknown + len(data).to_bytes(8, "little") + digest
 
 
 def cached(folder: Path) -> Path:
@@ -246,6 +248,15 @@ def test_damaged_bytecode_is_never_run_and_is_written_again(make_package, run_py
             assert written != damaged, turn
             assert written == sealed(written[:-24]), turn
     assert list(astcapture.cache["model:double"]) == [2 * turn for turn in range(60)]
+
+
+@pytest.mark.parametrize("more", range(0, 62, 3))
+def test_a_block_of_zeros_is_noticed_in_code_that_repeats_itself_after_whatever_length(more):
+    functions = "".join(f"def f{number:02}{'x' * more}(): return {number}\n" for number in range(30))
+    whole = sealed(marshal.dumps(compile(functions, "m.py", "exec")))
+    assert is_whole(whole)
+    places = range(len(whole) - 24 - 512)
+    assert [at for at in places if is_whole(whole[:at] + bytes(512) + whole[at + 512 :])] == []
 
 
 @pytest.mark.parametrize("magic", [b"\0\0\0\0", b"\x33\x0d\r\n", b"\xff\xff\r\n"])

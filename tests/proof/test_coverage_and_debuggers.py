@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import importlib
 import sys
+import sysconfig
 from pathlib import Path
 
 import coverage_and_debuggers
 import pytest
 
 PYTHON = Path(sys.executable)
+TESTS = Path(sysconfig.get_path("stdlib"), "test", "test_textwrap.py")
 
 
 def test_a_session_with_pdb_is_written_the_same() -> None:
@@ -27,6 +29,7 @@ def _no_group(self: object, depth: int, in_loop: bool, nested: int) -> None:
     self.make_try(depth, in_loop, nested)  # type: ignore[attr-defined]
 
 
+@pytest.mark.skipif(not TESTS.exists(), reason="CPython's own tests are not installed")
 def test_coverage_of_a_module_under_its_own_tests_is_the_same(capsys: pytest.CaptureFixture[str]) -> None:
     coverage_and_debuggers.compare_coverage(PYTHON, ["textwrap"], "*")
     assert "textwrap, *: 1 files" in (written := capsys.readouterr().out)

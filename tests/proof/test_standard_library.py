@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import sys
+import sysconfig
 from pathlib import Path
 
 import pytest
 import standard_library
 
 PYTHON = Path(sys.executable)
+TESTS = Path(sysconfig.get_path("stdlib"), "test", "test_shlex.py")
 
 
+@pytest.mark.skipif(not TESTS.exists(), reason="CPython's own tests are not installed")
 @pytest.mark.parametrize("at", ["*", "*@assign"])
 @pytest.mark.parametrize("module", ["textwrap", "shlex"])
 def test_what_cpython_tests_of_a_module_passes_captured(module: str, at: str) -> None:

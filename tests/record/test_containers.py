@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import enum
+import sys
 from abc import ABC, abstractmethod
 from collections import Counter, OrderedDict, defaultdict, deque, namedtuple
 from collections.abc import Iterator
@@ -487,3 +488,14 @@ def _depth(value: Any) -> int:
     inner = values_in(value)
     is_one = isinstance(value, (list, tuple, dict, deque, Output))
     return is_one + max(map(_depth, inner), default=0) if is_one else 0
+
+
+@pytest.mark.skipif(sys.version_info < (3, 15), reason="frozendict is of Python 3.15")
+def test_a_frozendict_is_copied_with_what_is_in_it():
+    value = frozendict(a=array(), b=[array()], c=1)  # type: ignore[name-defined]  # noqa: F821
+    copied = recorded(value)
+    value["a"][0] = value["b"][0][0] = 5.0
+    assert type(copied) is type(value)
+    assert list(copied) == ["a", "b", "c"]
+    assert copied["a"].tolist() == copied["b"][0].tolist() == [1.0, 2.0]
+    assert recorded(same := frozendict(a=1, b=(2,))) is same  # type: ignore[name-defined]  # noqa: F821

@@ -89,6 +89,14 @@ STATEMENTS = [
     "x = (\n  '%s'\n  %\n  (\n    *\n    a,))",
     "x = (\n  'none'\n  %\n  (\n    ))",
     "x = (\n  b'%s'\n  %\n  (\n    a,))",
+    "x = (\n  '%s'\n  %\n  (\n    a,\n    b))",
+    "x = (\n  'none'\n  %\n  (\n    a,))",
+    "x = (\n  (\n    '%s'\n    %\n    (\n      1,))\n  +\n  a)",
+    "x = (\n  not\n  1)",
+    "x = (\n  -\n  None)",
+    "x = (\n  -\n  (\n    -\n    1))",
+    "x = (\n  (\n    -\n    's'),\n  a)",
+    "return (\n  'none'\n  %\n  (\n    ))",
     "x = (\n  '%s'\n  *\n  (\n    a))",
     "x = (\n  a\n  %\n  (\n    b,))",
     # Statements.
@@ -121,6 +129,12 @@ STATEMENTS = [
     "try:\n  a\nexcept b: pass",
     "def g(): pass",
     "def g(\n  a=\n  b): pass",
+    "def g(\n  a=\n  1): pass",
+    "def g(\n  a=\n  1,\n  b=\n  2): pass",
+    "def g(\n  a=\n  1,\n  b=\n  c): pass",
+    "def g(\n  a=\n  1,\n  *,\n  b=\n  c): pass",
+    "def g(\n  a=\n  b,\n  *,\n  d=\n  c): pass",
+    "@(\n  a\n  )\ndef g(\n  *,\n  b=\n  c): pass",
     "def g(\n  *,\n  a=\n  b): pass",
     "def g(\n  *,\n  a,\n  b=\n  c): pass",
     "@(\n  a\n  )\ndef g(\n  b=\n  c): pass",
@@ -135,6 +149,17 @@ ASYNCHRONOUS = [
     "async with (\n  a\n  ): pass",
     "x = [\n  y\n  async for y in\n  a]",
 ]
+
+
+if sys.version_info >= (3, 12):
+    STATEMENTS += ["type x = (\n  a)", "def g[\n  T](\n  a=\n  b): pass", "class C[\n  T](\n  b): pass"]
+if sys.version_info >= (3, 14):
+    STATEMENTS += [
+        "x = (\n  t'{a}'\n  t'{b}')",
+        "x = (\n  t'text'\n  t'{a}')",
+        "x = (\n  t''\n  )",
+        "x = (\n  t'''{\n  a}'''\n  )",
+    ]
 
 
 def display(many: int, *, ends: str, part: str = "a") -> str:

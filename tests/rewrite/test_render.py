@@ -10,6 +10,8 @@ import pytest
 from astcapture.rewrite.render import render
 
 needs_311 = pytest.mark.skipif(sys.version_info < (3, 11), reason="syntax of Python 3.11")
+needs_314 = pytest.mark.skipif(sys.version_info < (3, 14), reason="syntax of Python 3.14")
+needs_315 = pytest.mark.skipif(sys.version_info < (3, 15), reason="syntax of Python 3.15")
 needs_312 = pytest.mark.skipif(sys.version_info < (3, 12), reason="syntax of Python 3.12")
 
 
@@ -20,6 +22,10 @@ needs_312 = pytest.mark.skipif(sys.version_info < (3, 12), reason="syntax of Pyt
         pytest.param("try:\n    x\nexcept* OSError:\n    pass\n", marks=needs_311),
         pytest.param("type X = int\n", marks=needs_312),
         pytest.param("def f[T]():\n    pass\n", marks=needs_312),
+        pytest.param("x = t'{y!r:>{z}}'\n", marks=needs_314),
+        pytest.param("lazy import a\n", marks=needs_315),
+        pytest.param("lazy from a import b as c\n", marks=needs_315),
+        pytest.param("x = {**y for y in z}\n", marks=needs_315),
         pytest.param("class C[*T, **P]:\n    pass\n", marks=needs_312),
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import sys
 from textwrap import indent
 
 import pytest
@@ -32,8 +33,8 @@ BODIES = {
     "a walrus in a lambda": ("lambda: (a := x)", "p", "x"),
     "a walrus in a lambda's default": ("lambda b=(a := x): b", "p a", "x"),
     "defaults, decorators and annotations of a nested function": (
-        "@(a := p)\ndef q(b: (c := x), *d: (e := 1), g: (h := y) = (i := 2), **j: (k := 3)) -> (l := z): pass",
-        "p a q c e h i k l",
+        "@(a := p)\ndef q(b: x, *d: 1, g: y = (i := 2), **j: (k for k in x)) -> z: pass",
+        "p a q i",
         "x y z",
     ),
     "bases and keywords of a class": ("@(d := p)\nclass a((b := x), metaclass=(c := y)): pass", "p d a b c", "x y"),
@@ -45,7 +46,35 @@ BODIES = {
     "a class that declares it nonlocal": ("class a:\n    nonlocal x\n    x = 1", "p a", "x"),
     "global": ("global x, a\nx = 1\na = 1\ndef b():\n    global y\n    y = 1", "p b", ""),
     "global in a class": ("class a:\n    global x\n    x = 1\n    y", "p a", "y"),
+    # From Python 3.14 on nothing evaluates what annotates a variable of a function.
+    "annotations of variables": ("a: x = 1\np.b: y", "p a", "" if sys.version_info >= (3, 14) else "x y"),
+    "annotations of variables in a class": ("class a:\n    b: x = 1", "p a", "x"),
+    "annotations of variables in a nested function": (
+        "def a():\n    b: x = y",
+        "p a",
+        "y" if sys.version_info >= (3, 14) else "x y",
+    ),
 }
+if sys.version_info < (3, 14):
+    BODIES["walruses in annotations of a nested function"] = (
+        "def q(b: (c := x), *d: (e := 1), g: (h := y), **j: (k := 3)) -> (l := z): pass",
+        "p q c e h k l",
+        "x y z",
+    )
+if sys.version_info >= (3, 12):
+    BODIES["bounds of type parameters"] = (
+        "def a[T: x](): pass\nclass b[T: (int, y)]: pass\ntype c[T: z] = list[T]",
+        "p a b c",
+        "x y z",
+    )
+if sys.version_info >= (3, 15):
+    BODIES["unpacking in comprehensions"] = (
+        "[*y for p in x]\n{**(p, y) for p in x}\n(*(a := y) for _ in x)",
+        "p a",
+        "x y",
+    )
+if sys.version_info >= (3, 14):
+    BODIES["a template string"] = ("t'{x} {(a := y)!r:>{z}}'", "p a", "x y z")
 
 
 def scope_of(body: str) -> tuple[Scope, str]:

@@ -47,11 +47,13 @@ class WiderProgram(Program):
     function sees at the return event are then those that a capture is to record.
     """
 
-    def __init__(self, seed: int | random.Random, leaves_at_once: bool | None = None) -> None:
+    def __init__(self, seed: int | random.Random, leaves_at_once: bool | None = None, *, newest: bool = False) -> None:
         chance = seed if isinstance(seed, random.Random) else random.Random(f"wider {seed}")
         self.kind = chance.choices(KINDS, [5, 2, 2, 1])[0]
         self.leaves_at_once = chance.random() < 0.5 if leaves_at_once is None else leaves_at_once
         self.declares = chance.random() < 0.15
+        #: Whether it may hold what only some Pythons have; without, a seed means the same program on all from 3.11 on.
+        self.newest = newest
         super().__init__(seed)
         if self.kind in ("coroutine", "async generator"):
             self.lines = ["async " + one if one.startswith("def f(") else one for one in self.lines]
@@ -88,6 +90,12 @@ class WiderProgram(Program):
         wide += ["annotated", "assert", "raise_from", "many_lines", "delete_attribute", "class", "return_lines"]
         if self.declares:
             wide.append("shared")
+        if self.newest and sys.version_info >= (3, 12):
+            wide += ["type_alias", "generic"]
+        if self.newest and sys.version_info >= (3, 14):
+            wide += ["template", "deferred"]
+        if self.newest and sys.version_info >= (3, 15):
+            wide.append("unpacking_comprehension")
         if self.kind in ("coroutine", "async generator"):
             wide += ["await", "await"]
         if self.kind == "generator":
@@ -153,6 +161,48 @@ class WiderProgram(Program):
                 "{0} = {{({1}, i) for i in range(2)}}",
                 "{0} = list({1} for i in range(2) if t())",
                 "{0} = [[i, j] for i in range(2) for j in (i, t())]",
+            ]
+        )
+        self.emit(depth, form.format(self.name(), self.name()))
+
+    def make_type_alias(self, depth, in_loop, nested):
+        name = self.name()
+        self.emit(depth, f"type {name} = [{self.name()}, t()]")
+        self.emit(depth, f"print({name}.__name__)")
+        if self.random.random() < 0.5:
+            self.emit(depth, f"t() and {name}.__value__")
+
+    def make_generic(self, depth, in_loop, nested):
+        name = self.name()
+        self.emit(depth, f"def {name}[T: ({self.name()}, int), *R](p: T = t()) -> T:")
+        self.emit(depth + 1, "return p")
+        self.emit(depth, f"t() and {name}()")
+
+    def make_template(self, depth, in_loop, nested):
+        form = self.random.choice(
+            [
+                "{0} = t'{{t()}} {{{1}!r:>{{t()}}}}'",
+                "{0} = t'{{({1} := t())}}' t'x'.values",
+                "{0} = [t'{{({1} := i)}}' for i in range(2)]",
+                "{0} = (t'{{t()}}'\n t'{{{1}}}').interpolations",
+            ]
+        )
+        for line in form.format(self.name(), self.name()).split("\n"):
+            self.emit(depth, line)
+
+    def make_deferred(self, depth, in_loop, nested):
+        name, read = self.name(), self.name()
+        self.emit(depth, f"def {name}(p: undefined = t(), *q: {read}) -> [{read}, t()]: return p")
+        self.emit(depth, f"t() and {name}.__annotations__")
+        self.emit(depth, f"{self.name()}: undefined[{read}] = {name}")
+
+    def make_unpacking_comprehension(self, depth, in_loop, nested):
+        form = self.random.choice(
+            [
+                "{0} = [*({1} := i) for i in ('ab', [t()])]",
+                "{0} = {{**i for i in ({{1: t()}}, {{2: {1}}})}}",
+                "{0} = list(*i for i in ([{1}], 'x') if t())",
+                "{0} = {{*i for i in ([t()], 'x')}}",
             ]
         )
         self.emit(depth, form.format(self.name(), self.name()))

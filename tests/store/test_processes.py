@@ -235,7 +235,8 @@ assert os.waitpid(child, 0)[1] == 0
 def test_forks_in_the_midst_of_writing_lose_nothing_and_store_nothing_twice(program: Program, tmp_path: Path):
     program(
         """
-import threading
+import threading, warnings
+warnings.simplefilter("ignore")  # of a fork beside a thread; as an error it is raised from Python 3.15 on
 from astcapture.values import streaming
 streaming.MOST = 50
 stop = False
@@ -258,8 +259,7 @@ for child in range(15):
 stop = True
 thread.join()
 m.f(("count", done[0]))
-""",
-        PYTHONWARNINGS="ignore",
+"""
     )
     values = list(loaded(tmp_path)["f"])
     ((_, count),) = [value for value in values if value[0] == "count"]

@@ -1,0 +1,42 @@
+"""Imports of ours that Python 3.15 put off, done before a hook is installed.
+
+With ``-X lazy_imports=all`` every import of a module waits until its name is used. Used in the midst of an import, by
+our finder or by what that uses of the standard library, the name would be looked for by the finder that waits for it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import types
+from types import ModuleType
+from typing import Any
+
+#: Absent before Python 3.15.
+_LAZY: type | None = getattr(types, "LazyImportType", None)
+_PACKAGE = __name__.partition(".")[0]
+
+
+def import_what_waits() -> None:
+    """Import all that the modules of this package, and those that they use, put off."""
+    if _LAZY is None or sys.get_lazy_imports() != "all":  # type: ignore[attr-defined]
+        return
+    waiting = [module for name, module in list(sys.modules.items()) if name.partition(".")[0] == _PACKAGE]
+    seen: set[int] = set()
+    while waiting:
+        module = waiting.pop()
+        if id(module) in seen:
+            continue
+        seen.add(id(module))
+        for name, value in list(vars(module).items()):
+            if isinstance(value, _LAZY):
+                # What is not installed may never be used.
+                with contextlib.suppress(ImportError):
+                    waiting += _module_of(getattr(module, name))
+
+
+def _module_of(value: Any) -> list[ModuleType]:
+    if isinstance(value, ModuleType):
+        return [value]
+    module = sys.modules.get(str(getattr(value, "__module__", None)))
+    return [module] if module is not None else []
