@@ -29,6 +29,7 @@ from astcapture.rewrite.transform import CALLED, PREFIX
 from astcapture.targets.recipes import recipe
 from astcapture.values import streaming
 from astcapture.values.cache import always_missed, declared_functions, declared_labels
+from astcapture.values.screen import on_a_screen
 from astcapture.warn import warn
 
 if TYPE_CHECKING:
@@ -317,10 +318,10 @@ def _of_nothing() -> list[str]:
     texts = []
     patterns = policy.unmatched(declared_labels())
     if patterns:
-        texts.append("\n  ".join(dict.fromkeys(patterns)))
+        texts.append("\n  ".join(on_a_screen([*dict.fromkeys(patterns)], "report")))
     if lines:
         here = " in this process, and those that it started tell for themselves," if _started_others() else ""
-        texts.append(f"nothing was captured{here} for\n  " + "\n  ".join(lines))
+        texts.append("\n  ".join([f"nothing was captured{here} for", *on_a_screen(lines, "report")]))
     return texts
 
 

@@ -127,6 +127,7 @@ def _print_summary() -> None:
     _told = _process
     from astcapture import cache
     from astcapture.imports.report import stay_interrupted
+    from astcapture.values.screen import on_a_screen
     from astcapture.values.streaming import in_a_line
 
     first = os.environ.get(FIRST_PROCESS) == str(_process)
@@ -135,10 +136,11 @@ def _print_summary() -> None:
         if first:
             tell(f"astcapture: {line}")
     elif first:
-        tell(str(cache.summary()))
+        tell("\n".join(on_a_screen(cache.summary().splitlines(), "summary")))
     elif (count := _count()) > _inherited:
         before = f", {_inherited:,} of {count:,} values from before its fork" if _inherited else ""
-        tell(f"astcapture: process {_process}{before}\n{cache.summary()}")
+        summary = on_a_screen(cache.summary().splitlines(), "summary")
+        tell("\n".join([f"astcapture: process {_process}{before}", *summary]))
     stay_interrupted()
 
 

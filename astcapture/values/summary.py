@@ -39,16 +39,18 @@ def summarise(
         line = record.lineno if (record.key, record.label) in apart else None
         model = record.model if several else None
         groups.setdefault((record.key, record.label, line, model, record.layer), []).append(record)
-    recorded = {group[:2] for group in groups}
+    groups_of: dict[tuple[str, str], list[Group]] = {}
+    for group in groups:
+        groups_of.setdefault(group[:2], []).append(group)
+    recorded = set(groups_of)
     hidden = set() if everything else _hidden(recorded, notes)
     rows: list[tuple[str, ...]] = []
     for where in _every_label(groups, notes):
         if where in hidden:
             continue
         missed = notes.counts.get(where, (0, 0, None))[0]
-        found = [(group, group_records) for group, group_records in groups.items() if group[:2] == where]
-        for index, (group, group_records) in enumerate(found or [((*where, None, None, None), [])]):
-            rows.append(_row(group, group_records, missed if index == 0 else 0))
+        for index, group in enumerate(groups_of.get(where) or [(*where, None, None, None)]):
+            rows.append(_row(group, groups.get(group, []), missed if index == 0 else 0))
     sentences = _sentences(also, recorded, hidden, notes, why)
     if rows:
         return "\n".join([*_layout(rows), *sentences])

@@ -56,6 +56,19 @@ LIBRARIES = {
             *("clip", "siglip", "blip", "git", "llava"),
         ),
     ),
+    # Its own tests of the compiler; what is captured is the tests' own functions, which are what it compiles.
+    "torch": Library(
+        file="test/dynamo/test_{name}.py",
+        modules=("*test_{name}",),
+        recipes=(),
+        names=(
+            *("functions", "repros", "misc", "modules", "higher_order_ops", "activation_checkpointing", "hooks"),
+            *("autograd_function", "ctx_manager", "exceptions", "decorators", "subclasses", "aot_autograd", "export"),
+            *("unspec", "global", "input_attr_tracking", "interop", "modes", "optimizers", "python_autograd"),
+            *("recompiles", "reconstruct", "sdpa", "subgraphs", "view", "model_output", "resume", "backends", "nops"),
+            *("pre_dispatch", "base_output", "comptime", "debug_utils", "profiler", "graph_deduplication", "sources"),
+        ),
+    ),
     "timm": Library(
         file="tests/{name}.py",
         modules=("timm.models.*", "timm.layers.*"),
