@@ -7,8 +7,9 @@
 
 DIR holds the library's repository, or as much of it as its tests need: transformers' ``tests/models``, its shared
 tests and ``conftest.py``; of torch ``test/dynamo`` and the modules beside it, of which the tests themselves are
-captured, since they are what it compiles (``--library torch``). Each test file runs in a process of its own, first plainly, then with capturing switched
-on by ``ASTCAPTURE`` and the installed start-up file, as a user's would be:
+captured, since they are what it compiles (``--library torch … -- --assert=plain``). Each test file runs in a process
+of its own, first plainly, then with capturing switched on by ``ASTCAPTURE`` and the installed start-up file, as a
+user's would be:
 
 - ``all``: every local of every function in the model's files, at its returns (``*``);
 - ``assign``: every assignment (``*@assign``);
