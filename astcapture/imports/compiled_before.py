@@ -14,8 +14,8 @@ from contextlib import nullcontext
 from types import CodeType, FunctionType
 from typing import Any
 
-from astcapture.record import modules
 from astcapture.record.live import live_objects
+from astcapture.record.torch import modules
 
 
 def forget_compiled(functions: Collection[FunctionType]) -> None:

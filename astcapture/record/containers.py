@@ -17,7 +17,7 @@ from types import GetSetDescriptorType, MemberDescriptorType
 from typing import Any, NamedTuple
 
 from astcapture.record.snapshot import BY_REFERENCE
-from astcapture.record.tensors import PLAIN_TENSORS, is_tensor
+from astcapture.record.torch.tensors import PLAIN_TENSORS, is_tensor
 
 #: How many containers deep, the outermost counted, what is in them is looked at.
 DEPTH = 4

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
-    from astcapture.record.places import Where
     from astcapture.record.scope import Holding
+    from astcapture.record.torch.places import Where
 
 #: ``(module, qualname, label, lineno)``: a literal in the rewritten code.
 Site = tuple[str, str, str, int]

@@ -7,7 +7,7 @@ import sys
 import threading
 from typing import Any
 
-from astcapture.record import compiled
+from astcapture.record.torch import compiled
 
 
 def forget(result: Any, names: dict[str, Any]) -> Any:

@@ -10,8 +10,8 @@ from functools import cache
 from typing import Any, NamedTuple
 
 from astcapture.errors import CaptureError
-from astcapture.record.devices import read_device
-from astcapture.record.dtypes import read_dtype
+from astcapture.record.torch.devices import read_device
+from astcapture.record.torch.dtypes import read_dtype
 from astcapture.targets.target import matcher
 
 Reduce = Callable[..., Any]

@@ -5,7 +5,7 @@ event is ``(site, value, thread, where, holding)``; `values.cache` takes them ou
 
 Nothing here raises into the program or imports anything, and no lock is taken but where the memory
 limit may be reached. Torch's compiler, which traces Python, is given functions that it can follow in
-place of those that it cannot, by an attribute that it looks for; see `record.compiled`.
+place of those that it cannot, by an attribute that it looks for; see `record.torch.compiled`.
 """
 
 from __future__ import annotations
@@ -22,29 +22,7 @@ from itertools import starmap
 from types import CodeType
 from typing import Any
 
-from astcapture.record import (
-    attention,
-    budget,
-    checkpoint,
-    compiled,
-    modules,
-    places,
-    scope,
-    tracing,
-    uncompiled,
-    unseen,
-)
-from astcapture.record.attention_weights import (
-    UNKNOWN,
-    AttentionWeights,
-    Shape,
-    UnfusedWeights,
-    as_seen,
-    is_of_attention,
-)
-from astcapture.record.carried import GONE, RAISED, handed_out, is_refused
-from astcapture.record.checkpoint import Recomputed, is_second_run, join
-from astcapture.record.compiled import CompiledEvent, Start
+from astcapture.record import budget, scope
 from astcapture.record.containers import everything_in
 from astcapture.record.events import (
     LEFT_OUT,
@@ -60,22 +38,34 @@ from astcapture.record.events import (
 )
 from astcapture.record.events import declare as declare
 from astcapture.record.events import declared as declared
-from astcapture.record.expressions import function_of, parameters_of, traced_function_of
 from astcapture.record.frames import forget as forget
 from astcapture.record.frames import hold as hold
 from astcapture.record.frames import release as release
 from astcapture.record.options import PLAIN, Conversion, Taken
-from astcapture.record.places import Where
 from astcapture.record.policy import conversion_of, pass_over, plain
-from astcapture.record.resumed import NAME_IS_GONE, is_resumed, traces_resumed
 from astcapture.record.scope import Holding
 from astcapture.record.small import SMALL
 from astcapture.record.snapshot import BY_REFERENCE
-from astcapture.record.stand_in import NoRoom
 from astcapture.record.taking import expected_size, parts, taken
-from astcapture.record.tensors import PLAIN_TENSORS
-from astcapture.record.tracing import NotRun, check_run
-from astcapture.record.unseen import Unseen, is_watched
+from astcapture.record.torch import attention, checkpoint, compiled, modules, places, tracing, uncompiled, unseen
+from astcapture.record.torch.attention_weights import (
+    UNKNOWN,
+    AttentionWeights,
+    Shape,
+    UnfusedWeights,
+    as_seen,
+    is_of_attention,
+)
+from astcapture.record.torch.carried import GONE, RAISED, handed_out, is_refused
+from astcapture.record.torch.checkpoint import Recomputed, is_second_run, join
+from astcapture.record.torch.compiled import CompiledEvent, Start
+from astcapture.record.torch.expressions import function_of, parameters_of, traced_function_of
+from astcapture.record.torch.places import Where
+from astcapture.record.torch.resumed import NAME_IS_GONE, is_resumed, traces_resumed
+from astcapture.record.torch.stand_in import NoRoom
+from astcapture.record.torch.tensors import PLAIN_TENSORS
+from astcapture.record.torch.tracing import NotRun, check_run
+from astcapture.record.torch.unseen import Unseen, is_watched
 from astcapture.record.weight import EVENT, rough_size
 
 events: list[Event] = []

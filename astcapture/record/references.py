@@ -13,7 +13,7 @@ from typing import Any
 
 from astcapture.record.containers import attributes_of, is_module_type, values_in
 from astcapture.record.snapshot import BY_REFERENCE
-from astcapture.record.tensors import PLAIN_TENSORS, is_tensor
+from astcapture.record.torch.tensors import PLAIN_TENSORS, is_tensor
 
 #: As many objects are looked at: the keys and values of a cache of 40 layers.
 _ENOUGH = 200

@@ -10,7 +10,7 @@ import sys
 from typing import Any
 
 from astcapture.record.kinds import is_a
-from astcapture.record.tensors import copy_tensor, is_tensor
+from astcapture.record.torch.tensors import copy_tensor, is_tensor
 
 #: Types of the interpreter's own whose values do not change, and are kept by reference: the fast path of the recorder.
 BY_REFERENCE: frozenset[type] = frozenset(

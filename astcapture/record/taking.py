@@ -6,19 +6,19 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from astcapture.record import checkpoint
-from astcapture.record.attention_weights import AttentionWeights, UnfusedWeights, is_of_attention
 from astcapture.record.containers import everything_in, whole
-from astcapture.record.conversion import convert, dtype_of
-from astcapture.record.fused import converted, size_of_weights
-from astcapture.record.gradient import Gradient, Room
-from astcapture.record.graph_kept import check_reference
 from astcapture.record.kinds import is_a
 from astcapture.record.options import PLAIN, Conversion
 from astcapture.record.snapshot import snapshot
-from astcapture.record.tensors import PLAIN_TENSORS, copy_tensor, is_tensor
-from astcapture.record.tracing import check_run
-from astcapture.record.transforms import is_wrapped, outside, unwrap
+from astcapture.record.torch import checkpoint
+from astcapture.record.torch.attention_weights import AttentionWeights, UnfusedWeights, is_of_attention
+from astcapture.record.torch.conversion import convert, dtype_of
+from astcapture.record.torch.fused import converted, size_of_weights
+from astcapture.record.torch.gradient import Gradient, Room
+from astcapture.record.torch.graph_kept import check_reference
+from astcapture.record.torch.tensors import PLAIN_TENSORS, copy_tensor, is_tensor
+from astcapture.record.torch.tracing import check_run
+from astcapture.record.torch.transforms import is_wrapped, outside, unwrap
 from astcapture.record.weight import own_size, rough_size, whole_size
 
 _COMPILED = (

@@ -15,7 +15,7 @@ from astcapture.record.containers import everything_in, values_in
 from astcapture.record.deferred import held
 from astcapture.record.references import tensors_behind
 from astcapture.record.snapshot import BY_REFERENCE, is_array
-from astcapture.record.tensors import is_tensor
+from astcapture.record.torch.tensors import is_tensor
 
 #: What one record takes besides its value: a tuple and a `Record`.
 EVENT = 250

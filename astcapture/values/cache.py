@@ -13,8 +13,8 @@ from types import MappingProxyType, TracebackType
 from typing import Any
 
 from astcapture.record import budget, children, events, policy, recorder, scope
-from astcapture.record.bypassed import Live, also_bypassed
 from astcapture.record.events import Declaration, Event, Failed, Missed, Started
+from astcapture.record.torch.bypassed import Live, also_bypassed
 from astcapture.store.rank import rank_of_process
 from astcapture.values.captured import Captured
 from astcapture.values.live import make_record, values_in_memory

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from astcapture.record.bypassed import Live
+from astcapture.record.torch.bypassed import Live
 from astcapture.values.notes import Notes
 from astcapture.values.records import Record, Records, Unknown
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from astcapture.record import taking
 from astcapture.record.deferred import Deferred, held
-from astcapture.record.gradient import Gradient
 from astcapture.record.kinds import is_a
+from astcapture.record.torch.gradient import Gradient
 from astcapture.values.records import Form, Record, form_of
 
 

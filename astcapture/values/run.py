@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from astcapture.errors import CaptureError
-from astcapture.record.bypassed import Live
+from astcapture.record.torch.bypassed import Live
 from astcapture.store.raw import Damaged
 from astcapture.store.reading import Shard, open_shard
 from astcapture.store.shard import SUFFIX

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from astcapture.record.bypassed import Live, why_bypassed
+from astcapture.record.torch.bypassed import Live, why_bypassed
 
 #: As many layers or processes are named in a sentence.
 _NAMED = 3

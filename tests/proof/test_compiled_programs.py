@@ -13,7 +13,7 @@ from compiled import running
 from compiled.program import TensorProgram
 from compiled_programs import Difference, Totals, check
 
-from astcapture.record import compiled
+from astcapture.record.torch import compiled
 
 
 def test_random_programs_over_tensors_do_not_differ_when_they_are_compiled() -> None:

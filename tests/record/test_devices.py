@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from astcapture.errors import CaptureError
-from astcapture.record.devices import read_device
+from astcapture.record.torch.devices import read_device
 
 
 @pytest.fixture(autouse=True, params=["no torch", "torch half imported"])

@@ -10,7 +10,7 @@ import numpy
 import pytest
 
 from astcapture.errors import CaptureError
-from astcapture.record.dtypes import read_dtype
+from astcapture.record.torch.dtypes import read_dtype
 
 #: By their bits, as IEEE 754 and the formats of machine learning are named.
 NAMES = [

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from astcapture.record import modules, places
+from astcapture.record.torch import modules, places
 
 HOME = "torch.nn.modules.module"
 

@@ -12,9 +12,10 @@ from typing import Any
 import numpy
 import pytest
 
-from astcapture.record import budget, expressions, modules, places, recorder, scope, switch
-from astcapture.record.checkpoint import Recomputed
+from astcapture.record import budget, recorder, scope, switch
 from astcapture.record.events import MISSED, STARTED, Failed
+from astcapture.record.torch import expressions, modules, places
+from astcapture.record.torch.checkpoint import Recomputed
 from astcapture.record.weight import EVENT
 
 SITE = ("m", "f", "y", 3)

@@ -13,10 +13,10 @@ torch = pytest.importorskip("torch")
 from torch.utils.checkpoint import CheckpointFunction, checkpoint  # noqa: E402
 
 from astcapture.record import budget, recorder, switch  # noqa: E402
-from astcapture.record import checkpoint as ours  # noqa: E402
-from astcapture.record.gradient import Gradient  # noqa: E402
 from astcapture.record.options import PLAIN, Conversion  # noqa: E402
 from astcapture.record.taking import WithGradient, expected_size, parts, split, taken  # noqa: E402
+from astcapture.record.torch import checkpoint as ours  # noqa: E402
+from astcapture.record.torch.gradient import Gradient  # noqa: E402
 from astcapture.record.weight import EVENT, Scale, parts_of  # noqa: E402
 
 pytestmark = pytest.mark.torch

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 import astcapture
-from astcapture.record import graph_copy
+from astcapture.record.torch import graph_copy
 
 MODEL = """\
 import torch

@@ -16,10 +16,10 @@ import pytest
 
 import astcapture
 from astcapture.errors import CaptureError, CaptureWarning
-from astcapture.record import conversion, graph_kept
 from astcapture.record.deferred import Deferred
 from astcapture.record.options import Conversion
 from astcapture.record.taking import expected_size
+from astcapture.record.torch import conversion, graph_kept
 from astcapture.record.weight import whole_size
 
 torch = pytest.importorskip("torch")

@@ -141,7 +141,7 @@ def test_in_training_results_and_gradients_are_those_of_a_plain_run(module: Any)
 def test_what_there_is_no_room_for_is_counted_and_not_computed(
     reduce: Any, module: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from astcapture.record import attention
+    from astcapture.record.torch import attention
 
     real, computed = attention.attention_weights, []
     monkeypatch.setattr(attention, "attention_weights", lambda **given: computed.append(1) or real(**given))

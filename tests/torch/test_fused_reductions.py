@@ -14,11 +14,11 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 import astcapture
-from astcapture.record import blocks, stand_in
-from astcapture.record.attention import call_arguments
-from astcapture.record.attention_weights import AttentionWeights
 from astcapture.record.options import read_conversions
 from astcapture.record.taking import taken
+from astcapture.record.torch import blocks, stand_in
+from astcapture.record.torch.attention import call_arguments
+from astcapture.record.torch.attention_weights import AttentionWeights
 
 pytestmark = pytest.mark.torch
 
@@ -323,7 +323,7 @@ def test_nothing_is_computed_for_which_there_is_no_room(reduce: Any, tmp_path: P
 def test_once_recording_has_stopped_no_weights_are_computed(
     tmp_path: Path, fresh_imports: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from astcapture.record import attention
+    from astcapture.record.torch import attention
 
     (tmp_path / "fused_functions.py").write_text(SOURCE)
     q, k, v = tensors(*[(1, 2, 64, 16)] * 3, dtype=torch.float32)

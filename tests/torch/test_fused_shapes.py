@@ -11,9 +11,9 @@ import torch
 from torch import nn
 
 import astcapture
-from astcapture.record.attention_weights import AttentionWeights
 from astcapture.record.options import PLAIN, read_conversions
 from astcapture.record.taking import expected_size, taken
+from astcapture.record.torch.attention_weights import AttentionWeights
 
 pytestmark = pytest.mark.torch
 

@@ -20,7 +20,7 @@ import torch
 from torch import nn
 
 import astcapture
-from astcapture.record import places
+from astcapture.record.torch import places
 
 SOURCE = """\
 import torch

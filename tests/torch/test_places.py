@@ -24,8 +24,8 @@ from torch.nn.parallel import DataParallel, DistributedDataParallel
 from torch.nn.utils import parametrizations
 from torch.utils.checkpoint import checkpoint
 
-from astcapture.record import modules, places
-from astcapture.record.checkpoint import Recomputed
+from astcapture.record.torch import modules, places
+from astcapture.record.torch.checkpoint import Recomputed
 
 X = torch.ones(1)
 

@@ -12,7 +12,7 @@ import torch
 from torch.nn import functional as F
 from torch.nn.attention.bias import causal_lower_right, causal_upper_left
 
-from astcapture.record.attention import attention_weights, call_arguments, is_attention
+from astcapture.record.torch.attention import attention_weights, call_arguments, is_attention
 
 
 def tensors(*shapes: tuple[int, ...], dtype: torch.dtype = torch.float64) -> list[torch.Tensor]:

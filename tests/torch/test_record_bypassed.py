@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import nn
 
-from astcapture.record import modules
-from astcapture.record.bypassed import Live, why_bypassed
+from astcapture.record.torch import modules
+from astcapture.record.torch.bypassed import Live, why_bypassed
 
 
 def plain(x: torch.Tensor) -> torch.Tensor:

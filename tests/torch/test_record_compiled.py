@@ -17,9 +17,10 @@ import torch._dynamo.symbolic_convert
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from astcapture.record import carried, compiled, frames, modules, places, scope
-from astcapture.record.compiled import Chain, Link
-from astcapture.record.places import Where
+from astcapture.record import frames, scope
+from astcapture.record.torch import carried, compiled, modules, places
+from astcapture.record.torch.compiled import Chain, Link
+from astcapture.record.torch.places import Where
 
 SITES = [("m", "f", label, line) for line, label in enumerate("abcdefgh")]
 

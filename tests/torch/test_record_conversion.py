@@ -10,9 +10,9 @@ from typing import Any
 import numpy
 import pytest
 
-from astcapture.record.conversion import ChangedInPlace, _is_on, convert, dtype_of, keep
 from astcapture.record.deferred import Shared, read
 from astcapture.record.options import Conversion
+from astcapture.record.torch.conversion import ChangedInPlace, _is_on, convert, dtype_of, keep
 
 torch = pytest.importorskip("torch")
 pytestmark = [pytest.mark.torch, pytest.mark.filterwarnings("ignore:torch.quantize_per_tensor")]

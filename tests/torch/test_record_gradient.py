@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from astcapture.errors import CaptureError
-from astcapture.record.gradient import Gradient
 from astcapture.record.options import PLAIN, Conversion
+from astcapture.record.torch.gradient import Gradient
 from astcapture.record.weight import EVENT
 
 

@@ -12,7 +12,7 @@ import torch
 import torch._dynamo
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from astcapture.record import graph_copy
+from astcapture.record.torch import graph_copy
 
 numbers = count()
 

@@ -14,10 +14,11 @@ from torch import nn
 from torch.nn import functional as F
 
 from astcapture.errors import CaptureError
-from astcapture.record import budget, compiled, policy, recorder, switch
+from astcapture.record import budget, policy, recorder, switch
 from astcapture.record.events import LEFT_OUT, MISSED, STARTED, Failed
 from astcapture.record.options import read_conversions
 from astcapture.record.taking import split
+from astcapture.record.torch import compiled
 from astcapture.targets.target import parse_targets
 
 SITE = ("m", "f", "y", 3)

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 
 from astcapture.errors import CaptureError
-from astcapture.record import tensors, transfer
 from astcapture.record.deferred import Deferred, Shared, held, read
-from astcapture.record.devices import read_device
-from astcapture.record.dtypes import read_dtype
-from astcapture.record.tensors import copy_tensor, is_tensor
+from astcapture.record.torch import tensors, transfer
+from astcapture.record.torch.devices import read_device
+from astcapture.record.torch.dtypes import read_dtype
+from astcapture.record.torch.tensors import copy_tensor, is_tensor
 from astcapture.record.weight import Scale, parts_of, whole_size
 
 torch = pytest.importorskip("torch")

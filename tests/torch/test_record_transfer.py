@@ -13,11 +13,11 @@ from typing import Any
 
 import pytest
 
-from astcapture.record import transfer
-from astcapture.record.conversion import keep
 from astcapture.record.deferred import held, read
 from astcapture.record.options import Conversion
-from astcapture.record.transfer import Transfer, can_transfer
+from astcapture.record.torch import transfer
+from astcapture.record.torch.conversion import keep
+from astcapture.record.torch.transfer import Transfer, can_transfer
 
 torch = pytest.importorskip("torch")
 pytestmark = [

@@ -12,8 +12,8 @@ import torch._dynamo
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from astcapture.record.tracing import NotRun, check_run
-from astcapture.record.transforms import is_wrapped, outside, unwrap
+from astcapture.record.torch.tracing import NotRun, check_run
+from astcapture.record.torch.transforms import is_wrapped, outside, unwrap
 
 # Transforms.
 

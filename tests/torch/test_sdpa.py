@@ -17,8 +17,9 @@ from torch import nn
 
 import astcapture
 from astcapture.errors import CaptureError
-from astcapture.record import attention, recorder
-from astcapture.record.attention import attention_weights
+from astcapture.record import recorder
+from astcapture.record.torch import attention
+from astcapture.record.torch.attention import attention_weights
 from astcapture.rewrite.calls import attention_names
 
 sys.path.append(str(Path(__file__).parent.parent / "rewrite"))

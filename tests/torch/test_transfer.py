@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import astcapture
-from astcapture.record.transfer import Transfer
+from astcapture.record.torch.transfer import Transfer
 
 torch = pytest.importorskip("torch")
 pytestmark = [
@@ -60,7 +60,7 @@ def test_copies_on_a_stream_of_the_programs_own_are_ordered_on_it(moved: Any) ->
 
 
 def test_pinned_memory_in_use_stays_bounded(moved: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    from astcapture.record import transfer
+    from astcapture.record.torch import transfer
 
     monkeypatch.setattr(transfer, "PINNED", 8 * 2**20)
     x = torch.ones(1024, 1024, device="cuda")

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from astcapture.record import transfer
-from astcapture.record.transfer import Transfer
+from astcapture.record.torch import transfer
+from astcapture.record.torch.transfer import Transfer
 
 torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.torch

@@ -6,8 +6,8 @@ import sys
 from types import CodeType, FrameType
 from typing import Any
 
-from astcapture.record import checkpoint
 from astcapture.record.live import live_objects
+from astcapture.record.torch import checkpoint
 
 # `nn.Module`, and the code of its `_call_impl`, once torch is imported.
 _base: type | None = None

@@ -11,11 +11,11 @@ import sys
 import threading
 from typing import Any
 
-from astcapture.record import graph_copy
 from astcapture.record.containers import DEPTH
-from astcapture.record.resumed import NAME_IS_GONE
-from astcapture.record.tensors import is_tensor_type
-from astcapture.record.transforms import is_wrapped, taken_out, wrapping
+from astcapture.record.torch import graph_copy
+from astcapture.record.torch.resumed import NAME_IS_GONE
+from astcapture.record.torch.tensors import is_tensor_type
+from astcapture.record.torch.transforms import is_wrapped, taken_out, wrapping
 
 #: What is done with a value.
 _TENSOR, _BEHIND, _WRAPPED, _ITSELF, _TUPLE, _LIST, _DICT, _REFUSED = range(8)

@@ -10,14 +10,14 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from astcapture.record.attention_weights import AttentionWeights, UnfusedWeights
-from astcapture.record.blocks import Blocks, evaluate, unseen
-from astcapture.record.conversion import convert, keep, without_autocast
-from astcapture.record.dtypes import COMPLEX
 from astcapture.record.options import Conversion
-from astcapture.record.stand_in import NoRoom, reduced
-from astcapture.record.tracing import check_run
-from astcapture.record.transforms import is_wrapped
+from astcapture.record.torch.attention_weights import AttentionWeights, UnfusedWeights
+from astcapture.record.torch.blocks import Blocks, evaluate, unseen
+from astcapture.record.torch.conversion import convert, keep, without_autocast
+from astcapture.record.torch.dtypes import COMPLEX
+from astcapture.record.torch.stand_in import NoRoom, reduced
+from astcapture.record.torch.tracing import check_run
+from astcapture.record.torch.transforms import is_wrapped
 
 #: Asked for room for so many bytes.
 Room = Callable[[int], bool]

@@ -11,7 +11,7 @@ from collections.abc import Collection
 from functools import cached_property
 from typing import Any
 
-from astcapture.record import modules, places
+from astcapture.record.torch import modules, places
 
 # Whose work the fused kernels of `nn.MultiheadAttention` and `nn.TransformerEncoderLayer` do in eval mode.
 _ATTENTION = ("torch.nn.functional", "torch.nn.modules.activation", "torch.nn.modules.transformer")

@@ -11,9 +11,9 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from astcapture.record import unseen
-from astcapture.record.tensors import is_tensor
-from astcapture.record.transforms import is_wrapped, taken_out, wrapping
+from astcapture.record.torch import unseen
+from astcapture.record.torch.tensors import is_tensor
+from astcapture.record.torch.transforms import is_wrapped, taken_out, wrapping
 
 
 class NotRun(RuntimeError):

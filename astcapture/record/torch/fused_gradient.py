@@ -10,11 +10,11 @@ from collections.abc import Callable
 from typing import Any
 
 from astcapture.errors import CaptureError
-from astcapture.record.attention_weights import AttentionWeights, UnfusedWeights
-from astcapture.record.conversion import convert
-from astcapture.record.fused import Room, converted_blocks, size_of_blocks
 from astcapture.record.options import Conversion
-from astcapture.record.stand_in import NoRoom
+from astcapture.record.torch.attention_weights import AttentionWeights, UnfusedWeights
+from astcapture.record.torch.conversion import convert
+from astcapture.record.torch.fused import Room, converted_blocks, size_of_blocks
+from astcapture.record.torch.stand_in import NoRoom
 
 _DROPOUT = (
     "the call had dropout_p={dropout_p}, and which weights its kernel dropped is not known: call model.eval() or set "

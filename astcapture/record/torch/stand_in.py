@@ -17,7 +17,8 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cache, partial
 from typing import Any
 
-from astcapture.record.blocks import (
+from astcapture.record.kinds import is_a
+from astcapture.record.torch.blocks import (
     COMBINED,
     Blocks,
     Permuted,
@@ -27,7 +28,6 @@ from astcapture.record.blocks import (
     evaluate,
     evaluate_along,
 )
-from astcapture.record.kinds import is_a
 
 #: Asked for room for so many bytes.
 Room = Callable[[int], bool]

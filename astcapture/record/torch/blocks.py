@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
-from astcapture.record.unseen import Unseen, is_watched
+from astcapture.record.torch.unseen import Unseen, is_watched
 
 #: For each axis the positions along it: a ``range``, or a list in any order.
 Region = tuple[Sequence[int], ...]

@@ -15,14 +15,14 @@ from dataclasses import replace
 from typing import Any
 
 from astcapture.errors import CaptureError
-from astcapture.record.attention_weights import is_of_attention
-from astcapture.record.conversion import convert
 from astcapture.record.deferred import held, read
-from astcapture.record.fused_gradient import watched, why_unknown
 from astcapture.record.options import PLAIN, Conversion
-from astcapture.record.stand_in import NoRoom
-from astcapture.record.transforms import is_wrapped
-from astcapture.record.unseen import Unseen, is_watched
+from astcapture.record.torch.attention_weights import is_of_attention
+from astcapture.record.torch.conversion import convert
+from astcapture.record.torch.fused_gradient import watched, why_unknown
+from astcapture.record.torch.stand_in import NoRoom
+from astcapture.record.torch.transforms import is_wrapped
+from astcapture.record.torch.unseen import Unseen, is_watched
 from astcapture.record.weight import EVENT, rough_size
 
 #: Called with the bytes of a gradient before it is kept; False says that there is no room.

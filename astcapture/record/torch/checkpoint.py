@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from types import CodeType, FrameType
 from typing import Any
 
-from astcapture.record.gradient import Gradient
+from astcapture.record.torch.gradient import Gradient
 
 
 class Recomputed(Exception):

@@ -7,11 +7,11 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from astcapture.record import attention
-from astcapture.record.blocks import Blocks, Region, as_tensor, block_size, take, unseen
 from astcapture.record.kinds import is_a
-from astcapture.record.tensors import is_tensor
-from astcapture.record.transforms import is_wrapped
+from astcapture.record.torch import attention
+from astcapture.record.torch.blocks import Blocks, Region, as_tensor, block_size, take, unseen
+from astcapture.record.torch.tensors import is_tensor
+from astcapture.record.torch.transforms import is_wrapped
 
 #: ``(batch, heads, queries, keys, batched)`` of the weights as the function that calls sees them; None where the
 #: recipes say nothing: what the call sees holds.

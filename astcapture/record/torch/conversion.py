@@ -13,14 +13,14 @@ from typing import Any
 
 from astcapture.record.containers import open_container, whole
 from astcapture.record.deferred import Deferred, Parts, Shared
-from astcapture.record.dtypes import COMPLEX
 from astcapture.record.kinds import is_a
 from astcapture.record.options import Conversion, Reduce
 from astcapture.record.snapshot import BY_REFERENCE, copy_array, is_array
-from astcapture.record.tensors import is_tensor
-from astcapture.record.tracing import check_run
-from astcapture.record.transfer import can_transfer, transfer
-from astcapture.record.transforms import is_wrapped, outside, unwrap
+from astcapture.record.torch.dtypes import COMPLEX
+from astcapture.record.torch.tensors import is_tensor
+from astcapture.record.torch.tracing import check_run
+from astcapture.record.torch.transfer import can_transfer, transfer
+from astcapture.record.torch.transforms import is_wrapped, outside, unwrap
 
 
 class ChangedInPlace(RuntimeError):

@@ -11,7 +11,7 @@ import threading
 from types import FunctionType
 from typing import Any
 
-from astcapture.record.resumed import frame_of
+from astcapture.record.torch.resumed import frame_of
 
 # By their text and the module they belong to.
 _functions: dict[tuple[str, str], FunctionType] = {}

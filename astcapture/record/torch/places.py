@@ -20,7 +20,7 @@ from sys import _getframe
 from typing import Any, NamedTuple
 from weakref import ref
 
-from astcapture.record import checkpoint, modules
+from astcapture.record.torch import checkpoint, modules
 
 
 class Where(NamedTuple):

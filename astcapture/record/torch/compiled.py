@@ -18,10 +18,11 @@ from _thread import get_ident
 from collections.abc import Sequence
 from typing import Any
 
-from astcapture.record import modules, places, scope, tracing, uncompiled
-from astcapture.record.carried import carried
-from astcapture.record.places import Where
+from astcapture.record import scope
 from astcapture.record.scope import Holding
+from astcapture.record.torch import modules, places, tracing, uncompiled
+from astcapture.record.torch.carried import carried
+from astcapture.record.torch.places import Where
 
 #: What an event of the recorder holds, and the value as compiled code handed it out.
 CompiledEvent = tuple[Any, Any, int, "Where | None", "Holding | None"]

@@ -1,0 +1,1 @@
+"""What knows torch: its tensors and modules, its compiler, its checkpoints and transforms, and its fused attention."""
