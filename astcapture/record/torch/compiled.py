@@ -6,7 +6,7 @@ the type of the last link is guarded, and the values become outputs of the graph
 chain of its own, so none is lost between reading the last link and replacing it.
 
 Inside compiled code there is no stack to look at. A link has a weak reference to the module whose
-method recorded, and `record.places` says afterwards where that stands.
+method recorded, and `places` says afterwards where that stands.
 """
 
 from __future__ import annotations
