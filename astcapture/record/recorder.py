@@ -88,11 +88,19 @@ def take() -> list[Event]:
         error = RecursionError("the recursion limit was reached where it is recorded")
         # At the limit nothing could be asked; it is told to who looks first, as a block does when it is left.
         front.append((site, Failed(error), 0, None, scope.holding()))
+    if is_watched():
+        with Unseen():
+            return _with_compiled(front)
+    return _with_compiled(front)
+
+
+def _with_compiled(front: list[Event]) -> list[Event]:
+    """The events, with those of compiled code where it ran."""
     starts = [event[1] for event in front if type(event[1]) is Start]
     earlier, *runs = compiled.take(starts)
-    if not starts:
-        return [*_finished(earlier), *front]
     merged = [*_finished(earlier)]
+    if not starts:
+        return merged + front
     following = iter(runs)
     for event in front:
         if type(event[1]) is Start:

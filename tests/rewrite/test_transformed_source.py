@@ -166,9 +166,9 @@ def test_an_expression_with_a_scope_of_its_own_is_handed_over_as_text():
                     late = 1
                 return _@evaluate(_@evaluate(g(heads), ('m', 'C.f', 'shapes', 5),
                     'lambda heads, _C__scale: [h * _C__scale for h in heads]', {
-                    'heads': heads, '_C__scale': __scale}, self), ('m', 'C.f', 'late',
-                    5), 'lambda self, late: [late for _ in self._C__x]', _@locals(),
-                    self)
+                    'heads': heads, '_C__scale': __scale}, self), ('m', 'C.f',
+                    'late', 5), 'lambda self, late: [late for _ in self._C__x]',
+                    _@locals(), self)
         """,
     )
 

@@ -164,7 +164,7 @@ def test_of_layers_that_are_not_chosen_no_copy_is_left(load: Any, how: str) -> N
             model(X)
             recorder.settle_compiled()
             held = [value for chain in recorder.compiled.chains for value in chain.values()]
-        assert recorder.events == []
+        assert [site[2] for site, *_ in recorder.events if site[2]] == []
         assert not any(isinstance(value, torch.Tensor) for value in held)
         assert len(astcapture.cache.select()) == 0
 

@@ -108,16 +108,19 @@ _disabled: dict[Any, Any] = {}
 
 
 def _has_run(chain: Chain) -> None:
-    if chain.tick is None:  # not one that is let go of late: to replace another one would be to let go of that
-        chain.tick = Tick()
-    chain.note_run(chain.run_end)
+    end = chain.tick
+    if not isinstance(end, Link):
+        return  # a tick that was let go of late
+    before, chain.run_end = chain.run_end, end
+    chain.tick = Tick()
+    chain.note_run(before)
     on_run(chain)
 
 
 class Tick:
-    """Tells that compiled code has run: the code puts None in its place, and so lets go of it at once.
+    """Tells that compiled code has run: the code puts the last link of the run in its place, and so lets go of it at once.
 
-    An object that compiled code has made itself would live on in its frame, and that is there until all the pieces have
+    In which order the code replaces one thing after another is not known, so that this link is told by itself. An object that compiled code has made itself would live on in its frame, and that is there until all the pieces have
     run that come after a graph break.
     """
 
@@ -145,7 +148,7 @@ class Chain:
         # The last link that has been handed out by `settled`, and the last one when that was last asked.
         self._done = self.last
         self._next = self.last
-        self.tick: Tick | None = Tick()
+        self.tick: Tick | Link = Tick()
         #: The last link of the last run that was told of.
         self.run_end = self.last
         self.thread = get_ident()
@@ -155,15 +158,17 @@ class Chain:
 
     def note_compilation(self) -> None:
         """The compiler traces code that records, and runs it next."""
-        if self.tick is not None:
-            self.tick.silent = True
-        # The compiler may have looked at the one before, and keep it.
-        self.tick = Tick()
+        self.run_end = self.last
         self.note_run(self.last)
+
+    def arm(self) -> None:
+        """Put a tick in place that the compiler has not looked at: it keeps what it has."""
+        if type(self.tick) is Tick:
+            self.tick.silent = True
+        self.tick = Tick()
 
     def note_run(self, before: Link) -> None:
         """Compiled code has run: what holds now, holds for the links that it has added to `before`."""
-        self.run_end = self.last
         on_start(Start(self, before))
         holding = scope.holding()
         if holding is not (self._runs[-1][1] if self._runs else None):
@@ -269,7 +274,8 @@ def put(site: Any, value: Any, owner: Any, others: tuple[Any, ...]) -> None:
     if not is_exported(site) and has_place(site):
         link = Link([_local.chain.last, site, value, _reference(owner, others)])
         _local.chain.last = link
-        _local.chain.tick = None
+        _local.chain.tick = link
+        _arm()
 
 
 def put_copy(site: Any, value: Any, owner: Any, others: tuple[Any, ...]) -> None:
@@ -277,7 +283,16 @@ def put_copy(site: Any, value: Any, owner: Any, others: tuple[Any, ...]) -> None
     if not is_exported(site) and has_place(site):
         link = Link([_local.chain.last, site, carried(value), _reference(owner, others)])
         _local.chain.last = link
-        _local.chain.tick = None
+        _local.chain.tick = link
+        _arm()
+
+
+def _arm() -> None:
+    """Run by the compiler, after it has traced what lets go of a tick."""
+    _local.chain.arm()
+
+
+_arm._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 def beside(function: Any, *arguments: Any) -> Any:
