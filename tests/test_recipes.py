@@ -64,6 +64,7 @@ def test_every_target_is_well_formed_and_says_what_it_captures(name):
         assert all(capture.at in POINTS for capture in target.captures)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_every_function_is_in_the_installed_library_and_binds_the_names(name):
     one = recipe(name)

@@ -139,7 +139,7 @@ TENSORS = (
     *("[inner(q) for q in ({v}, {w})][1]", "functools.reduce(torch.add, [{v}, {w}])", "x.new_ones(4, 4)"),
     *("F.scaled_dot_product_attention({v}[None, None], {w}[None, None], x[None, None])[0, 0]",),
     *("torch.func.vmap(inner)({v})", "torch.func.grad(summed)({v})", "Double.apply({v})"),
-    *("checkpoint(inner, {v}, use_reentrant=False)", "max([{v}, {w}], key=id)", "{v}.unbind()[0] + {w}"),
+    *("checkpoint(inner, {v}, use_reentrant=False)", "max([{v}, {w}], key=torch.numel)", "{v}.unbind()[0] + {w}"),
     *("torch.from_numpy({v}.detach().numpy())", "torch.cond(x.shape[0] > 2, inner, inner, ({v},))"),
 )
 #: Conditions; the last two are not known when the code is traced.

@@ -6,6 +6,8 @@ import shutil
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 
 def doctor(venv, *options: str, **environ: str):
     return venv.run(*options, "-m", "astcapture", "doctor", **environ)

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 PROJECT = Path(__file__).parents[2]
 START_UP_FILE = "astcapture.pth"
 ACTIVE = "import sys; print('astcapture.imports.startup' in sys.modules)"

@@ -20,6 +20,8 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[1] / "matrix"))
 from compatibility_page import rows_under
 
+pytestmark = pytest.mark.slow
+
 ROWS = {row[0]: row[1:] for row in rows_under("Ways to start Python")}
 LIBRARIES = "{libraries}"  # stands for where the libraries of the tests are
 

@@ -6,6 +6,8 @@ import re
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 pytest.importorskip("IPython")
 
 IMPORTS = "import astcapture\nfrom astcapture import capture"

@@ -15,6 +15,8 @@ from compiled_programs import Difference, Totals, check
 
 from astcapture.record.torch import compiled
 
+pytestmark = pytest.mark.slow
+
 
 def test_random_programs_over_tensors_do_not_differ_when_they_are_compiled() -> None:
     totals = Totals()

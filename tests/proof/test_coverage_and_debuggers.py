@@ -10,6 +10,8 @@ from pathlib import Path
 import coverage_and_debuggers
 import pytest
 
+pytestmark = pytest.mark.slow
+
 PYTHON = Path(sys.executable)
 TESTS = Path(sysconfig.get_path("stdlib"), "test", "test_textwrap.py")
 

@@ -9,6 +9,8 @@ from pathlib import Path
 import coverage_of_packages
 import pytest
 
+pytestmark = pytest.mark.slow
+
 #: pytest's own requirement, so it is wherever these tests are; its distribution is without its tests.
 TESTS = '''
 import iniconfig

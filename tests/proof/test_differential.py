@@ -8,6 +8,8 @@ import pytest
 from differential import Difference, Totals, check, program_of
 from wider_programs import WiderProgram
 
+pytestmark = pytest.mark.slow
+
 
 def test_random_programs_of_every_kind_do_not_differ() -> None:
     totals = Totals()

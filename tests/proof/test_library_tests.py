@@ -13,6 +13,8 @@ from libraries import comparing
 from libraries.library import LIBRARIES, Library
 from libraries.running import Setting
 
+pytestmark = pytest.mark.slow
+
 TINY = Library(file="test_{name}.py", modules=("tiny.{name}",), recipes=(), names=("lists",), torch=False)
 FILES = {
     "tiny/__init__.py": "",

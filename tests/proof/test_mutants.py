@@ -11,6 +11,8 @@ from mutating.copies import Copy
 from mutating.known_tests import learn
 from mutating.mutant import Mutant, between, digest_of, executed
 
+pytestmark = pytest.mark.slow
+
 PROJECT = Path(__file__).parents[2]
 TESTS = "tests/rewrite/test_transformed_source.py"
 CHANGES = {

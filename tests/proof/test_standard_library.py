@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 import standard_library
 
+pytestmark = pytest.mark.slow
+
 PYTHON = Path(sys.executable)
 TESTS = Path(sysconfig.get_path("stdlib"), "test", "test_shlex.py")
 

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 import worlds_code
 
+pytestmark = pytest.mark.slow
+
 STDLIB = Path(sysconfig.get_path("stdlib"))
 SKIPPED = {"site-packages", "lib2to3", "__pycache__"}
 

@@ -14,6 +14,8 @@ import torch
 
 import astcapture
 
+pytestmark = pytest.mark.slow
+
 SOURCE = """\
 import functools
 

@@ -16,6 +16,8 @@ import torch
 import astcapture
 from astcapture.record.torch import graph_copy
 
+pytestmark = pytest.mark.slow
+
 MODEL = """\
 import torch
 from torch import nn

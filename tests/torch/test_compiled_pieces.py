@@ -207,3 +207,30 @@ def test_a_value_of_a_function_of_autograd_has_no_graph(load: Callable[..., Any]
         tensors = [*values["x"], values["both"][0][0], *values["both"][0][1]]
     assert [one.tolist() for one in tensors] == [X.tolist(), (X * 2).tolist(), X.tolist()]
     assert not any(one.requires_grad for one in tensors)
+
+
+OF_A_MODULE = """\
+from torch import nn
+
+
+class Doubling(nn.Module):
+    def forward(self, x):
+        x.register_hook(lambda gradient: gradient + 3)
+        y = x * 2
+        z = y * 3
+        return (z,)
+"""
+
+
+def test_a_module_that_autograd_traces_ahead_by_itself_keeps_its_gradients(load: Callable[..., Any]) -> None:
+    from torch._functorch.aot_autograd import aot_module_simplified
+
+    module = load(OF_A_MODULE, "*")
+    x = torch.ones(4, requires_grad=True)
+    with astcapture.recording() as rec:
+        traced: Any = aot_module_simplified(module.Doubling(), (x,), lambda graph, inputs: graph)
+        reasons = {str(count.error) for _, count in rec.counts.items() if count.error}
+        (z,) = traced(x)
+    z.sum().backward()
+    assert x.grad is not None and x.grad.tolist() == [9.0] * 4
+    assert reasons and all("so there is no value to record" in reason for reason in reasons)

@@ -15,6 +15,8 @@ import torch
 
 import astcapture
 
+pytestmark = pytest.mark.slow
+
 EXAMPLES = Path(__file__).parents[2] / "examples"
 PICTURES = [
     "head.png",

@@ -22,7 +22,7 @@ torch = pytest.importorskip("torch")
 from torch._dynamo.utils import counters  # noqa: E402
 from torch.fx.experimental.proxy_tensor import make_fx  # noqa: E402
 
-pytestmark = [pytest.mark.torch, pytest.mark.filterwarnings("ignore::DeprecationWarning")]
+pytestmark = [pytest.mark.torch, pytest.mark.slow, pytest.mark.filterwarnings("ignore::DeprecationWarning")]
 
 SOURCE = """\
 import contextlib
@@ -526,8 +526,10 @@ BY_COMPILERS: dict[str, Callable[[Any], Any]] = {
 KEPT_WHOLE = "NotRun: torch.compile has this function of torch's in its graph as a whole"
 
 
-@pytest.mark.parametrize("captures", ROWS)
-@pytest.mark.parametrize("row", COMPILED)
+@pytest.mark.parametrize(
+    ("row", "captures"),
+    [*((row, ROWS[0]) for row in COMPILED), *((row, one) for row in ("dynamic", "blocks") for one in ROWS[1:])],
+)
 def test_compiled_in_any_way_there_are_no_more_graphs_breaks_or_recompilations(
     load: Callable[..., Modules], row: str, captures: str
 ) -> None:
@@ -547,9 +549,7 @@ def test_compiled_in_any_way_there_are_no_more_graphs_breaks_or_recompilations(
         assert all("compiled code cannot carry" in reason for reason in reasons)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("captures", ROWS)
-@pytest.mark.parametrize("row", BY_COMPILERS)
+@pytest.mark.parametrize(("row", "captures"), zip(BY_COMPILERS, ROWS, strict=True))
 def test_by_other_compilers_and_in_other_modes_too(load: Callable[..., Modules], row: str, captures: str) -> None:
     modules = load(captures)
     found = []
@@ -575,12 +575,8 @@ def test_blocks_that_share_their_compiled_code_have_layers_of_their_own(
     assert layers == [f"blocks.{number}.attn" for _ in SIZES for number in range(4)]
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("captures", ["every local", "expressions"])
-def test_a_package_of_aotinductor_runs_as_the_plain_one(
-    load: Callable[..., Modules], tmp_path: Path, captures: str
-) -> None:
-    modules = load(captures)
+def test_a_package_of_aotinductor_runs_as_the_plain_one(load: Callable[..., Modules], tmp_path: Path) -> None:
+    modules = load("expressions")
     found = []
     for number, module in enumerate(modules):
         path = str(tmp_path / f"model_{number}.pt2")

@@ -16,6 +16,8 @@ from PIL import Image
 
 import astcapture
 
+pytestmark = pytest.mark.slow
+
 EXAMPLES = Path(__file__).parents[2] / "examples"
 PICTURES = {
     "resnet_photo.py": ["resnet_attention_map.png", "resnet_overlay.png", "resnet_photo.png"],

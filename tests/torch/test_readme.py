@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from pages import ROOT, run_page
 
+pytestmark = pytest.mark.slow
+
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 

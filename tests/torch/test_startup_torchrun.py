@@ -14,6 +14,8 @@ import astcapture
 sys.path.insert(0, str(Path(__file__).parents[1] / "matrix"))
 from compatibility_page import rows_under
 
+pytestmark = pytest.mark.slow
+
 ROW = next(row[1:] for row in rows_under("Ways to start Python") if row[0] == "torchrun")
 MODEL = "from astcapture import capture\n\n@capture('y')\ndef f(x):\n    y = x + 1\n    return y * 2\n"
 # torch itself is not needed here: what torchrun does is to start processes.

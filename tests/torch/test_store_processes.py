@@ -19,6 +19,8 @@ from distributed import Client, LocalCluster
 import astcapture
 from astcapture.values import streaming
 
+pytestmark = pytest.mark.slow
+
 PROJECT = Path(__file__).parents[2]
 
 FILES = {

@@ -118,10 +118,11 @@ def _has_run(chain: Chain) -> None:
 
 
 class Tick:
-    """Tells that compiled code has run: the code puts the last link of the run in its place, and so lets go of it at once.
+    """Tells that compiled code has run, as it is let go of: the code puts the last link of the run in its place.
 
-    In which order the code replaces one thing after another is not known, so that this link is told by itself. An object that compiled code has made itself would live on in its frame, and that is there until all the pieces have
-    run that come after a graph break.
+    That link is where the run ends, whichever of its other stores the code has made by then. An object that compiled
+    code has made itself would be let go of late: it lives on in the frame of the code, which is there until all pieces
+    after a graph break have run.
     """
 
     #: Whether it is let go of for another reason.

@@ -76,6 +76,9 @@ def check_run(value: Any) -> None:
         raise NotRun(_COMPILED)
     if writes_down():
         raise NotRun(_without_data())
+    if type(value).__module__ == "torch._subclasses.functional_tensor":
+        # AOTAutograd by itself: in its first pass nothing is written down yet.
+        raise NotRun(f"torch traces this function and does not run it, {_NO_VALUE}")
 
 
 def why_no_expression() -> str | None:
