@@ -48,6 +48,7 @@ def changing_often():
     sys.setswitchinterval(interval)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("changing_often")
 def test_a_tuple_that_another_thread_is_making_is_not_touched():
     errors: list[SystemError] = []

@@ -83,6 +83,7 @@ def test_every_mistake_on_the_page_is_an_error_that_says_what_stands_there() -> 
         assert repr(target) in str(error.value)
 
 
+@pytest.mark.slow
 def test_every_reason_for_an_empty_capture_on_the_page_is_one_that_the_package_gives() -> None:
     given = strings()
     reasons = [reason for reason, _ in rows(section("others-models.md", "Read why something is empty"))]

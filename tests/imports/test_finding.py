@@ -436,6 +436,7 @@ def test_pitfall_10_uninstalling_removes_nothing_but_ours_and_works_after_the_pa
     assert sys.meta_path == before
 
 
+@pytest.mark.slow
 def test_hooks_that_the_program_does_not_keep_all_stay_installed():
     for number in range(50):
         install([f"mod{number}"])
@@ -596,6 +597,7 @@ def test_nothing_of_ours_is_ever_rewritten():
 # 14
 
 
+@pytest.mark.slow
 def test_pitfall_14_a_target_that_a_conftest_imports_is_captured_by_the_variable(make_package, run_python):
     make_package(
         {

@@ -123,6 +123,7 @@ def test_functions_that_were_imported_rewritten_are_plain_after_uninstall(
         sys.modules.pop("late_module")
 
 
+@pytest.mark.slow
 def test_a_second_hook_adds_to_a_live_module_and_takes_only_its_own_away(live: ModuleType) -> None:
     model = live.Model()
     first = astcapture.install(["live_module"])
@@ -278,6 +279,7 @@ def test_a_live_module_that_defines_a_function_where_it_is_never_reached_is_capt
     assert (done.stdout, done.stderr) == ("2 [2]\n", "")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("at", "options"), [("*,*@assign", {}), ("*", {"dtype": "float32"}), ("*", {"limit": 2_000})], ids=str
 )

@@ -56,6 +56,7 @@ def cached(folder: Path) -> list[str]:
 # 17
 
 
+@pytest.mark.slow
 def test_pitfall_17_a_package_and_a_module_run_with_dash_m_are_captured_under_their_own_names(make_package, run_python):
     tail = "\nassert __name__ == '__main__'\nimport astcapture\ndouble(4)\n"
     tail += "print({key: list(records) for key, records in astcapture.cache.items()})\n"
@@ -261,6 +262,7 @@ def same(one: CodeType, other: CodeType) -> bool:
 # 24, 25
 
 
+@pytest.mark.slow
 def test_pitfall_24_targets_that_change_between_runs_never_run_stale_code(make_package, forget):
     folder = make_package({"mod.py": "def f(x):\n    y = x + 1\n    z = y + 1\n    return z\n\ndef g():\n    y = 7\n"})
 
@@ -392,6 +394,7 @@ def test_a_named_module_in_which_a_wildcard_finds_nothing_is_cached_and_tells_wh
     assert cached(folder) == ["__init__", "one+", "three+", "two+"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("action", ["always", "error"])
 @pytest.mark.parametrize("store", ["", ", store='run'"])
 def test_a_python_that_warns_of_all_there_is_to_warn_of_has_nothing_to_say(make_package, run_python, store, action):
@@ -420,6 +423,7 @@ IMPORT_AND_PRINT = """
 """
 
 
+@pytest.mark.slow
 def test_pitfall_26_processes_that_write_one_file_at_once_all_import_and_leave_it_whole(make_package, run_python):
     folder = make_package({"mod.py": MARKED + "\n".join(f"def f{number}(): pass" for number in range(2000))})
     results: list[str] = []

@@ -36,6 +36,7 @@ def package(make_package, fresh_imports):
     return fresh_imports
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("target", "key"),
     [

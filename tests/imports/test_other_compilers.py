@@ -249,6 +249,7 @@ print([int(one(3)) for one in (mod.decorated, mod.handed, mod.wrapped)])
 """
 
 
+@pytest.mark.slow
 def test_functions_that_numba_compiles_run_as_without_us(make_package, run_python):
     numba = pytest.importorskip("numba")
     make_package(
@@ -285,6 +286,7 @@ def test_functions_that_numba_compiles_run_as_without_us(make_package, run_pytho
     assert interpreted.stdout == "[4, 5, 6]\n[4]\n"
 
 
+@pytest.mark.slow
 def test_a_function_that_another_module_hands_to_numba_as_it_runs_is_told_of_at_exit(make_package, run_python):
     numba = pytest.importorskip("numba")
     make_package({"mod.py": BODY})

@@ -83,6 +83,7 @@ def script(tmp_path):
     return write
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("targets", "keys"),
     [
@@ -103,6 +104,7 @@ def test_a_script_sees_the_arguments_path_and_main_of_a_plain_one(compare, scrip
     assert "__main__:double" in compare(script(start_text + MODEL + SHOW_START), "--its", "--own=arguments", "-c", "x")
 
 
+@pytest.mark.slow
 def test_a_script_in_another_folder_and_a_link_to_one_find_its_neighbours(compare, script, tmp_path):
     script("print(__name__)", "folder/neighbour.py")
     name = script(MODEL + "import neighbour" + SHOW_START, "folder/train.py")

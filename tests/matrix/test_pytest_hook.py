@@ -69,6 +69,7 @@ def run_pytest(
     return json.loads((folder / "found.json").read_text(encoding="utf-8")), done.stdout + done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("order", ["theirs", "ours"])
 def test_pytest_rewrites_its_assertions_and_what_is_not_captured_for_it_is_warned_of(make_package, run_python, order):
     rows = {row[0]: row for row in ROWS if row[1] == order}

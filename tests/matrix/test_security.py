@@ -47,6 +47,7 @@ def test_control_characters_in_a_target_are_refused_and_do_not_reach_the_termina
     assert all(char.isprintable() or char == "\n" for char in str(error.value))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "text", ["a" * 10**5 + "/", "m:" + "a" * 10**5 + "/", "m:f=" + "x," * 10**5, "m:f=" + "(" * 10**5]
 )
@@ -171,6 +172,7 @@ def test_a_configuration_file_runs_nothing_by_being_read_and_imports_what_it_nam
     assert output == "before the first value\nown imported\n[3.0]\n"
 
 
+@pytest.mark.slow
 def test_targets_and_the_commands_that_read_source_import_nothing(make_package, run_python):
     make_package(
         {"boom.py": MODEL + "\n    raise SystemExit('run')\n", "package/__init__.py": "raise SystemExit('run')"}

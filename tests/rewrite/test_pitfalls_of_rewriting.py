@@ -60,6 +60,7 @@ def deep(folder: Path, source: str, target: str, argument: int) -> list[str]:
     return done.stdout.splitlines()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", ["big:f=y", "big:f=y,late", "big:f=z:=y + 0"])
 def test_pitfall_30_a_sum_of_1500_terms_is_captured(target, tmp_path):
     terms = " + ".join(f"a{number % 7}" for number in range(1500))
@@ -72,6 +73,7 @@ def test_pitfall_30_a_sum_of_1500_terms_is_captured(target, tmp_path):
     assert rest or sys.version_info[:2] == (3, 12)
 
 
+@pytest.mark.slow
 def test_pitfall_30_a_chain_of_1500_elifs_is_captured(tmp_path):
     chain = "".join(f"    elif x == {number}:\n        y = {number}\n" for number in range(1, 1500))
     source = f"def f(x):\n    if x == 0:\n        y = 0\n{chain}    return x + 1\n"

@@ -6,6 +6,7 @@ import random
 import warnings
 from typing import Any
 
+import pytest
 from plain_and_rewritten import function_code, plain_code, recorded, rewritten_code
 from random_programs import NAMES, Program
 
@@ -89,6 +90,7 @@ def run_many(seeds: range) -> int:
     return values
 
 
+@pytest.mark.slow
 def test_random_programs_are_captured_as_their_locals_say():
     assert run_many(range(FAST)) > 1000
 

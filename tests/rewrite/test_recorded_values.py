@@ -370,6 +370,7 @@ def use(how):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("how", "value"),
     [("never", []), ("exhaust", [1]), ("send", [30]), ("close", []), ("throw", []), ("drop", [])],
@@ -672,6 +673,7 @@ def test_a_value_is_not_asked_for_its_class():
     assert seen.captured[-1][0] == "y"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "targets", [["m:f=*", "m:g=*"], ["m:f=*@assign", "m:g=*@assign"], ["m:f=x,both:=[x, n]", "m:g=x,both:=[x, n]"]]
 )

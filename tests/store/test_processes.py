@@ -137,6 +137,7 @@ while True:
 """
 
 
+@pytest.mark.slow
 def test_killed_at_any_moment_every_finished_shard_loads_and_none_is_missing(tmp_path: Path):
     counts = []
     for attempt in range(8):
@@ -167,6 +168,7 @@ for number in range(10**9):
 """
 
 
+@pytest.mark.slow
 def test_a_sigterm_that_nobody_handles_loses_no_more_than_the_last_seconds(tmp_path: Path):
     process = start(tmp_path, SLOW)
     assert process.stdout is not None and process.stdout.readline() == "going\n"
@@ -360,6 +362,7 @@ print("alive", file=sys.stderr)
 # The command line
 
 
+@pytest.mark.slow
 def test_ls_lists_what_there_is(program: Program, run_python: RunPython, tmp_path: Path):
     import json
 
@@ -378,6 +381,7 @@ def test_ls_lists_what_there_is(program: Program, run_python: RunPython, tmp_pat
     assert process["command"][-1] == "main.py" and one["processes"] == [process["folder"]]
 
 
+@pytest.mark.slow
 def test_ls_names_damaged_shards_and_fails_in_one_line_where_there_is_no_run(
     program: Program, run_python: RunPython, tmp_path: Path
 ):

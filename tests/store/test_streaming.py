@@ -37,6 +37,7 @@ def store(tmp_path: Path) -> Path:
     return tmp_path / "run"
 
 
+@pytest.mark.slow
 def test_what_is_captured_is_on_disk_within_seconds_and_cache_goes_on_to_give_it(module: ModuleType, store: Path):
     before = threading.enumerate()
     with astcapture.install("streamed:f=y", store=store):
@@ -56,6 +57,7 @@ def test_what_is_captured_is_on_disk_within_seconds_and_cache_goes_on_to_give_it
     assert run.summary() == cache.summary()
 
 
+@pytest.mark.slow
 def test_a_shard_is_written_as_soon_as_it_is_full(module: ModuleType, store: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("astcapture.store.background.PERIOD", 1000.0)
     monkeypatch.setattr("astcapture.store.background.LONGEST_PERIOD", 1000.0)
@@ -69,6 +71,7 @@ def test_a_shard_is_written_as_soon_as_it_is_full(module: ModuleType, store: Pat
     assert sum(map(len, astcapture.load(store).processes[0].shards)) == streaming.MOST + 3
 
 
+@pytest.mark.slow
 def test_records_in_order_over_many_shards_are_all_there(
     module: ModuleType, store: Path, monkeypatch: pytest.MonkeyPatch
 ):
@@ -81,6 +84,7 @@ def test_records_in_order_over_many_shards_are_all_there(
     assert len(run.processes[0].shards) > 100
 
 
+@pytest.mark.slow
 def test_what_was_captured_before_stays_in_memory_and_is_not_stored(module: ModuleType, store: Path):
     with astcapture.install("streamed:f=y"):
         module.f("before")
@@ -157,6 +161,7 @@ def test_values_that_cannot_be_stored_are_counted_and_warned_of_once(module: Mod
     assert "'y' was not stored 2 times: a value of type object" in run.summary() == cache.summary()
 
 
+@pytest.mark.slow
 def test_eight_threads_lose_nothing(module: ModuleType, store: Path):
     def work(thread: int) -> None:
         for number in range(2000):
@@ -174,6 +179,7 @@ def test_eight_threads_lose_nothing(module: ModuleType, store: Path):
         assert [number for one, number in stored if one == thread] == list(range(2000))
 
 
+@pytest.mark.slow
 def test_a_folder_that_holds_another_run_is_added_to(module: ModuleType, store: Path):
     for number in range(3):
         with astcapture.install("streamed:f=y", store=store):
@@ -182,6 +188,7 @@ def test_a_folder_that_holds_another_run_is_added_to(module: ModuleType, store: 
     assert list(astcapture.load(store)["f"]) == [0, 1, 2]
 
 
+@pytest.mark.slow
 def test_two_hooks_share_a_store_and_the_last_closes_it(module: ModuleType, store: Path):
     one = astcapture.install("streamed:f=y", store=store)
     other = astcapture.install("streamed:g=z", store=str(store))
@@ -282,6 +289,7 @@ def test_with_a_full_disk_memory_stays_bounded(
     assert "100 values are lost" in str(caught[-1].message)
 
 
+@pytest.mark.slow
 def test_strict_raises_what_went_wrong_where_the_user_looks_and_on_uninstall(
     module: ModuleType, store: Path, full: Callable[[bool], None]
 ):
@@ -318,6 +326,7 @@ def test_a_folder_that_vanishes_is_made_again_and_what_was_in_it_is_named_when_i
         list(cache["f"])
 
 
+@pytest.mark.slow
 def test_a_bug_in_the_writer_is_told_and_not_the_programs(
     module: ModuleType, store: Path, monkeypatch: pytest.MonkeyPatch
 ):

@@ -162,6 +162,7 @@ def test_two_backward_passes_through_one_checkpoint_record_once(module: Any) -> 
     assert torch.allclose(record.grad, 2 * torch.ones(3).exp().cos())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("function", ["plain", "expressed"])
 @pytest.mark.parametrize("reentrant", [True, False])
 def test_inside_torch_compile_the_program_runs_and_it_is_told_that_nothing_was_recorded(
@@ -193,6 +194,7 @@ def test_inside_torch_compile_torchs_own_switch_has_it_recorded(module: Any) -> 
     torch._dynamo.reset()
 
 
+@pytest.mark.slow
 def test_a_function_is_recorded_once_in_a_program_that_has_no_module_and_checkpoints_late(
     run_python: Any, tmp_path: Path
 ) -> None:

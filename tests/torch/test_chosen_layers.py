@@ -94,6 +94,7 @@ CHOICES: dict[Any, list[int]] = {
 }
 
 
+@pytest.mark.slow
 @how_it_runs
 @pytest.mark.parametrize("layers", CHOICES)
 def test_the_layers_that_a_pattern_chooses_are_recorded_and_no_others(load: Any, how: str, layers: Any) -> None:
@@ -105,6 +106,7 @@ def test_the_layers_that_a_pattern_chooses_are_recorded_and_no_others(load: Any,
         assert counts() == {f"blocks.{index}.attn": 2 for index in CHOICES[layers]}
 
 
+@pytest.mark.slow
 @how_it_runs
 def test_what_is_recorded_of_a_chosen_layer_is_what_is_recorded_of_all(load: Any, how: str) -> None:
     module = load()
@@ -121,6 +123,7 @@ def test_what_is_recorded_of_a_chosen_layer_is_what_is_recorded_of_all(load: Any
     torch.testing.assert_close(value, expected[0])
 
 
+@pytest.mark.slow
 @how_it_runs
 def test_the_reduction_is_called_for_the_chosen_layers_alone(load: Any, how: str) -> None:
     called: list[int] = []
@@ -156,6 +159,7 @@ def test_the_weights_of_fused_attention_and_expressions_are_computed_for_the_cho
         assert counts("q") == {f"blocks.{index}.attn": 1 for index in range(3)}
 
 
+@pytest.mark.slow
 @how_it_runs
 def test_of_layers_that_are_not_chosen_no_copy_is_left(load: Any, how: str) -> None:
     with astcapture.install(f"{ATTENTION}=q", layers="nowhere"):
@@ -169,6 +173,7 @@ def test_of_layers_that_are_not_chosen_no_copy_is_left(load: Any, how: str) -> N
         assert len(astcapture.cache.select()) == 0
 
 
+@pytest.mark.slow
 def test_a_value_outside_any_layer_is_taken_where_no_layers_are_asked_for(load: Any) -> None:
     with astcapture.install([f"{ATTENTION}=attn", "chosen:free=y"], layers="*"):
         load().free(X)
@@ -205,6 +210,7 @@ PROGRAM = """
 """
 
 
+@pytest.mark.slow
 def test_layers_are_read_from_the_environment_and_from_a_file(tmp_path: Path, run_python: Any) -> None:
     start = "import astcapture; astcapture.install()\n"
     program = start + "\n".join(line.strip() for line in PROGRAM.strip().splitlines())
@@ -223,6 +229,7 @@ def test_layers_are_read_from_the_environment_and_from_a_file(tmp_path: Path, ru
 # Reductions that ask for what they reduce.
 
 
+@pytest.mark.slow
 @how_it_runs
 def test_a_reduction_of_two_parameters_is_told_of_the_value(load: Any, how: str) -> None:
     told: list[Any] = []
@@ -245,6 +252,7 @@ def test_a_reduction_of_two_parameters_is_told_of_the_value(load: Any, how: str)
     ]
 
 
+@pytest.mark.slow
 def test_a_reduction_by_name_may_ask_for_what_it_reduces(load: Any, tmp_path: Path) -> None:
     (tmp_path / "reducing.py").write_text(
         "class Of:\n"

@@ -62,6 +62,7 @@ def graphs() -> int:
     return int(torch._dynamo.utils.counters["stats"]["unique_graphs"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", ["eager", "aot_eager"])
 def test_a_compiled_model_is_one_graph_and_records_what_eager_running_does(model_module: Any, backend: str) -> None:
     model = model_module.Model()
@@ -83,6 +84,7 @@ def test_a_compiled_model_is_one_graph_and_records_what_eager_running_does(model
         assert not one.requires_grad
 
 
+@pytest.mark.slow
 def test_training_compiled_records_the_same_and_gives_the_same_gradients(model_module: Any) -> None:
     model = model_module.Model()
     x = torch.randn(2, 5, 8)
@@ -107,6 +109,7 @@ def test_a_branch_that_does_not_bind_the_name_breaks_no_graph_and_is_counted(mod
     assert rec.counts[key, "attn"].missed == 6
 
 
+@pytest.mark.slow
 def test_shapes_that_change_are_recorded_as_they_are(model_module: Any) -> None:
     compiled = torch.compile(model_module.Model(), fullgraph=True, backend="eager")
     with astcapture.recording() as rec:
@@ -116,6 +119,7 @@ def test_shapes_that_change_are_recorded_as_they_are(model_module: Any) -> None:
     assert [tuple(one.shape) for one in attention[::2]] == [(1, n, n) for n in (3, 4, 5, 6, 7)]
 
 
+@pytest.mark.slow
 def test_threads_that_run_one_compiled_model_lose_nothing(model_module: Any) -> None:
     compiled = torch.compile(model_module.Model(), fullgraph=True, backend="eager")
     x = torch.randn(1, 4, 8)
@@ -130,6 +134,7 @@ def test_threads_that_run_one_compiled_model_lose_nothing(model_module: Any) -> 
     assert {record.thread for record in records} == {thread.ident for thread in threads}
 
 
+@pytest.mark.slow
 def test_pausing_is_obeyed_by_compiled_code(model_module: Any) -> None:
     compiled = torch.compile(model_module.Model(), fullgraph=True, backend="eager")
     x = torch.randn(1, 4, 8)

@@ -160,6 +160,7 @@ INPUTS = [torch.arange(16.0).view(4, 4).requires_grad_(), torch.ones(4, 4).requi
 KEY = "kinds_of_locals:of_"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fullgraph", [True, False])
 @pytest.mark.parametrize("backend", ["eager", "aot_eager"])
 def test_a_local_of_any_kind_leaves_the_compiled_program_as_it_is_and_is_recorded_or_counted(
@@ -195,6 +196,7 @@ def flat(value: Any) -> Any:
     return {key: flat(one) for key, one in value.items()} if isinstance(value, dict) else value
 
 
+@pytest.mark.slow
 def test_what_compiled_code_hands_out_is_what_running_it_plainly_records(load: Callable[..., Modules]) -> None:
     modules = load(source())
     for name in CARRIED:
@@ -287,6 +289,7 @@ FORWARD = "kinds_of_locals:Double.forward"
 UNDER = ["vmap", "vmap_of_columns", "vmap_with_writing", "two", "grad", "grad_of_samples", "jacrev"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [*(f"under_{one}" for one in UNDER), "of_a_mask"])
 def test_a_local_under_a_transform_is_recorded_in_compiled_code_as_in_eager_code(
     load: Callable[..., Modules], name: str
@@ -307,6 +310,7 @@ def test_a_local_under_a_transform_is_recorded_in_compiled_code_as_in_eager_code
         assert len(found) == 2 * len(expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fullgraph", [True, False])
 def test_a_local_of_a_function_of_autograd_is_recorded_in_its_forward_and_counted_in_its_backward(
     load: Callable[..., Modules], fullgraph: bool

@@ -166,6 +166,7 @@ def f(x, flag):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("capture", ["kept", "kept:=[row for row in kept]"])
 def test_a_name_that_the_compiler_gives_up_at_a_graph_break_is_counted_with_that_reason(
     load: Callable[..., Any], capture: str
@@ -198,6 +199,7 @@ def f(x):
 """
 
 
+@pytest.mark.slow
 def test_a_value_of_a_function_of_autograd_has_no_graph(load: Callable[..., Any]) -> None:
     module = load(OF_AUTOGRAD, "x,both")
     function = torch.compile(module.f, backend="eager", fullgraph=True)

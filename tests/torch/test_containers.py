@@ -70,6 +70,7 @@ def test_what_a_caller_makes_of_a_tensor_in_place_does_not_reach_the_record(modu
     assert recorded["info"][0]["n"] == 1 and list(recorded["info"][0]) == ["probs", "n"]
 
 
+@pytest.mark.slow
 def test_tensors_in_containers_are_detached_and_keep_no_graph(module: Load) -> None:
     x = torch.randn(3, requires_grad=True)
     y = x * 2
@@ -171,6 +172,7 @@ def test_a_shard_is_full_by_what_containers_hold(module: Load) -> None:
     assert 4000 < streaming._size_of((x,)) < 5000
 
 
+@pytest.mark.slow
 def test_inside_a_transform_the_tensors_in_a_container_are_plain_ones(module: Load) -> None:
     x = torch.arange(6.0).reshape(3, 2)
     for options in ({}, {"dtype": "float64"}, {"reduce": lambda pair: pair}):
@@ -232,6 +234,7 @@ def test_it_is_told_of_a_graph_that_is_deeper_than_is_copied(module: Load) -> No
         module().given([[[[[y]]]]])
 
 
+@pytest.mark.slow
 def test_model_outputs_of_transformers_are_copied(module: Load) -> None:
     outputs = pytest.importorskip("transformers.modeling_outputs")
     x = torch.randn(2, 3, requires_grad=True)

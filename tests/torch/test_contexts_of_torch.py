@@ -70,6 +70,7 @@ def in_threads(*works: Callable[[], Any]) -> None:
         thread.join()
 
 
+@pytest.mark.slow
 @how_it_runs
 def test_two_threads_that_run_one_model_each_have_their_tags_and_their_recording(served: Any, how: str) -> None:
     net = HOW[how](served.Attention())
@@ -97,6 +98,7 @@ def test_two_threads_that_run_one_model_each_have_their_tags_and_their_recording
     assert len(astcapture.cache.select(label="attn")) == 2
 
 
+@pytest.mark.slow
 @how_it_runs
 def test_two_tasks_that_run_one_model_each_have_their_tags_and_their_recording(served: Any, how: str) -> None:
     net = HOW[how](served.Attention())
@@ -121,6 +123,7 @@ def test_two_tasks_that_run_one_model_each_have_their_tags_and_their_recording(s
     assert len(astcapture.cache.select()) == 0
 
 
+@pytest.mark.slow
 @how_it_runs
 def test_blocks_that_follow_one_another_each_have_the_runs_inside(served: Any, how: str) -> None:
     net = HOW[how](served.Attention())
@@ -133,6 +136,7 @@ def test_blocks_that_follow_one_another_each_have_the_runs_inside(served: Any, h
     assert tags == [0, 0, None, 1, 1, None, 2, 2, None]
 
 
+@pytest.mark.slow
 @how_it_runs
 def test_of_a_run_that_is_paused_nothing_is_recorded_and_the_next_is(served: Any, how: str) -> None:
     net = HOW[how](served.Attention())
@@ -146,6 +150,7 @@ def test_of_a_run_that_is_paused_nothing_is_recorded_and_the_next_is(served: Any
     assert sizes(astcapture.cache.select(label="attn")) == [1, 3]
 
 
+@pytest.mark.slow
 @how_it_runs
 def test_one_thread_pauses_while_another_runs_the_same_model(served: Any, how: str) -> None:
     net = HOW[how](served.Attention())
@@ -169,6 +174,7 @@ def test_one_thread_pauses_while_another_runs_the_same_model(served: Any, how: s
     assert sizes(astcapture.cache.select(label="attn")) == [1]
 
 
+@pytest.mark.slow
 @how_it_runs
 def test_threads_started_in_a_block_run_the_model_under_its_tags(served: Any, how: str) -> None:
     net = HOW[how](served.Attention())
@@ -178,6 +184,7 @@ def test_threads_started_in_a_block_run_the_model_under_its_tags(served: Any, ho
     assert len(astcapture.cache.select()) == 0
 
 
+@pytest.mark.slow
 @how_it_runs
 def test_the_cache_of_a_block_is_let_go_of_with_the_last_that_holds_it(served: Any, how: str) -> None:
     net = HOW[how](served.Attention())

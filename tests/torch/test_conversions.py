@@ -105,6 +105,7 @@ def test_a_device_that_torch_does_not_know_is_refused_with_those_that_it_knows(m
         astcapture.install(["converted"], device="gpu")
 
 
+@pytest.mark.slow
 def test_a_device_that_fails_only_when_it_is_used_is_counted(run_python: Any, tmp_path: Path) -> None:
     (tmp_path / "converted.py").write_text(SOURCE)
     done = run_python(

@@ -51,6 +51,7 @@ def written_out(q: torch.Tensor, k: torch.Tensor, allowed: Any = None) -> torch.
     return scores.exp() / scores.exp().sum(-1, keepdim=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["plain", "causal", "mask", "grouped"])
 def test_weights_are_those_of_the_call_whatever_the_program_does_to_its_arguments_afterwards(
     kind: str, module: Any
@@ -95,6 +96,7 @@ def test_a_reduction_is_computed_in_the_same_way(module: Any) -> None:
     assert torch.allclose(value.float(), expected, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_there_is_one_graph_for_many_lengths_and_as_many_compilations_as_without(module: Any) -> None:
     counts = []
     for capturing in (False, True):
@@ -115,6 +117,7 @@ def test_there_is_one_graph_for_many_lengths_and_as_many_compilations_as_without
     assert counts[0] == counts[1]
 
 
+@pytest.mark.slow
 def test_in_training_results_and_gradients_are_those_of_a_plain_run(module: Any) -> None:
     outcomes = []
     for capturing in (False, True):

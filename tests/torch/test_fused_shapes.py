@@ -39,6 +39,7 @@ def by_head(module: nn.MultiheadAttention, *given: torch.Tensor, **options: Any)
         return module(*given, need_weights=True, average_attn_weights=False, **options)[1].detach()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("asked", [{}, {"need_weights": False}, {"average_attn_weights": False}], ids=str)
 @pytest.mark.parametrize("kind", ["batched", "batch first", "unbatched", "masked", "with biases", "zero attention"])
 def test_each_head_is_recorded_whatever_the_caller_asks_for(kind: str, asked: dict[str, Any]) -> None:
@@ -67,6 +68,7 @@ def test_each_head_is_recorded_whatever_the_caller_asks_for(kind: str, asked: di
     assert (returned is None and plain[1] is None) or torch.equal(returned, plain[1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("need_weights", [True, False])
 def test_dropout_is_in_no_recorded_weights(need_weights: bool) -> None:
     module = mha(dropout=0.5)
@@ -94,6 +96,7 @@ def eager_gradient(module: nn.MultiheadAttention, x: torch.Tensor) -> torch.Tens
     return weights.grad  # type: ignore[return-value]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("need_weights", [True, False])
 def test_the_gradient_of_each_head_is_recorded(need_weights: bool) -> None:
     module = mha()
@@ -106,6 +109,7 @@ def test_the_gradient_of_each_head_is_recorded(need_weights: bool) -> None:
     assert torch.allclose(record.grad, expected, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("need_weights", [True, False])
 def test_compiled_code_of_torchs_own_says_that_it_records_nothing(need_weights: bool) -> None:
     # The compiler takes this function of torch's into its graph without a look inside.
@@ -121,6 +125,7 @@ def test_compiled_code_of_torchs_own_says_that_it_records_nothing(need_weights: 
     assert "run the model without torch.compile" in (count.error or "")
 
 
+@pytest.mark.slow
 def test_a_reduction_is_given_each_head() -> None:
     module = mha()
     (x,) = tensors((5, 3, 8))

@@ -159,6 +159,7 @@ def test_call_counts_the_executions_on_each_layer(layered: Any) -> None:
     assert [(record.label, record.call) for record in labels[:4]] == [("attn", 0), ("scale", 0)] * 2
 
 
+@pytest.mark.slow
 def test_the_bindings_of_one_execution_have_its_number_those_of_its_loops_too(layered: Any) -> None:
     targets = ["layered:Rebinding.forward=y@assign", "layered:Model.forward=x@assign"]
     with astcapture.install(targets), astcapture.recording() as rec:
@@ -244,6 +245,7 @@ def test_a_module_that_moves_has_the_path_of_where_it_is_now(layered: Any) -> No
     assert layers(lambda: model(X)) == ["blocks.0.attn", "blocks.1.attn", "blocks.2.attn"]
 
 
+@pytest.mark.slow
 def test_a_module_that_moves_while_the_model_runs_has_the_path_of_where_it_is_then(layered: Any) -> None:
     class Moving(nn.Module):
         def __init__(self) -> None:
@@ -280,6 +282,7 @@ def test_a_model_held_outside_the_registry_has_paths_of_its_own(layered: Any) ->
     ]
 
 
+@pytest.mark.slow
 def test_wrappers_are_no_part_of_the_path(layered: Any) -> None:
     model = layered.Model()
     assert layers(lambda: nn.DataParallel(model)(X)) == ["blocks.0.attn", "blocks.1.attn"]
@@ -288,6 +291,7 @@ def test_wrappers_are_no_part_of_the_path(layered: Any) -> None:
     assert layers(lambda: disabled(X)) == ["blocks.0.attn", "blocks.1.attn"]
 
 
+@pytest.mark.slow
 def test_distributed_data_parallel_is_no_part_of_the_path(tmp_path: Path) -> None:
     (tmp_path / "layered.py").write_text(SOURCE)
     # A process of its own, left without tearing down: gloo's threads can deadlock with Python's lock there.
@@ -324,6 +328,7 @@ def test_threads_that_run_copies_each_have_their_own_paths(layered: Any) -> None
     assert sorted(layers(run)) == ["blocks.0.attn"] * 4 + ["blocks.1.attn"] * 4
 
 
+@pytest.mark.slow
 def test_records_do_not_keep_a_model_alive(layered: Any) -> None:
     model = layered.Model()
     model(X)
@@ -335,6 +340,7 @@ def test_records_do_not_keep_a_model_alive(layered: Any) -> None:
     astcapture.cache.clear()
 
 
+@pytest.mark.slow
 def test_torch_imported_after_install_is_found_for_the_first_value_recorded(tmp_path: Path) -> None:
     (tmp_path / "layered.py").write_text(SOURCE)
     script = (
@@ -376,6 +382,7 @@ print(recorded(lambda: model(X)), hooks())
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("first", ["built", "unpickled"])
 def test_the_first_module_has_its_place_whether_it_is_built_or_unpickled_and_one_hook_of_torchs_sees_the_others(
     tmp_path: Path, first: str
@@ -391,6 +398,7 @@ def test_the_first_module_has_its_place_whether_it_is_built_or_unpickled_and_one
     assert run(first) == "[None] 3\n['blocks.0.attn', 'blocks.1.attn'] 1\n"
 
 
+@pytest.mark.slow
 def test_uninstalling_leaves_no_hook_of_torchs(tmp_path: Path) -> None:
     (tmp_path / "layered.py").write_text(SOURCE)
     script = (
@@ -423,6 +431,7 @@ def test_a_failed_run_whose_traceback_is_kept_does_not_name_the_next(layered: An
     assert len(kept) == 2
 
 
+@pytest.mark.slow
 def test_a_forward_that_was_put_on_the_instance_is_named_as_any_other(layered: Any) -> None:
     model = layered.Model()
     model.forward = types.MethodType(type(model).forward, model)
@@ -444,6 +453,7 @@ def test_the_place_of_each_module_is_looked_for_once(layered: Any, monkeypatch: 
     assert looked_up == [block.attn for block in model.blocks]
 
 
+@pytest.mark.slow
 def test_threads_that_run_a_model_first_all_have_their_layers(run_python, tmp_path: Path) -> None:
     (tmp_path / "layered.py").write_text(SOURCE)
     script = """

@@ -170,6 +170,7 @@ def _in_thread(work: Callable[[], Any]) -> None:
     thread.join()
 
 
+@pytest.mark.slow
 @how_it_runs
 @pytest.mark.parametrize("kind", LABELS)
 @pytest.mark.parametrize("way", WAYS_IN)
@@ -221,6 +222,7 @@ def test_a_layer_that_is_run_several_times_has_one_path_and_a_number_for_each_ru
     ]
 
 
+@pytest.mark.slow
 @how_it_runs
 def test_student_and_teacher_of_one_class_are_two_models(ways: Any, how: str) -> None:
     student, teacher = ways.ViT(1), ways.ViT(2)

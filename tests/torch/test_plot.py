@@ -118,6 +118,7 @@ def test_an_infinite_weight_is_painted_grey():
 # All heads
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shared", [True, False])
 @pytest.mark.parametrize("count", [1, 2, 6, 12, 16])
 def test_the_labels_of_all_heads_never_overlap(count, shared):

@@ -62,6 +62,7 @@ def plot(folder, tmp_path, monkeypatch, capsys):
     return run
 
 
+@pytest.mark.slow
 def test_heads_are_drawn_for_each_layer_and_call(plot, tmp_path):
     status, out, err, made = plot("--label", "attn", "--batch", "1")
     expected = [f"heads-{layer}-call{call}.png" for call in range(2) for layer in LAYERS]
@@ -82,6 +83,7 @@ def test_layers_and_a_call_are_picked_and_the_format_is_chosen(plot, tmp_path):
 MAPS = ["--label", "attn", "--batch", "0"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "options", "expected"),
     [
@@ -245,6 +247,7 @@ def test_without_matplotlib_it_says_what_to_install(folder, tmp_path):
     assert done.stderr == "astcapture: plot needs matplotlib: pip install 'astcapture[plot]'\n"
 
 
+@pytest.mark.slow
 def test_a_run_stored_by_the_launcher_is_drawn(folder, tmp_path):
     script = "import torch, vit; torch.manual_seed(0); vit.VisionTransformer(depth=1).eval()(torch.rand(1, 1, 8, 8))"
     (tmp_path / "eval.py").write_text(script)

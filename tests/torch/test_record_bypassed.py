@@ -115,6 +115,7 @@ def no_attention_yet() -> None:
     assert not alive()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("no_attention_yet")
 @pytest.mark.parametrize("kind", FAST)
 def test_the_path_in_c_is_taken_by_torchs_attention_in_eval_mode(kind: str) -> None:

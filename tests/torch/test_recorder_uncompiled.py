@@ -95,6 +95,7 @@ def told(program: Any, **options: Any) -> tuple[Any, ...]:
     return results, dict(counters["frames"]), sum(counters["graph_break"].values()), counters["stats"]["unique_graphs"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("captures", CAPTURES)
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_a_program_with_graph_breaks_compiles_as_many_frames_as_without_captures(

@@ -79,6 +79,7 @@ def at_exit(script: str, folder: Path) -> str:
     return done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("fused_module")
 def test_a_label_that_was_never_bound_is_told_at_exit_to_those_who_asked_for_no_summary(tmp_path: Path) -> None:
     script = (
