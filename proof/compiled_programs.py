@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import ast
 import contextlib
+import gc
 import sys
 import time
 from collections.abc import Callable
@@ -72,6 +73,10 @@ def main() -> None:
     parser.add_argument("--keep-going", action="store_true", help="count the differences instead of stopping at one")
     options = parser.parse_args()
     torch.set_num_threads(1)
+    # Nothing but time: what torch would log, and a collection after each compilation.
+    torch._dynamo.config.run_gc_after_compile = False
+    torch._dynamo.config.side_effect_replay_policy = "silent"
+    gc.freeze()
     if options.minimise is not None:
         print(minimised(options.minimise, options.backend))
         return
