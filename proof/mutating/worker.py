@@ -24,6 +24,9 @@ from typing import Any
 
 import pytest
 
+#: In place of the project's own options: in this process, and what is marked as slow too.
+EVERY_TEST = ("-o", "addopts=--import-mode=importlib")
+
 
 def main(files: list[str]) -> None:
     for library in _libraries_of(files):
@@ -44,7 +47,7 @@ def _libraries_of(files: list[str]) -> list[str]:
         sys.dont_write_bytecode = False
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         before = set(sys.modules)
-        status = pytest.main(["-q", "--collect-only", "-p", "no:cacheprovider", *files])
+        status = pytest.main([*EVERY_TEST, "-q", "--collect-only", "-p", "no:cacheprovider", *files])
         names = [name for name, module in sys.modules.items() if name not in before and not _is_ours(module)]
         os.write(writing, json.dumps(names if status == 0 else [f"exit status {status}"]).encode())
         os._exit(0)
@@ -95,7 +98,7 @@ def _in_fork(job: dict[str, Any], answers: Path) -> None:
         for descriptor in (1, 2):
             os.dup2(output, descriptor)
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-        options = ["-q", "--tb=short", "-p", "no:cacheprovider", f"--basetemp={job['folder']}"]
+        options = [*EVERY_TEST, "-q", "--tb=short", "-p", "no:cacheprovider", f"--basetemp={job['folder']}"]
         tests = _Tests(job["tests"], answers)
         status = int(pytest.main([*options, *(["-x"] if job["stop"] else []), *job["files"]], plugins=[tests]))
         if job["tests"] is not None and status == pytest.ExitCode.NO_TESTS_COLLECTED:
