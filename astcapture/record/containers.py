@@ -326,8 +326,12 @@ def _attributes(value: Any) -> tuple[dict[str, Any], tuple[tuple[MemberDescripto
 
 def _dict_of(value: Any) -> Any:
     """The ``__dict__`` of an instance, by the interpreter's own descriptor; None where a class hides it."""
-    descriptor = next((base.__dict__["__dict__"] for base in type(value).__mro__ if "__dict__" in base.__dict__), None)
-    return descriptor.__get__(value, type(value)) if type(descriptor) is GetSetDescriptorType else None
+    descriptor: Any = next(
+        (base.__dict__["__dict__"] for base in type(value).__mro__ if "__dict__" in base.__dict__), None
+    )
+    # `types.SimpleNamespace` has a member of its C structure there.
+    own = type(descriptor) in (GetSetDescriptorType, MemberDescriptorType)
+    return descriptor.__get__(value, type(value)) if own else None
 
 
 def attributes_of(value: Any) -> list[Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import warnings
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -165,3 +166,55 @@ def test_compiled_code_that_reduces_stays_below_it(limited: Any) -> None:
             compiled(x)
     assert kept() == 300
     torch._dynamo.reset()
+
+
+class KeysAndValues:
+    """Kept by reference, as transformers' caches are."""
+
+    def __init__(self, keys: torch.Tensor) -> None:
+        self.layers = [SimpleNamespace(keys=keys)]
+
+
+def held_with(limited: Any, values: list[Any], limit: Any) -> tuple[int, int, str]:
+    """How many of some objects are recorded, how many failed, and why."""
+    with astcapture.install(["tensors_limited:given=x"], limit=limit), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        astcapture.cache.clear()
+        for value in values:
+            limited().given(value)
+        astcapture.cache.summary()
+        count = astcapture.cache.counts.get(("tensors_limited:given", "x"))
+        return len(astcapture.cache["tensors_limited:given"]), count.failed if count else 0, str(count and count.error)
+
+
+def test_tensors_behind_an_object_that_is_kept_by_reference_count_once(limited: Any) -> None:
+    one = KeysAndValues(torch.ones(50_000))
+    assert held_with(limited, [one] * 100, "1MB")[:2] == (100, 0)
+    assert held_with(limited, [KeysAndValues(torch.ones(50_000)) for _ in range(10)], "1MB")[:2] == (4, 0)
+
+
+def test_a_module_that_is_kept_by_reference_counts_nothing(limited: Any) -> None:
+    assert held_with(limited, [torch.nn.Linear(1000, 1000) for _ in range(5)], "1MB")[:2] == (5, 0)
+
+
+def test_an_object_that_keeps_a_graph_is_refused_under_a_limit_and_says_what_to_do(limited: Any) -> None:
+    weight = torch.ones(10, requires_grad=True)
+    values = [KeysAndValues(weight * 2), KeysAndValues(torch.ones(10)), KeysAndValues(weight)]
+    recorded, failed, why = held_with(limited, values, "1MB")
+    assert (recorded, failed) == (2, 1)
+    assert "a KeysAndValues is kept by reference, and its tensors keep their autograd graph" in why
+    assert "limit='1 MB' could not be kept" in why
+    assert "set limit=None" in why
+    assert held_with(limited, values, None)[:2] == (3, 0)
+
+
+def test_by_itself_the_limit_lets_such_an_object_be_kept_while_memory_is_free(
+    limited: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values = [KeysAndValues(torch.ones(10, requires_grad=True) * 2)]
+    assert held_with(limited, values, "auto")[:2] == (1, 0)
+    free = iter([8 * 10**9])
+    monkeypatch.setattr(budget, "free_on", lambda device: next(free, 10**9))
+    recorded, failed, why = held_with(limited, values * 3, "auto")
+    assert (recorded, failed) == (0, 3)
+    assert "limit='auto' could not be kept" in why
