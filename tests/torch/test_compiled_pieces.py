@@ -238,3 +238,43 @@ def test_a_module_that_autograd_traces_ahead_by_itself_keeps_its_gradients(load:
     assert x.grad is not None and x.grad.tolist() == [9.0] * 4
     assert reasons
     assert all("so there is no value to record" in reason for reason in reasons)
+
+
+SEALED = """\
+class Sealed(torch.Tensor):
+    @staticmethod
+    def __new__(cls, data):
+        made = torch.Tensor._make_wrapper_subclass(cls, data.shape, dtype=data.dtype)
+        made._data = data
+        return made
+
+    def __tensor_flatten__(self):
+        return ["_data"], None
+
+    @staticmethod
+    def __tensor_unflatten__(tensors, context, size, stride):
+        return Sealed(tensors["_data"])
+
+    @classmethod
+    def __torch_dispatch__(cls, function, types, arguments, options=None):
+        if function is torch.ops.aten.mul.Tensor:
+            return arguments[0]._data * arguments[1]
+        raise NotImplementedError("sealed")
+
+
+def f(x):
+    y = x * 2
+    return y + 1
+"""
+
+
+def test_a_tensor_whose_class_makes_no_copy_is_counted_and_the_program_goes_on(load: Callable[..., Any]) -> None:
+    module = load(SEALED, "x,y")
+    function = torch.compile(module.f, backend="eager", fullgraph=True)
+    with astcapture.recording() as rec:
+        for number in range(2):
+            assert torch.equal(function(module.Sealed(X + number)), (X + number) * 2 + 1)
+        assert len(rec["in_pieces:f"]["y"]) == 2
+        count = counts(rec, "x")
+    assert count.failed == 2
+    assert "cannot carry a Sealed" in str(count.error)

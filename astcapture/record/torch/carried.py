@@ -181,6 +181,8 @@ def _kind(variable: Any, modes: bool, depth: int) -> tuple[int, str]:
     if name in _TENSORS:
         if is_wrapped(_example(variable)):
             return _WRAPPED, ""
+        if not _can_be_copied(_example(variable)):
+            return _REFUSED, _named(type(_example(variable)))
         return (_BEHIND if modes or name != "TensorVariable" else _TENSOR), ""
     if name in _UNCHANGING:
         return _ITSELF, ""
@@ -195,6 +197,17 @@ def _kind(variable: Any, modes: bool, depth: int) -> tuple[int, str]:
         if how == _REFUSED:
             return _REFUSED, f"{_named(kind)} with {inner} in it"
     return _CONTAINERS[kind], ""
+
+
+def _can_be_copied(example: Any) -> bool:
+    """Whether a tensor of a class of the program's, that does its operations itself, does those of a copy: tried out."""
+    if getattr(type(example), "__module__", "").startswith("torch."):
+        return True
+    try:
+        example.detach().clone()
+    except Exception:
+        return False
+    return True
 
 
 def _is_lazy(variable: Any) -> bool:
