@@ -200,7 +200,7 @@ def _kind(variable: Any, modes: bool, depth: int) -> tuple[int, str]:
 
 
 def _can_be_copied(example: Any) -> bool:
-    """Whether a tensor of a class of the program's, that does its operations itself, does those of a copy: tried out."""
+    """Whether a tensor of a class of the program's, which does its operations itself, can be copied: tried out."""
     if getattr(type(example), "__module__", "").startswith("torch."):
         return True
     try:
