@@ -20,7 +20,6 @@ import contextlib
 import gc
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -29,6 +28,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "rewrite"))
 import torch
 from compiled.program import TensorProgram
 from compiled.running import Records, Seen, Way, code_of, equal, run
+from differential import Difference, without_needless
 
 from astcapture.errors import CaptureError
 
@@ -38,16 +38,6 @@ TARGETS = (
     "M:*=*@assign,shape:=x.shape,missing:=x.missing",
 )
 BACKENDS = ("eager", "aot_eager", "inductor")
-
-
-@dataclass
-class Difference(Exception):
-    seed: int
-    what: str
-    source: str
-
-    def __str__(self) -> str:
-        return f"program {self.seed}: {self.what}\n{self.source}"
 
 
 @dataclass
@@ -221,20 +211,6 @@ def minimised(seed: int, backend: str) -> str:
         return f"program {seed} does not differ"
     lines = without_needless(lines, lambda shorter: bool(differs(shorter)))
     return "\n".join([differs(lines), *lines])
-
-
-def without_needless(lines: list[str], differs: Callable[[list[str]], bool]) -> list[str]:
-    size = max(1, len(lines) // 2)
-    while size:
-        at = 0
-        while at < len(lines):
-            shorter = lines[:at] + lines[at + size :]
-            if differs(shorter):
-                lines = shorter
-            else:
-                at += 1
-        size //= 2
-    return lines
 
 
 if __name__ == "__main__":

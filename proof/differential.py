@@ -281,7 +281,7 @@ def minimised(seed: int) -> str:
     lines = list(program.lines)
     if not differs(lines):
         return f"program {seed} does not differ"
-    lines = _without_needless(lines, differs)
+    lines = without_needless(lines, differs)
     program.lines = lines
     try:
         check(seed, program, Totals())
@@ -290,7 +290,8 @@ def minimised(seed: int) -> str:
     return ""
 
 
-def _without_needless(lines: list[str], differs: Callable[[list[str]], bool]) -> list[str]:
+def without_needless(lines: list[str], differs: Callable[[list[str]], bool]) -> list[str]:
+    """The lines that are left when nothing more can be left out, or made a ``pass``, of what differs."""
     size = max(1, len(lines) // 2)
     while size:
         at = 0

@@ -26,9 +26,9 @@ _COMPILER_DEPTH = 4
 
 
 def compiled_as(name: str) -> dict[str, Any]:
-    """What to tell `compile` and `ast.parse` of the module's name, by which filters of warnings know it.
+    """The module's name as `compile` and `ast.parse` take it: filters of warnings match it.
 
-    Before Python 3.15 they go by its file, as they still do where nothing is told.
+    Before Python 3.15, and without a name, they match the name of the file.
     """
     return {"module": name} if name and sys.version_info >= (3, 15) else {}
 

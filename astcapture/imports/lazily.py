@@ -1,4 +1,4 @@
-"""Imports of ours that Python 3.15 put off, done before a hook is installed.
+"""Finish our own lazy imports (Python 3.15) before a hook is installed.
 
 With ``-X lazy_imports=all`` every import of a module waits until its name is used. Used in the midst of an import, by
 our finder or by what that uses of the standard library, the name would be looked for by the finder that waits for it.
@@ -18,7 +18,7 @@ _PACKAGE = __name__.partition(".")[0]
 
 
 def import_what_waits() -> None:
-    """Import all that the modules of this package, and those that they use, put off."""
+    """Finish the lazy imports of this package's modules and of the modules that they use."""
     if _LAZY is None or sys.get_lazy_imports() != "all":  # type: ignore[attr-defined]
         return
     waiting = [module for name, module in list(sys.modules.items()) if name.partition(".")[0] == _PACKAGE]

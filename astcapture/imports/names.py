@@ -14,7 +14,7 @@ from astcapture.targets.target import Target
 MAIN = "__main__"
 _MAINS = (MAIN, "__mp_main__")
 
-#: What a script is told of its bytecode, which is none; from Python 3.15 on no module is told of it.
+#: A script has ``__cached__ = None``, since it has no cached bytecode; from Python 3.15 on the name is gone.
 CACHED: dict[str, None] = {"__cached__": None} if sys.version_info < (3, 15) else {}
 
 #: What `astcapture run -m` runs, which the interpreter's own command line does not say.

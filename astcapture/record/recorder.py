@@ -5,7 +5,7 @@ event is ``(site, value, thread, where, holding)``; `values.cache` takes them ou
 
 Nothing here raises into the program or imports anything, and no lock is taken but where the memory
 limit may be reached. Torch's compiler, which traces Python, is given functions that it can follow in
-place of those that it cannot, by an attribute that it looks for; see `record.torch.compiled`.
+place of those that it cannot, by the attribute ``_torchdynamo_inline``; see `record.torch.compiled`.
 """
 
 from __future__ import annotations
@@ -419,8 +419,8 @@ class _Skipped(Exception):
 
 
 def allow(site: Site, owner: Any = None, *others: Any) -> None:
-    """Stand before the expression of a capture, in the same ``try``: where a tracer writes every operation down, what
-    the expression does would be a change of the program.
+    """Called before the expression of a capture, in the same ``try``. A tracer would write the expression's operations
+    into the traced program, which would change it.
 
     Raises:
         NotRun: it is not to be evaluated, and `failed` counts that.
@@ -813,7 +813,7 @@ def _attend_as_compiled(
     sites: Sites, owners: Owners, seen_as: Shape, callee: Any, /, *arguments: Any, **options: Any
 ) -> Any:
     if compiled.is_exported(None):
-        # The exported program says of each operation where it stands: in no function of ours.
+        # An exported program keeps a stack trace for each operation; none of our functions may be in it.
         _leave_out_exported(sites, attention.is_attention(callee))
         return partial(callee, *arguments, **options)
     return partial(_attended_compiled, sites, owners, seen_as, callee, arguments, options)

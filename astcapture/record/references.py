@@ -1,7 +1,7 @@
 """Objects that are kept by reference, and the tensors that they keep alive.
 
-They are looked into as containers are, without running any code of theirs, and no further than is cheap. Modules are
-not: the program keeps its model, whether it is captured or not.
+Their attributes and contents are read without running code of theirs, and only the nearest of them. Modules are left
+out: the program keeps its model alive anyway.
 """
 
 from __future__ import annotations

@@ -40,7 +40,7 @@ class Refused:
 
 
 class NoValue(Refused):
-    """Stands for a value that there is not where the code is compiled; `kind` is the whole reason."""
+    """Stands for a value that does not exist in compiled code; `kind` is the whole reason."""
 
     @property
     def reason(self) -> str:

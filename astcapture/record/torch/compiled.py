@@ -65,7 +65,7 @@ class Link:
         return self._content[3]
 
     def clear(self) -> None:
-        """Let go of everything; compiled code may just now be adding a link behind it."""
+        """Drop the content. Compiled code may be adding a link in front at this moment, so the link itself stays."""
         self._content = [None] * 4
         self.holding = None
 
@@ -110,7 +110,7 @@ _disabled: dict[Any, Any] = {}
 def _has_run(chain: Chain) -> None:
     end = chain.tick
     if not isinstance(end, Link):
-        return  # a tick that was let go of late
+        return  # an older tick, deleted late
     before, chain.run_end = chain.run_end, end
     chain.tick = Tick()
     chain.note_run(before)
@@ -273,19 +273,20 @@ _local = _Local()
 def put(site: Any, value: Any, owner: Any, others: tuple[Any, ...]) -> None:
     """Add to this thread's chain; traced by the compiler, and run only as what it made of it."""
     if not is_exported(site) and has_place(site):
-        link = Link([_local.chain.last, site, value, _reference(owner, others)])
-        _local.chain.last = link
-        _local.chain.tick = link
-        _arm()
+        _add(site, value, owner, others)
 
 
 def put_copy(site: Any, value: Any, owner: Any, others: tuple[Any, ...]) -> None:
     """Add a copy of a value of the program's; as `put`."""
     if not is_exported(site) and has_place(site):
-        link = Link([_local.chain.last, site, carried(value), _reference(owner, others)])
-        _local.chain.last = link
-        _local.chain.tick = link
-        _arm()
+        _add(site, carried(value), owner, others)
+
+
+def _add(site: Any, value: Any, owner: Any, others: tuple[Any, ...]) -> None:
+    link = Link([_local.chain.last, site, value, _reference(owner, others)])
+    _local.chain.last = link
+    _local.chain.tick = link
+    _arm()
 
 
 def _arm() -> None:
