@@ -2,12 +2,52 @@
 
 from __future__ import annotations
 
-import builtins
 import sys
 import threading
 from typing import Any
 
 from astcapture.record.torch import compiled
+from astcapture.record.torch.resumed import user_frame
+
+
+def locals() -> dict[str, Any]:  # noqa: A001
+    """The locals of the frame that calls this, those that are bound."""
+    names: dict[str, Any] = sys._getframe(1).f_locals
+    return names
+
+
+def _locals_compiled() -> Any:
+    from torch._dynamo.comptime import comptime
+
+    names = None
+    comptime(_put_locals)
+    return names
+
+
+def _put_locals(context: Any) -> None:
+    """Run by the compiler as it traces the function before: its own ``locals()`` stops where a cell is empty."""
+    from torch._dynamo.variables import ConstantVariable, ConstDictVariable
+    from torch._dynamo.variables.base import ValueMutationNew
+
+    tracer, user = context._i_will_not_complain_if_bc_breaks_InstructionTranslator(), user_frame(context)
+    cells, bound = {*user.cell_and_freevars()}, {}
+    for name in {*user.f_code.co_varnames} | cells:
+        value = user.symbolic_locals.get(name)
+        if name in cells and value is not None:
+            value = _content(value, tracer.output.side_effects)
+        if value is not None and type(value).__name__ not in ("NullVariable", "DeletedVariable"):
+            bound[ConstantVariable.create(name)] = value
+    tracer.symbolic_locals["names"] = ConstDictVariable(bound, dict, mutation_type=ValueMutationNew())
+
+
+def _content(cell: Any, side_effects: Any) -> Any:
+    """What is in a cell, as far as the compiler knows; None where it is empty."""
+    if side_effects.has_pending_mutation_of_attr(cell, "cell_contents"):
+        return side_effects.load_attr(cell, "cell_contents", deleted_ok=True, check=False)
+    return None if cell.pre_existing_contents is None else side_effects.load_cell(cell)
+
+
+locals._torchdynamo_inline = _locals_compiled  # type: ignore[attr-defined]
 
 
 def forget(result: Any, names: dict[str, Any]) -> Any:
@@ -34,7 +74,7 @@ def _count(result: Any, names: dict[str, Any]) -> int:
 
 def _alone() -> int:
     """How many references to such a dict there are in `forget` when nobody else has it."""
-    return _count(None, builtins.locals())
+    return _count(None, locals())
 
 
 _references = _alone()

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import chain, compress, starmap
+from operator import is_not
+from types import FrameType
 from typing import Any
 
 
 def live_objects(accepts: Callable[[type], bool]) -> list[Any]:
     """Every live object of a type that `accepts`, which must be a function of C.
 
-    No other thread runs while the list of all objects is there: a tuple that another thread is just making from
-    a generator stands in it, and making that longer fails with a `SystemError` while anybody else holds it.
+    After `gc.freeze`, which programs call before they fork, the collector lists only what was made later; the
+    rest is what that and the modules refer to.
 
     >>> from functools import partial
     >>> from operator import is_
@@ -20,6 +24,39 @@ def live_objects(accepts: Callable[[type], bool]) -> list[Any]:
     >>> one = Kind()
     >>> live_objects(partial(is_, Kind)) == [one]
     True
+    """
+    if not gc.get_freeze_count():
+        return _listed(accepts)
+    return [one for one in _reached() if accepts(type(one))]
+
+
+def _reached() -> list[Any]:
+    """Every object that the collector knows and that can be reached."""
+    layer = [*_listed(partial(is_not, tuple)), *sys.modules.values(), *_running_locals()]
+    reached: list[Any] = []
+    seen = {id(layer)}
+    while layer:
+        new = {id(one): one for one in layer if id(one) not in seen and gc.is_tracked(one)}
+        seen.update(new)
+        reached += new.values()
+        layer = gc.get_referents(*new.values())
+    return reached
+
+
+def _running_locals() -> Iterator[Any]:
+    """What the locals of running functions hold; their frames are in no list, and tell the collector of nothing."""
+    for frame in sys._current_frames().values():
+        outer: FrameType | None = frame
+        while outer is not None:
+            yield from outer.f_locals.values()
+            outer = outer.f_back
+
+
+def _listed(accepts: Callable[[type], bool]) -> list[Any]:
+    """What the collector lists.
+
+    No other thread runs while the list of all objects is there: a tuple that another thread is just making from
+    a generator stands in it, and making that longer fails with a `SystemError` while anybody else holds it.
     """
     every: list[Any] = [()]
     found: list[Any] = []

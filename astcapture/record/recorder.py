@@ -10,7 +10,6 @@ place of those that it cannot, by the attribute ``_torchdynamo_inline``; see `re
 
 from __future__ import annotations
 
-import builtins
 import gc
 import os
 import sys
@@ -19,7 +18,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from itertools import starmap
-from types import CodeType
+from types import FrameType
 from typing import Any
 
 from astcapture.record import budget, scope
@@ -40,6 +39,7 @@ from astcapture.record.events import declare as declare
 from astcapture.record.events import declared as declared
 from astcapture.record.frames import forget as forget
 from astcapture.record.frames import hold as hold
+from astcapture.record.frames import locals as locals  # noqa: A004
 from astcapture.record.frames import release as release
 from astcapture.record.options import PLAIN, Conversion, Taken
 from astcapture.record.policy import conversion_of, pass_over, plain
@@ -56,10 +56,10 @@ from astcapture.record.torch.attention_weights import (
     as_seen,
     is_of_attention,
 )
-from astcapture.record.torch.carried import GONE, RAISED, handed_out, is_refused
+from astcapture.record.torch.carried import GONE, NoValue, handed_out, is_refused
 from astcapture.record.torch.checkpoint import Recomputed, is_second_run, join
 from astcapture.record.torch.compiled import CompiledEvent, Start
-from astcapture.record.torch.expressions import function_of, parameters_of, traced_function_of
+from astcapture.record.torch.expressions import RAISED, function_of, is_about, parameters_of, traced_value_of
 from astcapture.record.torch.places import Where
 from astcapture.record.torch.resumed import NAME_IS_GONE, is_resumed, traces_resumed
 from astcapture.record.torch.stand_in import NoRoom
@@ -476,7 +476,7 @@ def _allow_compiled(site: Site, owner: Any = None, *others: Any) -> None:
 
 def _failed_compiled(site: Site, owner: Any = None, *others: Any) -> None:
     if _on and not compiled.is_exported(None):
-        compiled.put(site, RAISED, owner, others)
+        compiled.put(site, NoValue(RAISED), owner, others)
 
 
 def _enter_compiled(site: Site) -> None:
@@ -494,22 +494,18 @@ def _look_compiled(result: Any, site: Site, name: str, names: dict[str, Any], ow
 
 def _not_there_compiled(site: Site, owner: Any, others: tuple[Any, ...]) -> None:
     if _on:
-        compiled.put(site, GONE if traces_resumed(site[0]) else MISSED, owner, others)
+        compiled.put(site, GONE if traces_resumed() else MISSED, owner, others)
 
 
 def _evaluate_compiled(
     result: Any, site: Site, source: str, names: dict[str, Any], owner: Any = None, *others: Any
 ) -> Any:
     if _on and not compiled.is_exported(site):
-        function, parameters = traced_function_of(site[0], source)
-        for name in parameters:
-            if name not in names:
-                _not_there_compiled(site, owner, others)
-                return result
-        try:
-            value = function(*[names[name] for name in parameters])
-        except Exception:
-            _failed_compiled(site, owner, *others)
+        value, why, is_unbound = traced_value_of(site[0], source, names)
+        if is_unbound:
+            _not_there_compiled(site, owner, others)
+        elif why is not None:
+            compiled.put(site, NoValue(why), owner, others)
         else:
             _record_compiled(None, site, value, owner, *others)
     return result
@@ -530,18 +526,16 @@ def failed(site: Site, owner: Any = None, *others: Any) -> None:
         return
     if isinstance(error, UnboundLocalError) and error.__traceback__ is not None and not error.__traceback__.tb_next:
         missed(site, owner, *others)  # a local that the expression reads is not bound here
-    elif _on and not (checkpoint.backward_pass() != -1 and is_second_run(sys._getframe(1))):
-        _append_failed(site, error)
+    elif _on:
+        _append_failed(site, error, sys._getframe(1))
 
 
-def _append_failed(site: Site, error: Exception) -> None:
+def _append_failed(site: Site, error: Exception, frame: FrameType) -> None:
+    if checkpoint.backward_pass() != -1 and is_second_run(frame):
+        return  # told the first time
     holding = scope.holding() if _scoped else None
     if holding is None or not holding.paused:
         _append((site, Failed(error), get_ident(), None, holding))
-
-
-#: What rewritten code calls for the names around it, whatever the module has made of this word.
-locals = builtins.locals  # noqa: A001
 
 
 def look(result: Any, site: Site, name: str, names: dict[str, Any], owner: Any = None, *others: Any) -> Any:
@@ -550,7 +544,7 @@ def look(result: Any, site: Site, name: str, names: dict[str, Any], owner: Any =
         if name in names:
             record(None, site, names[name], owner, *others)
         else:
-            _not_there(site, sys._getframe(1).f_code, owner, others)
+            _not_there(site, sys._getframe(1), owner, others)
     except RecursionError:
         _too_deep[site] = None
     return result
@@ -566,28 +560,39 @@ def evaluate(result: Any, site: Site, source: str, names: dict[str, Any], owner:
         names: those locals, as far as they are bound.
         owner, *others: what the function was called on, as in `record`.
     """
-    if _on and not _is_left_out(site, (owner, *others)):
+    if not _on:
+        return result
+    try:
+        if _is_left_out(site, (owner, *others)):
+            return result
+        allow(site, owner, *others)
+        frame = sys._getframe(1)
+        function = function_of(site[0], source, frame.f_globals)
+        parameters = parameters_of(function)
+        unbound = tuple([name for name in parameters if name not in names])
+        if unbound:
+            function = function_of(site[0], source, frame.f_globals, unbound)
         try:
-            allow(site, owner, *others)
-            function = function_of(site[0], source, sys._getframe(1).f_globals)
-            parameters = parameters_of(function)
-            if all(name in names for name in parameters):
-                record(None, site, function(*[names[name] for name in parameters]), owner, *others)
-            else:
-                _not_there(site, sys._getframe(1).f_code, owner, others)
-        except RecursionError:
-            _too_deep[site] = None
-        except Exception as error:
-            _append_failed(site, error)
+            value = function(*[names[name] for name in parameters if name in names])
+        except NameError as error:
+            if not is_about(error, unbound):
+                raise
+            _not_there(site, frame, owner, others)
+        else:
+            record(None, site, value, owner, *others)
+    except RecursionError:
+        _too_deep[site] = None
+    except Exception as error:
+        _append_failed(site, error, sys._getframe(1))
     return result
 
 
-def _not_there(site: Site, code: CodeType, owner: Any, others: tuple[Any, ...]) -> None:
+def _not_there(site: Site, frame: FrameType, owner: Any, others: tuple[Any, ...]) -> None:
     """Count a return at which a name is not among the locals."""
-    if not is_resumed(code):
+    if not is_resumed(frame.f_code):
         missed(site, owner, *others)
     elif _on:
-        _append_failed(site, NotRecorded(NAME_IS_GONE))
+        _append_failed(site, NotRecorded(NAME_IS_GONE), frame)
 
 
 def switch(on: bool) -> None:
@@ -897,5 +902,7 @@ attend._torchdynamo_inline = _attend_compiled  # type: ignore[attr-defined]
 attend_as._torchdynamo_inline = _attend_as_compiled  # type: ignore[attr-defined]
 attend_unfused._torchdynamo_inline = _attend_unfused_compiled  # type: ignore[attr-defined]
 
-uncompiled.leave_alone(begin, enter, allow, record, look, evaluate, missed, failed, hold, release, forget, declare)
+uncompiled.leave_alone(
+    begin, enter, allow, record, look, evaluate, missed, failed, hold, release, forget, locals, declare
+)
 uncompiled.leave_alone(attend, attend_as, attend_unfused, _attended, _attended_unfused, _watch_events)

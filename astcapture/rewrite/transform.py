@@ -73,8 +73,8 @@ CALLED = (
 # Their last arguments are the parameters that may hold the module whose work the function is.
 TOLD_THE_OWNERS = frozenset({"record", "allow", "look", "evaluate", "missed", "failed"})
 
-# What evaluates one operand and not another.
-_READS_A_PART = (ast.IfExp, ast.BoolOp, ast.Compare)
+# What gives something else in another function.
+_OF_THE_FRAME = frozenset({"super", "__class__", "locals", "vars", "dir", "eval", "exec"})
 # Up to Python 3.12 ``locals()`` is the frame's one dict, brought up to date with each call.
 _LOCALS_ARE_A_COPY = sys.version_info >= (3, 13)
 # What gives a function its own dict of locals: built-ins (`vars` is given nothing then), and what leads to its frame.
@@ -270,10 +270,8 @@ class _Exit:
         expression = ast.parse(capture.expression, mode="eval").body
         read = names_read(expression)
         wanted = [name for name in self.planned.scope.readable if name in read]
-        parts = tuple(ast.walk(expression))
-        # Torch's compiler cannot go on where a local that is read is not bound; what may not be read can be unbound.
-        bound = self.bound.issuperset(wanted) or any(isinstance(node, _READS_A_PART) for node in parts)
-        if self.node is not None and bound and not any(isinstance(node, EXPRESSION_SCOPES) for node in parts):
+        has_scopes = any(isinstance(node, EXPRESSION_SCOPES) for node in ast.walk(expression))
+        if self.node is not None and not has_scopes and not _OF_THE_FRAME.isdisjoint(read):
             return None
         names = self.names(wanted)
         if names is None:

@@ -158,6 +158,36 @@ def test_of_a_mistake_in_a_live_module_one_frame_of_ours_is_shown_and_nothing_mo
 
 
 @pytest.mark.skipif(sys.version_info < (3, 11), reason="frozen from Python 3.11 on")
+def test_what_is_hidden_from_the_collector_is_captured_too(make_package, run_python) -> None:
+    # As servers do before they fork. The closure is known to a running frame alone.
+    source = """
+    def f(x):
+        z = x + 1
+        return z
+
+    def made(n):
+        def g(x):
+            z = x + n + 1
+            return z + n
+        return g
+    """
+    make_package({"mod.py": source})
+    done = run_python(
+        "import gc, mod, astcapture\n"
+        "def main(f):\n"
+        "    g = mod.made(2)\n"
+        "    gc.freeze()\n"
+        "    frozen = gc.get_freeze_count()\n"
+        "    hook = astcapture.install(['mod:*=z'])\n"
+        "    assert (f(1), g(1)) == (2, 6)\n"
+        "    assert [*astcapture.cache.select()] == [2, 4], astcapture.cache.summary()\n"
+        "    hook.uninstall()\n"
+        "    assert gc.get_freeze_count() > frozen // 2\n"
+        "main(mod.f)\n"
+    )
+    assert done.stderr == ""
+
+
 def test_of_a_module_that_is_frozen_into_the_interpreter_it_is_said_how_to_have_its_file(run_python) -> None:
     script = (
         "import genericpath, astcapture\n"

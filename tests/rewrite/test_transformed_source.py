@@ -128,7 +128,7 @@ def test_from_313_a_function_that_shows_its_locals_is_as_any_other():
     )
 
 
-def test_an_expression_is_computed_in_a_try_while_the_result_waits():
+def test_an_expression_is_handed_over_as_text():
     rewritten(
         """
         def f(self, x):
@@ -137,13 +137,31 @@ def test_an_expression_is_computed_in_a_try_while_the_result_waits():
         "m:f=scale:=self.scale * x",
         """
         def f(self, x):
-            _@hold(g(x))
-            try:
-                _@allow(('m', 'f', 'scale', 2), self)
-                _@record(None, ('m', 'f', 'scale', 2), self.scale * x, self)
-            except:
-                _@failed(('m', 'f', 'scale', 2), self)
-            return _@release()
+            return _@evaluate(g(x), ('m', 'f', 'scale', 2),
+                'lambda self, x: self.scale * x', {'self': self, 'x': x}, self)
+        """,
+    )
+
+
+def test_an_expression_that_is_about_its_function_is_computed_there_while_the_result_waits():
+    rewritten(
+        """
+        class C(B):
+            def f(self, x):
+                return g(x)
+        """,
+        "m:C.f=scale:=super().scale * x",
+        """
+        class C(B):
+
+            def f(self, x):
+                _@hold(g(x))
+                try:
+                    _@allow(('m', 'C.f', 'scale', 3), self)
+                    _@record(None, ('m', 'C.f', 'scale', 3), super().scale * x, self)
+                except:
+                    _@failed(('m', 'C.f', 'scale', 3), self)
+                return _@release()
         """,
     )
 
@@ -376,14 +394,8 @@ def test_a_marker_asks_by_itself():
         @capture('y', double='y * 2')
         def f(x):
             y = x
-            _@hold(x())
-            _@record(None, ('m', 'f', 'y', 5), y, x)
-            try:
-                _@allow(('m', 'f', 'double', 5), x)
-                _@record(None, ('m', 'f', 'double', 5), y * 2, x)
-            except:
-                _@failed(('m', 'f', 'double', 5), x)
-            return _@release()
+            return _@evaluate(_@record(x(), ('m', 'f', 'y', 5), y, x), ('m', 'f',
+                'double', 5), 'lambda y: y * 2', {'y': y}, x)
         """,
     )
 

@@ -278,3 +278,128 @@ def test_a_tensor_whose_class_makes_no_copy_is_counted_and_the_program_goes_on(l
         count = counts(rec, "x")
     assert count.failed == 2
     assert "cannot carry a Sealed" in str(count.error)
+
+
+SHARED = """\
+def f(x, n):
+    if n > 2:
+        z = x + n
+
+    def reads():
+        return z
+
+    return x * 2
+
+
+def g(x, n):
+    def sets():
+        nonlocal z
+        z = x * 3
+
+    if n > 2:
+        sets()
+    if n < 0:
+        z = x
+    return x * 2
+"""
+
+
+@pytest.mark.parametrize("captures", ["*", "z,more:=z + 1"])
+@pytest.mark.parametrize("fullgraph", [True, False])
+def test_a_local_that_a_nested_function_shares_may_be_unbound_at_a_return(
+    load: Callable[..., Any], fullgraph: bool, captures: str
+) -> None:
+    module = load(SHARED, captures)
+    for function in (module.f, module.g):
+        for n in (1, 3):
+            recorded = []
+            for run in (function, torch.compile(function, backend="eager", fullgraph=fullgraph)):
+                with astcapture.recording() as rec:
+                    assert torch.equal(run(X, n), X * 2)
+                    values = rec.select(label="z")
+                    recorded.append([len(values), len(rec.select(label="more"))])
+                    if n > 2:
+                        assert torch.equal(values[0], X + n if function is module.f else X * 3)
+            assert recorded[0] == recorded[1]
+            assert bool(recorded[0][0]) is (n > 2)
+    assert not torch._dynamo.utils.counters["graph_break"]
+
+
+FAILING = """\
+import contextlib
+
+seen = []
+
+
+def told(x):
+    with torch.no_grad():
+        torch._dynamo.graph_break()
+    return x
+
+
+def f(x, n):
+    if n > 2:
+        z = x
+    y = x * 2
+    return y * 2
+"""
+
+
+@pytest.mark.parametrize(
+    ("expression", "n", "reason"),
+    [
+        ("y.view(3, 7)", 1, "the expression raised an exception in compiled code"),
+        ("1 / (n - n)", 1, "the expression raised an exception in compiled code"),
+        ("y.nothing", 1, "the expression raised an exception in compiled code"),
+        ("int(y.sum().item() > 0) and y", 1, "cannot follow the expression ("),
+        ("y if y.sum() > 0 else x", 1, "cannot follow the expression (Data-dependent branching)"),
+        ("told(y)", 1, "cannot follow the expression (Call to `torch._dynamo.graph_break()`)"),
+        ("seen.append(1)", 1, "cannot follow the expression ("),
+        ("y if n else z", 1, None),
+        ("z if n > 2 else y", 1, None),
+        ("z if n > 2 else y", 3, None),
+        ("n > 2 and z", 1, None),
+        ("[a for a in (y, n)]", 1, None),
+    ],
+)
+@pytest.mark.parametrize("fullgraph", [True, False])
+def test_an_expression_that_compiled_code_cannot_compute_is_counted_and_changes_nothing(
+    load: Callable[..., Any], expression: str, n: int, reason: str | None, fullgraph: bool
+) -> None:
+    module = load(FAILING, f"told:={expression},y")
+    function = torch.compile(module.f, backend="eager", fullgraph=fullgraph)
+    x = X.clone().requires_grad_()
+    with astcapture.recording() as rec:
+        for _ in range(2):
+            output = function(x, n)
+            assert torch.equal(output, x * 4)
+            assert output.requires_grad
+        assert len(rec["in_pieces:f"]["y"]) == 2
+        values = [*rec.select(label="told")]
+        count = counts(rec, "told")
+    assert graphs() == 1
+    assert not torch._dynamo.utils.counters["graph_break"]
+    assert not torch._dynamo.utils.counters["unimplemented"]
+    assert module.seen == []
+    if reason is not None:
+        assert (count.failed, count.missed) == (2, 0)
+        assert reason in str(count.error)
+        return
+    expected = eval(expression, {}, {"x": X, "y": X * 2, "z": X, "n": n})
+    assert len(values) == 2
+    for value in values:
+        torch.testing.assert_close(value, expected)
+
+
+@pytest.mark.parametrize("expression", ["z + 1", "z if n else y", "f'{z}'", "[z for _ in range(2)]"])
+def test_an_expression_that_reads_an_unbound_local_is_a_miss_in_compiled_code_as_in_plain_code(
+    load: Callable[..., Any], expression: str
+) -> None:
+    module = load(FAILING, f"late:={expression}")
+    for run in (module.f, torch.compile(module.f, backend="eager", fullgraph=True)):
+        with astcapture.recording() as rec:
+            assert torch.equal(run(X, 1), X * 4)
+            assert not rec.select(label="late")
+            count = counts(rec, "late")
+        assert (count.missed, count.failed) == (1, 0)
+    assert not torch._dynamo.utils.counters["graph_break"]

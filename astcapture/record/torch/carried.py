@@ -47,7 +47,6 @@ class NoValue(Refused):
         return self.kind
 
 
-RAISED = NoValue("the expression raised an exception in compiled code: without torch.compile the summary shows which")
 GONE = NoValue(NAME_IS_GONE)
 
 

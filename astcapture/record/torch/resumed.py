@@ -24,8 +24,8 @@ def is_resumed(code: CodeType) -> bool:
 # --- traced by the compiler
 
 
-def traces_resumed(module: str) -> bool:
-    """Whether the compiler traces such a function, of a module."""
+def traces_resumed() -> bool:
+    """Whether the compiler traces such a function of the user's."""
     from torch._dynamo.comptime import comptime
 
     comptime(_look)
@@ -50,13 +50,16 @@ _answer._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 def _look(context: Any) -> None:
+    _found.resumed = is_resumed(user_frame(context).f_code)
+
+
+def user_frame(context: Any) -> Any:
+    """What the compiler knows of the user's frame, whose code has called ours."""
     tracer = context._i_will_not_complain_if_bc_breaks_InstructionTranslator()
-    frame = frame_of(tracer.symbolic_locals["module"].as_python_constant(), tracer)
-    _found.resumed = frame is not None and is_resumed(frame.f_code)
-
-
-def frame_of(module: str, tracer: Any) -> Any:
-    """What traces the user's function: the first around ours that is of its module."""
-    while tracer is not None and tracer.f_globals.get("__name__") != module:
-        tracer = getattr(tracer, "parent", None)
+    while tracer.f_globals["__name__"].startswith(_BETWEEN):
+        tracer = tracer.parent
     return tracer
+
+
+#: Modules of what stands between: ours, and what the compiler puts around it.
+_BETWEEN = ("astcapture.record.", "torch._dynamo.")
