@@ -59,7 +59,7 @@ from astcapture.record.torch.attention_weights import (
 from astcapture.record.torch.carried import GONE, NoValue, handed_out, is_refused
 from astcapture.record.torch.checkpoint import Recomputed, is_second_run, join
 from astcapture.record.torch.compiled import CompiledEvent, Start
-from astcapture.record.torch.expressions import RAISED, function_of, is_about, parameters_of, traced_value_of
+from astcapture.record.torch.expressions import RAISED, function_of, is_about, traced_value_of, with_bound
 from astcapture.record.torch.places import Where
 from astcapture.record.torch.resumed import NAME_IS_GONE, is_resumed, traces_resumed
 from astcapture.record.torch.stand_in import NoRoom
@@ -497,11 +497,9 @@ def _not_there_compiled(site: Site, owner: Any, others: tuple[Any, ...]) -> None
         compiled.put(site, GONE if traces_resumed() else MISSED, owner, others)
 
 
-def _evaluate_compiled(
-    result: Any, site: Site, source: str, names: dict[str, Any], owner: Any = None, *others: Any
-) -> Any:
+def _evaluate_compiled(result: Any, site: Site, source: str, read: Any, owner: Any = None, *others: Any) -> Any:
     if _on and not compiled.is_exported(site):
-        value, why, is_unbound = traced_value_of(site[0], source, names)
+        value, why, is_unbound = traced_value_of(site[0], source, read)
         if is_unbound:
             _not_there_compiled(site, owner, others)
         elif why is not None:
@@ -550,30 +548,29 @@ def look(result: Any, site: Site, name: str, names: dict[str, Any], owner: Any =
     return result
 
 
-def evaluate(result: Any, site: Site, source: str, names: dict[str, Any], owner: Any = None, *others: Any) -> Any:
+def evaluate(result: Any, site: Site, source: str, read: Any, owner: Any = None, *others: Any) -> Any:
     """Record the value of an expression, and hand `result` back.
 
     Args:
         result: what the user's function returns.
         site: the site.
         source: a lambda whose parameters are the locals that the expression reads.
-        names: those locals, as far as they are bound.
+        read: a tuple of those locals; or, where some may be unbound, the dict of the function's locals.
         owner, *others: what the function was called on, as in `record`.
     """
     if not _on:
         return result
     try:
-        if _is_left_out(site, (owner, *others)):
+        if (_scoped or _converting) and _is_left_out(site, (owner, *others)):
             return result
         allow(site, owner, *others)
         frame = sys._getframe(1)
-        function = function_of(site[0], source, frame.f_globals)
-        parameters = parameters_of(function)
-        unbound = tuple([name for name in parameters if name not in names])
-        if unbound:
-            function = function_of(site[0], source, frame.f_globals, unbound)
+        if type(read) is tuple:
+            record(None, site, function_of(site[0], source, frame.f_globals)(*read), owner, *others)
+            return result
+        function, arguments, unbound = with_bound(site[0], source, frame.f_globals, read)
         try:
-            value = function(*[names[name] for name in parameters if name in names])
+            value = function(*arguments)
         except NameError as error:
             if not is_about(error, unbound):
                 raise

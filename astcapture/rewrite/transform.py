@@ -10,20 +10,22 @@ a generator that is captured at its end starts with ``_@begin(site)``, since it 
   evaluated first, then the name is read, and `record` hands `E`'s value back.
 - where the name may be unbound it is looked up, ``return _@look(E, site, 'name', _@locals())``, so
   that a miss raises nothing: neither an exception nor a line is seen by a debugger.
-- an expression may fail, so it is a statement of its own in a ``try``. It has to stand after `E`, so
-  `E`'s value waits on a stack of the recorder's, not in a local: ``_@hold(E)``, the ``try``, ``return
-  _@release()``. No name of ours is ever in ``locals()``. One that holds a comprehension or a lambda
-  would put a code object into the function and cells among its locals, and torch's compiler stops where a local is read
-  that is not bound; so these are handed to the recorder as text, ``_@evaluate(E, site, 'lambda q: …', names)``.
+- an expression may fail, would put code objects into the function where it holds a comprehension, and stops torch's
+  compiler where that cannot follow it; so it is handed to the recorder as text, ``_@evaluate(E, site, 'lambda q: …',
+  (q,))``, or with ``_@locals()`` where a local that it reads may be unbound.
+- where neither will do, reading is a statement of its own in a ``try``. It has to stand after `E`, so `E`'s value waits
+  on a stack of the recorder's, not in a local: ``_@hold(E)``, the ``try``, ``return _@release()``. No name of ours is
+  ever in ``locals()``. So is read what may be unbound in a function that would notice us asking for its locals, and an
+  expression that is about its function, as ``super()``.
 - where the program visits no line between `E` and the ``with`` that the ``return`` leaves, all of that has no line.
 - a bare ``return``, or one of a value that takes no evaluation, has the statements before it.
 - at the end of the body stand the same statements without a line of their own. The compiler copies a
   last block without a line to each path that leads to it, and gives each copy the line where its path
-  ends; it does so for one block alone, so here every expression is handed over as text. What `ends` finds is
+  ends; it does so for one block alone, so here an expression is always handed over as text. What `ends` finds is
   given such an end too.
 
-Where lines and events are not those of a plain run: a capture's expression that fails is an exception
-in the function for a debugger, and visits the line of its ``return`` again. And up to Python 3.12 a
+Where lines and events are not those of a plain run: an expression that is about its function, and fails, is an
+exception there for a debugger, and visits the line of its ``return`` again. And up to Python 3.12 a
 frame has one dict of locals, which a function that asks for it (``locals()``, ``vars``, ``eval``,
 ``exec``, its frame) would see change; there a name that may be unbound is read in a ``try`` too. At
 the end of such a function's body, where several paths meet, a trace function is told no line or that
@@ -268,23 +270,22 @@ class _Exit:
             name = mangled(capture.expression, self.planned.function.private)
             return self.call("look", [*start, self.constant(name), self.locals()], before)
         expression = ast.parse(capture.expression, mode="eval").body
-        read = names_read(expression)
-        wanted = [name for name in self.planned.scope.readable if name in read]
+        names = names_read(expression)
+        wanted = [name for name in self.planned.scope.readable if name in names]
         has_scopes = any(isinstance(node, EXPRESSION_SCOPES) for node in ast.walk(expression))
-        if self.node is not None and not has_scopes and not _OF_THE_FRAME.isdisjoint(read):
+        if self.node is not None and not has_scopes and not _OF_THE_FRAME.isdisjoint(names):
             return None
-        names = self.names(wanted)
-        if names is None:
+        read = self.values_of(wanted)
+        if read is None:
             return None
         source = self.constant(_function_text(wanted, expression, self.planned.function.private))
-        return self.call("evaluate", [*start, source, names], before)
+        return self.call("evaluate", [*start, source, read], before)
 
-    def names(self, wanted: Sequence[str]) -> ast.expr | None:
-        """A dict that holds those of the wanted locals that are bound; None where that takes a ``try``."""
-        private = self.planned.function.private
+    def values_of(self, wanted: Sequence[str]) -> ast.expr | None:
+        """The values of locals, all of them or with those that are bound; None where that takes a ``try``."""
         if self.bound.issuperset(wanted):
-            keys: list[ast.expr | None] = [self.constant(mangled(name, private)) for name in wanted]
-            return self.expression(ast.Dict(keys, [self.expression(ast.Name(name, ast.Load())) for name in wanted]))
+            values = [self.expression(ast.Name(name, ast.Load())) for name in wanted]
+            return self.expression(ast.Tuple(values, ast.Load()))
         return self.locals() if self.quiet else None
 
     def try_(self, body: list[ast.stmt], instead: str, capture: Capture, orelse: Iterable[ast.stmt] = ()) -> ast.stmt:

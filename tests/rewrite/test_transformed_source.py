@@ -138,7 +138,7 @@ def test_an_expression_is_handed_over_as_text():
         """
         def f(self, x):
             return _@evaluate(g(x), ('m', 'f', 'scale', 2),
-                'lambda self, x: self.scale * x', {'self': self, 'x': x}, self)
+                'lambda self, x: self.scale * x', (self, x), self)
         """,
     )
 
@@ -183,10 +183,9 @@ def test_an_expression_with_a_scope_of_its_own_is_handed_over_as_text():
                 if heads:
                     late = 1
                 return _@evaluate(_@evaluate(g(heads), ('m', 'C.f', 'shapes', 5),
-                    'lambda heads, _C__scale: [h * _C__scale for h in heads]', {
-                    'heads': heads, '_C__scale': __scale}, self), ('m', 'C.f',
-                    'late', 5), 'lambda self, late: [late for _ in self._C__x]',
-                    _@locals(), self)
+                    'lambda heads, _C__scale: [h * _C__scale for h in heads]', (
+                    heads, __scale), self), ('m', 'C.f', 'late', 5),
+                    'lambda self, late: [late for _ in self._C__x]', _@locals(), self)
         """,
     )
 
@@ -232,7 +231,7 @@ def test_the_end_of_the_body_records_each_capture():
                 y = 1
             _@record(None, ('m', 'f', 'x', 3), x)
             _@look(None, ('m', 'f', 'y', 3), 'y', _@locals())
-            _@evaluate(None, ('m', 'f', 'z', 3), 'lambda x: x.z', {'x': x})
+            _@evaluate(None, ('m', 'f', 'z', 3), 'lambda x: x.z', (x,))
         """,
     )
 
@@ -395,7 +394,7 @@ def test_a_marker_asks_by_itself():
         def f(x):
             y = x
             return _@evaluate(_@record(x(), ('m', 'f', 'y', 5), y, x), ('m', 'f',
-                'double', 5), 'lambda y: y * 2', {'y': y}, x)
+                'double', 5), 'lambda y: y * 2', (y,), x)
         """,
     )
 

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import ast
 import threading
+from collections.abc import Mapping
 from types import CodeType, FunctionType
 from typing import Any
 
 from astcapture.record.torch.resumed import user_frame
 
-# By their text, the module they belong to, and the locals that are not bound.
+# By the module they belong to, their text, and the locals that are not bound.
 _functions: dict[tuple[str, str, tuple[str, ...]], FunctionType] = {}
 
 
@@ -28,6 +29,16 @@ def function_of(module: str, source: str, names: dict[str, Any], unbound: tuple[
         function = FunctionType(_code_of(source, unbound), names)
         _functions[module, source, unbound] = function
     return function
+
+
+def with_bound(
+    module: str, source: str, globals_: dict[str, Any], names: Mapping[str, Any]
+) -> tuple[FunctionType, list[Any], tuple[str, ...]]:
+    """The function of an expression whose locals may be unbound, what to call it with, and those that are."""
+    parameters = parameters_of(function_of(module, source, globals_))
+    unbound = tuple([name for name in parameters if name not in names])
+    arguments = [names[name] for name in parameters if name in names]
+    return function_of(module, source, globals_, unbound), arguments, unbound
 
 
 def parameters_of(function: FunctionType) -> tuple[str, ...]:
@@ -62,10 +73,10 @@ def is_about(error: NameError, unbound: tuple[str, ...]) -> bool:
 # --- traced by the compiler
 
 
-def traced_value_of(module: str, source: str, names: dict[str, Any]) -> tuple[Any, str | None, bool]:
+def traced_value_of(module: str, source: str, read: Any) -> tuple[Any, str | None, bool]:
     """What an expression gives, or why it gives nothing, and whether that is since it has read what is not bound.
 
-    `module` is the one whose function is traced, and `names` its locals.
+    `module` is the one whose function is traced, and `read` what the expression reads, as in `recorder.evaluate`.
     """
     from torch._dynamo.comptime import comptime
 
@@ -106,12 +117,14 @@ def _prepare(context: Any) -> None:
 
     tracer = context._i_will_not_complain_if_bc_breaks_InstructionTranslator()
     module, source = (tracer.symbolic_locals[name].as_python_constant() for name in ("module", "source"))
-    names = {key.vt.as_python_constant(): one for key, one in tracer.symbolic_locals["names"].items.items()}
-    globals_ = user_frame(context).f_globals
-    parameters = parameters_of(function_of(module, source, globals_))
-    unbound = tuple(name for name in parameters if name not in names)
-    function = SourcelessBuilder.create(tracer, function_of(module, source, globals_, unbound))
-    arguments = [names[name] for name in parameters if name in names]
+    read, globals_ = tracer.symbolic_locals["read"], user_frame(context).f_globals
+    unbound: tuple[str, ...] = ()
+    if read.python_type() is tuple:
+        of_ours, arguments = function_of(module, source, globals_), read.items
+    else:
+        names = {key.vt.as_python_constant(): one for key, one in read.items.items()}
+        of_ours, arguments, unbound = with_bound(module, source, globals_, names)
+    function = SourcelessBuilder.create(tracer, of_ours)
     tracer.symbolic_locals["function"] = function
     tracer.symbolic_locals["arguments"] = SourcelessBuilder.create(tracer, tuple(arguments))
     error = _tried_out(tracer, function, arguments)
@@ -125,7 +138,9 @@ _READ_UNBOUND = ("undefined local variable", "uninitialized cell")
 
 
 def _reason(error: Exception) -> str:
-    if type(error).__name__ != "Unsupported":
+    from torch._dynamo.exc import ObservedException, TorchRuntimeError
+
+    if isinstance(error, (ObservedException, TorchRuntimeError, AttributeError)):
         return RAISED
     first = str(error).partition("\n")[0]
     return f"torch.compile cannot follow the expression ({first}): run the model without torch.compile"
