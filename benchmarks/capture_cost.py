@@ -26,7 +26,7 @@ from types import ModuleType
 
 import astcapture
 from astcapture import capture
-from astcapture.record import recorder
+from astcapture.record.events import events as waiting
 
 ROUNDS = 21
 Variant = Callable[[], float]
@@ -196,7 +196,7 @@ def calls(module: ModuleType, call: str, number: int, forget: Callable[[], objec
 
         def timed() -> float:
             forget()
-            del recorder.events[:]
+            del waiting[:]
             return timer.timeit(number)
 
         return timed

@@ -20,7 +20,7 @@ from pathlib import Path
 import torch
 
 import astcapture
-from astcapture.record import recorder
+from astcapture.record import draining
 
 ROUNDS = 60
 FORWARDS = 5
@@ -86,7 +86,7 @@ def main() -> None:
                     if number:
                         times[name].append((time.perf_counter() - start) / FORWARDS)
                 modules["by_hand"].kept.clear()
-                recorder.take()
+                draining.drain()
     print(f"torch {torch.__version__}, {ROUNDS} rounds of {FORWARDS} forwards\n")
     for name, seconds in times.items():
         against = "   ".join(f"against {other} {_ratio(seconds, times[other])}" for other in ("by_hand", "plain"))

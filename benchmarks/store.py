@@ -27,7 +27,7 @@ import torch
 from safetensors.torch import save_file
 
 import astcapture
-from astcapture.record import recorder
+from astcapture.record.events import events as waiting
 from astcapture.values import streaming
 
 ROUNDS = 11
@@ -110,7 +110,7 @@ def throughput(folder: Folder, model: ModuleType, shape: tuple[int, ...], count:
             stream.background.stop()
             for tensor in tensors.values():
                 model.number(tensor)
-            kept = [event[1] for event in recorder.events]  # freeing memory is no part of writing: save_file frees none
+            kept = [event[1] for event in waiting]  # freeing memory is no part of writing: save_file frees none
             start = time.perf_counter()
             stream.flush(final=True)
             seconds = time.perf_counter() - start
@@ -342,7 +342,7 @@ def main() -> None:
             eight_threads(folder, model)
     finally:
         shutil.rmtree(folder.path)
-        del recorder.events[:]
+        del waiting[:]
 
 
 if __name__ == "__main__":

@@ -36,7 +36,7 @@ TARGETS = (
     *("M:*=*", "M:*=*@assign", "M:*=*,*@assign", "M:*=weights@sdpa,*"),
     *("M:f=twice:=x * 2,a,*@assign;M:Model.forward=both:=(x, flag),a,*@assign", "M:*=*,late:=[x * i for i in (1, 2)]"),
     "M:*=*@assign,shape:=x.shape,missing:=x.missing",
-    "M:*=*,failing:=x.view(7, 9),number:=x.sum().item(),choice:=x if x.sum() > 0 else ();M:f=late:=a if x.dim() else d,*",
+    "M:*=*,failing:=x.view(7, 9),number:=x.sum().item(),choice:=x if x.sum() else ();M:f=late:=a if x.dim() else d,*",
 )
 #: A fault of torch 2.13's: where a function has so many names that the first instruction of a ``try`` has an argument
 #: over 255, and the graph breaks. With the names of what records there are some more.

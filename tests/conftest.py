@@ -13,7 +13,7 @@ import pytest
 
 from astcapture.imports import beside, patch, report
 from astcapture.imports import hook as hooks
-from astcapture.record import budget, events, policy, recorder, scope, switch
+from astcapture.record import budget, events, executions, policy, recording, scope, switch
 from astcapture.targets import marker
 from astcapture.values import cache as caches
 
@@ -101,7 +101,7 @@ def fresh_imports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[C
         policy.remove(hook)
         budget.release(hook)
     policy._ever.clear()
-    recorder.convert()
+    recording.convert()
     sys.meta_path = meta_path
     sys.meta_path[:], sys.path_hooks[:] = finders, path_hooks
     finder.by_hook = by_hook
@@ -125,7 +125,7 @@ def _forget_captures() -> None:
     caches._process.missed.clear()
     caches._process.in_blocks.clear()
     policy._passed_over.clear()
-    recorder.begun.clear()
+    executions.begun.clear()
     caches._process.failed.clear()
     caches.cache.clear()
     caches.cache._cleared = False

@@ -14,7 +14,7 @@ import pytest
 
 import astcapture
 from astcapture.errors import CaptureWarning
-from astcapture.record import budget, recorder
+from astcapture.record import budget, recording
 from astcapture.record.free_memory import free_on
 from astcapture.record.limit import in_words, read_limit
 from astcapture.record.weight import EVENT, Scale
@@ -235,7 +235,7 @@ def test_numbers_count_too(limited):
         fill(limited().number, 40_000, 5)
     count = len(astcapture.cache["limited:number"])
     assert 4_000 < count < 12_000
-    assert recorder._watch_events not in gc.callbacks
+    assert recording._watch_events not in gc.callbacks
 
 
 def test_the_callback_of_the_collector_is_there_only_while_something_is_installed(limited):

@@ -27,7 +27,7 @@ from astcapture.imports.compile import marks_functions, matching, may_hold_funct
 from astcapture.imports.loader import CaptureLoader, Capturing, compose
 from astcapture.imports.names import MAIN, may_run_as_main, meant
 from astcapture.imports.script import ScriptFinder
-from astcapture.record.recorder import expect_modules, expect_torch
+from astcapture.record.recording import expect_modules, expect_torch
 from astcapture.record.torch.places import COMPILER
 from astcapture.targets.target import Target
 from astcapture.warn import warn

@@ -17,9 +17,10 @@ from astcapture.imports.names import meant, names_of, with_aliases
 from astcapture.imports.notice import notice_unrewritten
 from astcapture.imports.patch import bring_up_to_date, outdated
 from astcapture.record import budget, events, policy, switch
+from astcapture.record.draining import settle_compiled
 from astcapture.record.limit import AUTO, read_limit
 from astcapture.record.options import Conversions, read_conversions
-from astcapture.record.recorder import convert, expect_torch, forget_torch, settle_compiled
+from astcapture.record.recording import convert, expect_torch, forget_torch
 from astcapture.targets import marker
 from astcapture.targets.environment import read_environment
 from astcapture.targets.target import Target, TargetsLike, parse_targets

@@ -21,7 +21,7 @@ from astcapture.imports.others import taken_by_another
 from astcapture.imports.patch import bring_up_to_date, late, not_exchanged, runs_for
 from astcapture.imports.quiet import parsed_quietly
 from astcapture.imports.unwrap import functions_in, is_rewritten
-from astcapture.record import events, policy, recorder
+from astcapture.record import events, policy, recorder, recording
 from astcapture.record.live import live_objects
 from astcapture.rewrite.find import find_functions
 from astcapture.rewrite.plan import did_you_mean
@@ -348,7 +348,7 @@ def _outlive_modules() -> None:
 
     What runs after this, a ``__del__`` say, is the program as it was written.
     """
-    recorder.switch(False)
+    recording.switch(False)
     # Whatever goes wrong here goes wrong after the program's end, and is none of its business.
     with contextlib.suppress(Exception):
         bring_up_to_date(())

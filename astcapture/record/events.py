@@ -42,6 +42,12 @@ LEFT_OUT = Missed()
 STARTED = Started()
 
 
+#: What was recorded and not taken out yet, the one list of the process: appending to it is atomic, and threads need no
+#: lock.
+events: list[Event] = []
+append = events.append
+
+
 #: The functions of a module with their lines and labels.
 Functions = tuple[tuple[str, int, tuple[str, ...]], ...]
 #: Functions, each with a name or label in it.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from types import TracebackType
 
-from astcapture.record import recorder, scope
+from astcapture.record import recording, scope
 
 _installed = 0
 
@@ -13,7 +13,7 @@ def installed(change: int) -> None:
     """Count hooks: +1 on install, -1 on uninstall."""
     global _installed
     _installed += change
-    recorder.switch(_installed > 0)
+    recording.switch(_installed > 0)
 
 
 class Paused:

@@ -12,7 +12,7 @@ from itertools import islice
 from types import MappingProxyType, TracebackType
 from typing import Any
 
-from astcapture.record import budget, children, events, policy, recorder, scope
+from astcapture.record import budget, children, draining, events, executions, policy, scope
 from astcapture.record.events import Declaration, Event, Failed, Missed, Started
 from astcapture.record.torch.bypassed import Live, also_bypassed
 from astcapture.store.rank import rank_of_process
@@ -169,7 +169,7 @@ class Cache(Captured):
             count = self.counts.get((key, label), Counts())
             declared = _process.declared.get(key, Declared(key, 0, ()))
             module, _, qualname = key.partition(":")
-            begun = sum(number for site, number in recorder.begun.items() if site[:2] == (module, qualname))
+            begun = sum(number for site, number in executions.begun.items() if site[:2] == (module, qualname))
             facts = Facts(
                 missed=count.missed,
                 failed=count.failed,
@@ -306,11 +306,11 @@ def drain() -> None:
     if _process.check is not None:
         _process.check()
     with _process.lock:
-        declarations = recorder.declared[:]
-        del recorder.declared[: len(declarations)]
+        declarations = events.declared[:]
+        del events.declared[: len(declarations)]
         for declaration in declarations:
             _declare(declaration)
-        taken = recorder.take()
+        taken = draining.drain()
         for ((module, function, label, _), sink), number in budget.take_left_out().items():
             (cache if sink is None else sink)._count(f"{module}:{function}", label).left_out += number
         rank = rank_of_process() if taken else 0

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from astcapture.errors import CaptureError
-from astcapture.record import budget, recorder
+from astcapture.record import budget, draining
+from astcapture.record.events import events as waiting
 from astcapture.record.taking import parts
 from astcapture.record.weight import rough_size
 from astcapture.store.ahead import Ahead
@@ -80,7 +81,7 @@ class Stream:
 
     def _enough(self) -> bool:
         """Whether a shard is full, by an estimate: nobody counts while values are recorded."""
-        events, records = recorder.events, caches.cache._records
+        events, records = waiting, caches.cache._records
         return not self._failing and (
             len(events) + len(records) >= MOST or _estimate(events) + _estimate(records) >= self._full()
         )
@@ -274,7 +275,7 @@ class Stream:
 
     def after_fork_in_child(self) -> None:
         """What has been recorded is the parent's, which stores it: the child's cache begins empty."""
-        recorder.take()
+        draining.drain()
         with caches._process.lock:
             caches._process.streaming = False
             caches.cache.clear()

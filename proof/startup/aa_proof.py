@@ -14,16 +14,18 @@ from itertools import count
 
 if not sys.flags.ignore_environment:
     from astcapture.imports import finder, hook, report, startup
-    from astcapture.record import recorder
+    from astcapture.record import executions, reading, recording
+    from astcapture.record.torch import chain, compiled
     from astcapture.values.cache import declared_functions
 
     REPORT = os.environ["PROOF_REPORT"]
     events = count()
     problems = []
-    assert callable(recorder._append), "the recorder appends its events in another way"
     # Both are C code, as the method of a list is: no frame more, and as quick.
     kept = deque(maxlen=int(os.environ.get("PROOF_KEEP") or 0))
-    recorder._append = kept.append if kept.maxlen else partial(next, events)
+    for module in (recording, reading, executions, chain, compiled):
+        assert callable(module.append), "the recorder appends its events in another way"
+        module.append = kept.append if kept.maxlen else partial(next, events)
     hook.warn = finder.warn = lambda message, *_: problems.append(message)
 
     def write_report():

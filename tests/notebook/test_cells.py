@@ -214,7 +214,7 @@ def test_after_unloading_nothing_is_left_installed(run_cells):
         IMPORTS,
         "%unload_ext astcapture",
         "import sys\n[type(one).__name__ for one in sys.meta_path if type(one).__module__.startswith('astcapture')]",
-        "from astcapture.record import recorder\nrecorder._on, get_ipython().ast_transformers",
+        "from astcapture.record.state import state\nstate.on, get_ipython().ast_transformers",
         MODEL,
     )
     assert [outcome.value for outcome in outcomes[2:]] == ["[]", "(False, [])", None]

@@ -12,9 +12,10 @@ from typing import Any
 import numpy
 import pytest
 
-from astcapture.record import budget, recorder, scope, switch
-from astcapture.record.events import MISSED, STARTED, Failed
-from astcapture.record.torch import expressions, modules, places
+from astcapture.record import budget, draining, recorder, recording, scope, switch
+from astcapture.record.events import MISSED, STARTED, Failed, NotRecorded
+from astcapture.record.state import state
+from astcapture.record.torch import checkpoint, compiled, expressions, modules, places
 from astcapture.record.torch.checkpoint import Recomputed
 from astcapture.record.weight import EVENT
 
@@ -25,27 +26,28 @@ Found = list[tuple[Any, Any]]
 @pytest.fixture(autouse=True)
 def on() -> Iterator[None]:
     """Recording on, as with a hook installed, and nothing recorded yet."""
-    recorder.take()
+    draining.drain()
     gc.disable()  # a round of the collector may close the short way, whenever it comes
     switch.installed(+1)
     recorder.record(None, SITE, 0)  # where another test has imported torch, it is looked for now
-    recorder.take()
+    draining.drain()
     yield
     switch.installed(-1)
     gc.enable()
-    recorder.take()
+    draining.drain()
 
 
 @pytest.fixture
 def owners(monkeypatch: pytest.MonkeyPatch) -> None:
     """Places are found, as once torch is imported: here the owner is its own."""
-    monkeypatch.setattr(recorder, "_where", lambda owner, others: owner)
+    monkeypatch.setattr(state, "where", lambda owner, others: owner)
+    recording.select_code()
 
 
 def taken() -> Found:
     """What has been recorded: the value, or the class of what stands for one, and the place."""
     found: Found = []
-    for site, value, thread, where, holding in recorder.take():
+    for site, value, thread, where, holding in draining.drain():
         assert (site, thread, holding) == (SITE, threading.get_ident(), None)
         if isinstance(value, Failed):
             value = value.error
@@ -73,12 +75,27 @@ CALLS: dict[str, tuple[Callable[[], Any], Any, Any]] = {
     "look in vain": (lambda: recorder.look("result", SITE, "y", {"x": 1}, "owner"), "result", MISSED),
     "missed": (unbound, None, MISSED),
     "evaluate": (
-        lambda: evaluate_in({"z": 2}, "result", SITE, "lambda y: y + z", {"y": 1}, "owner"),
+        lambda: evaluate_in({"z": 2}, "result", SITE, "lambda y: y + z", (1,), "owner"),
         "result",
         3,
     ),
-    "evaluate without all names": (
-        lambda: evaluate_in({}, "result", SITE, "lambda y, x: y", {"y": 1}, "owner"),
+    "evaluate of what may be unbound": (
+        lambda: evaluate_in({"z": 2}, "result", SITE, "lambda y: y + z", {"y": 1, "x": 1}, "owner"),
+        "result",
+        3,
+    ),
+    "evaluate without a name that is not read": (
+        lambda: evaluate_in({}, "result", SITE, "lambda y, x: y or x", {"y": 1}, "owner"),
+        "result",
+        1,
+    ),
+    "evaluate without a name that is read": (
+        lambda: evaluate_in({"x": 1}, "result", SITE, "lambda y, x: y and x", {"y": 1}, "owner"),
+        "result",
+        MISSED,
+    ),
+    "evaluate without a name that is read in a scope inside": (
+        lambda: evaluate_in({"x": 1}, "result", SITE, "lambda y, x: [x for _ in (1, 2)]", {"y": 1}, "owner"),
         "result",
         MISSED,
     ),
@@ -97,7 +114,7 @@ def test_a_value_is_recorded_with_its_owner_and_the_result_goes_back(
 def test_before_torch_is_imported_no_layer_is_looked_for(
     monkeypatch: pytest.MonkeyPatch, call: Callable[[], Any], result: Any, value: Any
 ):
-    monkeypatch.setattr(recorder, "_where", None)
+    monkeypatch.setattr(state, "where", None)
     assert call() == result
     assert taken() == [(value, None)]
 
@@ -107,7 +124,8 @@ def test_of_a_second_run_nothing_is_recorded(monkeypatch: pytest.MonkeyPatch, ca
     def again(owner: Any, others: Any) -> Any:
         raise Recomputed
 
-    monkeypatch.setattr(recorder, "_where", again)
+    monkeypatch.setattr(state, "where", again)
+    recording.select_code()
     call()
     assert taken() == []
 
@@ -132,22 +150,22 @@ def test_while_it_is_paused_nothing_is_recorded(call: Callable[[], Any]):
 
 
 def test_once_torch_is_there_places_are_looked_for(monkeypatch: pytest.MonkeyPatch):
-    for name, value in (("_where", None), ("_expected", False)):
-        monkeypatch.setattr(recorder, name, value)
-    recorder.expect_torch()
+    for name, value in (("where", None), ("torch_pending", False)):
+        monkeypatch.setattr(state, name, value)
+    recording.expect_torch()
     there = [False]
     monkeypatch.setattr(modules, "find_torch", lambda: there[0])
     monkeypatch.setattr(places, "when_a_module_exists", lambda ready: ready())
-    recorder._look_for_torch()
-    assert (recorder._where, recorder._expected, bool(recorder._kept)) == (None, True, False)
+    recording.look_for_torch()
+    assert (state.where, state.torch_pending, state.takes_short_ways) == (None, True, False)
     there[0] = True
-    recorder._look_for_torch()
-    assert recorder._where is places.where
-    assert (recorder._expected, bool(recorder._kept)) == (False, True)
-    recorder.expect_torch()  # it has been found
-    assert not recorder._expected
-    recorder.forget_torch()
-    assert recorder._where is None
+    recording.look_for_torch()
+    assert state.where is places.where
+    assert (state.torch_pending, state.takes_short_ways) == (False, True)
+    recording.expect_torch()  # it has been found
+    assert not state.torch_pending
+    recording.forget_torch()
+    assert state.where is None
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
@@ -156,7 +174,7 @@ def test_a_fork_made_while_another_thread_looks_for_torch_can_look(monkeypatch: 
     holds, done = threading.Event(), threading.Event()
 
     def look() -> None:
-        with recorder._asking:
+        with recording._asking:
             holds.set()
             done.wait(10)
 
@@ -166,7 +184,7 @@ def test_a_fork_made_while_another_thread_looks_for_torch_can_look(monkeypatch: 
     child = os.fork()
     if child == 0:
         signal.alarm(5)  # a lock that nobody releases would be waited for without end
-        recorder._look_for_torch()
+        recording.look_for_torch()
         os._exit(0)
     status = os.waitpid(child, 0)[1]
     done.set()
@@ -197,7 +215,7 @@ def test_an_expression_is_compiled_once_for_a_module(monkeypatch: pytest.MonkeyP
     for _ in range(2):
         evaluate_in(module, None, SITE, "lambda: 1", {})
         (function,) = expressions._functions.values()
-        assert expressions._functions["m", "lambda: 1"] is function
+        assert expressions._functions["m", "lambda: 1", ()] is function
         assert function.__globals__ is module
         assert function.__code__.co_filename == "<capture>"
         module["first"] = module.get("first", function)
@@ -250,17 +268,17 @@ def test_what_is_no_mistake_goes_on_its_way():
 
 def test_what_goes_wrong_in_a_second_run_has_been_told(monkeypatch: pytest.MonkeyPatch):
     seen: list[str] = []
-    monkeypatch.setattr(recorder, "is_second_run", lambda frame: seen.append(frame.f_code.co_name) or True)
-    monkeypatch.setattr(recorder.checkpoint, "backward_pass", lambda: 0)
+    monkeypatch.setattr(checkpoint, "is_second_run", lambda frame: seen.append(frame.f_code.co_name) or True)
+    monkeypatch.setattr(checkpoint, "backward_pass", lambda: 0)
     fails(ValueError())
     assert (taken(), seen) == ([], ["fails"])
-    monkeypatch.setattr(recorder.checkpoint, "backward_pass", lambda: -1)
+    monkeypatch.setattr(checkpoint, "backward_pass", lambda: -1)
     fails(ValueError())
     assert len(taken()) == 1
 
 
 def test_what_a_compiler_admits_no_record_of_is_told_with_what_to_do():
-    recorder._no_place(SITE)
+    compiled._tell(SITE, NotRecorded(compiled._NO_PLACE))
     ((told, where),) = taken()
     assert where is None
     assert told == (
@@ -285,7 +303,7 @@ def test_what_is_recorded_in_a_block_says_what_holds_in_it():
     recorder.record(None, SITE, 3)
     scope.leave(outer)
     recorder.record(None, SITE, 4)
-    holdings = [event[4] for event in recorder.take()]
+    holdings = [event[4] for event in draining.drain()]
     assert [(dict(one.tags), one.sink) for one in holdings[:5]] == [({"a": 1, "b": 2}, cache)] * 5
     assert [(dict(one.tags), one.sink) for one in holdings[5:6]] == [({"a": 1, "b": 1}, None)]
     assert holdings[6:] == [None]
@@ -295,8 +313,8 @@ def test_what_there_is_no_room_for_is_counted_for_the_cache_that_it_would_have_g
     monkeypatch: pytest.MonkeyPatch,
 ):
     monkeypatch.setattr(budget, "look", lambda wanted: 0)
-    for name, value in (("_room", -1), ("_stopped", False)):
-        monkeypatch.setattr(recorder, name, value)
+    for name, value in (("remaining_bytes", -1), ("limit_reached", False)):
+        monkeypatch.setattr(state, name, value)
     budget.take_left_out()
     cache = object()
     block = scope.enter(sink=cache)
@@ -319,14 +337,14 @@ def test_what_is_recorded_while_events_are_taken_stays_for_the_next_time():
 
 
 def test_what_was_taken_out_counts_unless_it_was_weighed(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(recorder, "_room", 10_000)
-    monkeypatch.setattr(recorder, "_weighed", 0)
-    recorder._apply()
+    monkeypatch.setattr(state, "remaining_bytes", 10_000)
+    monkeypatch.setattr(state, "accounted", 0)
+    recording.select_code()
     for _ in range(3):
         recorder.record(None, SITE, 1)
-    monkeypatch.setattr(recorder, "_weighed", 1)
-    recorder.take()
-    assert (recorder._room, recorder._weighed) == (10_000 - 2 * EVENT, 0)
+    monkeypatch.setattr(state, "accounted", 1)
+    draining.drain()
+    assert (state.remaining_bytes, state.accounted) == (10_000 - 2 * EVENT, 0)
 
 
 # The room
@@ -337,8 +355,8 @@ def looks(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """What `budget` is asked for; it gives ten thousand bytes."""
     asked: list[int] = []
     monkeypatch.setattr(budget, "look", lambda wanted: asked.append(wanted) or 10_000)
-    for name, value in (("_room", -1), ("_stopped", False), ("_weighed", 0)):
-        monkeypatch.setattr(recorder, name, value)
+    for name, value in (("remaining_bytes", -1), ("limit_reached", False), ("accounted", 0)):
+        monkeypatch.setattr(state, name, value)
     return asked
 
 
@@ -346,7 +364,7 @@ def test_arrays_take_from_the_room_what_they_and_their_record_weigh(looks: list[
     array = numpy.zeros(100)  # 800 bytes
     recorder.record(None, SITE, array)
     assert looks == [800 + EVENT]
-    assert recorder._room == 10_000 - (800 + EVENT)
+    assert state.remaining_bytes == 10_000 - (800 + EVENT)
     for _ in range(8):
         recorder.record(None, SITE, array)
     assert len(looks) == 1
@@ -356,22 +374,22 @@ def test_arrays_take_from_the_room_what_they_and_their_record_weigh(looks: list[
 
 
 def test_values_that_are_kept_as_they_are_are_weighed_by_the_collectors_rounds(looks: list[int]):
-    recorder._room = 10 * EVENT
-    recorder._apply()
+    state.remaining_bytes = 10 * EVENT
+    recording.select_code()
     for _ in range(10):
         recorder.record(None, SITE, 1)
-    recorder._watch_events("start", {})
-    assert recorder._kept
+    recording._watch_events("start", {})
+    assert state.takes_short_ways
     recorder.record(None, SITE, 1)
-    recorder._watch_events("stop", {})
-    assert recorder._kept
-    recorder._watch_events("start", {})
-    assert not recorder._kept
-    assert recorder._room == -1
+    recording._watch_events("stop", {})
+    assert state.takes_short_ways
+    recording._watch_events("start", {})
+    assert not state.takes_short_ways
+    assert state.remaining_bytes == -1
     recorder.record(None, SITE, 1)
     assert len(looks) == 1
-    assert recorder._weighed == 11
-    assert recorder._kept
+    assert state.accounted == 11
+    assert state.takes_short_ways
     assert len(taken()) == 12
 
 
@@ -387,7 +405,7 @@ def test_a_value_for_which_there_is_no_room_is_counted(looks: list[int], monkeyp
     recorder.record(None, SITE, 2)
     assert left_out == [(SITE, None)] * 4  # until it is told that there is room
     budget.on_room()
-    assert recorder._room < 0  # an empty tensor is asked for too
+    assert state.remaining_bytes < 0  # an empty tensor is asked for too
     recorder.record(None, SITE, 3)
     assert [value for value, _ in taken()] == [3]
 
@@ -402,14 +420,14 @@ def test_where_another_thread_has_looked_meanwhile_the_value_is_recorded(
 
 
 def test_the_collector_is_watched_while_recording_is_on_and_once():
-    assert gc.callbacks.count(recorder._watch_events) == 1
-    recorder.switch(True)
-    assert gc.callbacks.count(recorder._watch_events) == 1
+    assert gc.callbacks.count(recording._watch_events) == 1
+    recording.switch(True)
+    assert gc.callbacks.count(recording._watch_events) == 1
     with switch.pause():  # of this thread alone
-        assert gc.callbacks.count(recorder._watch_events) == 1
-    recorder.switch(False)
-    assert recorder._watch_events not in gc.callbacks
-    recorder.switch(True)
+        assert gc.callbacks.count(recording._watch_events) == 1
+    recording.switch(False)
+    assert recording._watch_events not in gc.callbacks
+    recording.switch(True)
 
 
 # Calls of attention

@@ -17,7 +17,8 @@ from dataclasses import dataclass, field
 from types import CodeType, FrameType
 from typing import Any
 
-from astcapture.record import recorder, switch
+from astcapture.record import switch
+from astcapture.record.events import events as waiting
 from astcapture.rewrite.plan import plan_module
 from astcapture.rewrite.render import render
 from astcapture.rewrite.transform import rewrite
@@ -101,7 +102,7 @@ def namespace(code: CodeType) -> dict[str, Any]:
 @contextlib.contextmanager
 def recorded() -> Iterator[Cache]:
     """Recording is on inside, and what is recorded is in the cache given."""
-    recorder.events.clear()
+    waiting.clear()
     switch.installed(+1)
     try:
         with recording() as cache:

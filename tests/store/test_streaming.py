@@ -15,7 +15,7 @@ import pytest
 
 import astcapture
 from astcapture import CaptureError, CaptureWarning, cache
-from astcapture.record import recorder
+from astcapture.record.events import events as waiting
 from astcapture.store import process_folder
 from astcapture.store.background import Background
 from astcapture.values import streaming
@@ -43,7 +43,7 @@ def test_what_is_captured_is_on_disk_within_seconds_and_cache_goes_on_to_give_it
     with astcapture.install("streamed:f=y", store=store):
         for number in range(5):
             module.f(numpy.full(3, number))
-        until(lambda: shards_in(store) and not cache._records and not recorder.events)
+        until(lambda: shards_in(store) and not cache._records and not waiting)
         assert len(cache["f"]) == 5 and cache["f"][3].tolist() == [3, 3, 3]
         module.f(numpy.full(3, 5))
         assert [int(value[0]) for value in cache["f"]] == [0, 1, 2, 3, 4, 5]

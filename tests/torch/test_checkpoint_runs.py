@@ -12,8 +12,9 @@ import pytest
 torch = pytest.importorskip("torch")
 from torch.utils.checkpoint import CheckpointFunction, checkpoint  # noqa: E402
 
-from astcapture.record import budget, recorder, switch  # noqa: E402
+from astcapture.record import asked, budget, draining, recorder, recording, switch  # noqa: E402
 from astcapture.record.options import PLAIN, Conversion  # noqa: E402
+from astcapture.record.state import state  # noqa: E402
 from astcapture.record.taking import WithGradient, expected_size, parts, split, taken  # noqa: E402
 from astcapture.record.torch import checkpoint as ours  # noqa: E402
 from astcapture.record.torch.gradient import Gradient  # noqa: E402
@@ -31,12 +32,12 @@ def _found() -> None:
 @pytest.fixture
 def on() -> Iterator[None]:
     switch.installed(+1)
-    recorder.expect_torch()
+    recording.expect_torch()
     recorder.record(None, SITE, torch.zeros(1))  # torch is looked for, and this type known from then on
-    recorder.take()
+    draining.drain()
     yield
     switch.installed(-1)
-    recorder.take()
+    draining.drain()
 
 
 def test_torchs_own_code_is_found():
@@ -224,26 +225,26 @@ def looks(on: None, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """What `budget` is asked for; it gives ten thousand bytes."""
     asked: list[int] = []
     monkeypatch.setattr(budget, "look", lambda wanted: asked.append(wanted) or 10_000)
-    for name, value in (("_room", 0), ("_stopped", False), ("_weighed", 0), ("_where", None)):
-        monkeypatch.setattr(recorder, name, value)
-    recorder._apply()
+    for name, value in (("remaining_bytes", 0), ("limit_reached", False), ("accounted", 0), ("where", None)):
+        monkeypatch.setattr(state, name, value)
+    recording.select_code()
     return asked
 
 
 def test_a_tensor_that_just_fits_takes_the_short_way(looks: list[int]):
-    recorder._room = 40
+    state.remaining_bytes = 40
     recorder.record(None, SITE, torch.zeros(10))
-    assert (looks, recorder._room) == ([], 0)
+    assert (looks, state.remaining_bytes) == ([], 0)
     recorder.record(None, SITE, torch.zeros(10))
     assert looks == [40 + EVENT]
-    assert len(recorder.take()) == 2
+    assert len(draining.drain()) == 2
 
 
 def test_a_tensor_is_recorded_detached_and_as_a_copy(looks: list[int]):
-    recorder._room = 1000
+    state.remaining_bytes = 1000
     for tensor in (torch.zeros(2), torch.zeros(2, requires_grad=True) * 2):
         recorder.record(None, SITE, tensor)
-        ((_, kept, *_),) = recorder.take()
+        ((_, kept, *_),) = draining.drain()
         assert not kept.requires_grad
         assert kept.data_ptr() != tensor.data_ptr()
         assert kept.tolist() == [0, 0]
@@ -252,11 +253,11 @@ def test_a_tensor_is_recorded_detached_and_as_a_copy(looks: list[int]):
 def test_what_a_function_makes_of_a_value_takes_the_room_that_it_takes(
     looks: list[int], monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(recorder, "_converting", True)
-    monkeypatch.setattr(recorder, "conversion_of", lambda site: Conversion(reduce=lambda y: y[:1].clone()))
-    recorder._apply()
-    recorder._room = -1
+    monkeypatch.setattr(state, "converting", True)
+    monkeypatch.setattr(asked, "conversion_of", lambda site: Conversion(reduce=lambda y: y[:1].clone()))
+    recording.select_code()
+    state.remaining_bytes = -1
     recorder.record(None, SITE, torch.zeros(1000))
     assert looks == [4 + EVENT]
-    ((_, kept, *_),) = recorder.take()
+    ((_, kept, *_),) = draining.drain()
     assert kept.shape == (1,)

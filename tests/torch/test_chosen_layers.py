@@ -13,7 +13,10 @@ import torch
 
 import astcapture
 from astcapture import CaptureError
-from astcapture.record import recorder
+from astcapture.record import draining
+from astcapture.record.events import events as waiting
+from astcapture.record.torch import attention
+from astcapture.record.torch import chain as compiled_chain
 
 SOURCE = """\
 import torch
@@ -144,10 +147,8 @@ def test_the_weights_of_fused_attention_and_expressions_are_computed_for_the_cho
     load: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     computed: list[Any] = []
-    weights = recorder.attention.attention_weights
-    monkeypatch.setattr(
-        recorder.attention, "attention_weights", lambda **named: computed.append(named) or weights(**named)
-    )
+    weights = attention.attention_weights
+    monkeypatch.setattr(attention, "attention_weights", lambda **named: computed.append(named) or weights(**named))
     with astcapture.install([f"{ATTENTION}=weights@sdpa,q"], layers={"weights": "blocks.2.*"}):
         model = load().Net()
         model(X)
@@ -166,9 +167,9 @@ def test_of_layers_that_are_not_chosen_no_copy_is_left(load: Any, how: str) -> N
         model = HOW[how](load().Net())
         with torch.no_grad():
             model(X)
-            recorder.settle_compiled()
-            held = [value for chain in recorder.compiled.chains for value in chain.values()]
-        assert [site[2] for site, *_ in recorder.events if site[2]] == []
+            draining.settle_compiled()
+            held = [value for chain in compiled_chain.chains for value in chain.values()]
+        assert [site[2] for site, *_ in waiting if site[2]] == []
         assert not any(isinstance(value, torch.Tensor) for value in held)
         assert len(astcapture.cache.select()) == 0
 

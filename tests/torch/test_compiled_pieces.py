@@ -403,3 +403,29 @@ def test_an_expression_that_reads_an_unbound_local_is_a_miss_in_compiled_code_as
             count = counts(rec, "late")
         assert (count.missed, count.failed) == (1, 0)
     assert not torch._dynamo.utils.counters["graph_break"]
+
+
+GIVEN_UP = """\
+def f(x):
+    c = 2
+    a = x * c
+    a = [a := q + i for i in range(2) for q in (x,)]
+    for _ in range(2):
+        if x[0, 0].item() > 0:
+            break
+    return x
+"""
+
+
+def test_values_of_a_function_that_the_compiler_gives_up_are_in_order_with_those_of_what_it_compiles_of_it(
+    load: Callable[..., Any],
+) -> None:
+    module = load(GIVEN_UP, "*@assign")
+    order = []
+    for run in (module.f, torch.compile(module.f, backend="eager")):
+        with astcapture.recording() as rec:
+            for _ in range(2):
+                run(-X - 1)
+            order.append([(record.label, record.lineno) for record in rec.select().records])
+    assert order[1] == order[0]
+    assert len(order[0]) == 14

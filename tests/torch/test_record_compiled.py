@@ -19,7 +19,8 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from astcapture.record import frames, scope
 from astcapture.record.torch import carried, compiled, modules, places
-from astcapture.record.torch.compiled import Chain, Link
+from astcapture.record.torch import chain as compiled_chain
+from astcapture.record.torch.chain import Chain, Link
 from astcapture.record.torch.places import Where
 
 SITES = [("m", "f", label, line) for line, label in enumerate("abcdefgh")]
@@ -34,7 +35,7 @@ def _torch_is_found() -> None:
 def runs(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Any]]:
     """The chains of which it is told that compiled code has run; nothing of other tests, and nothing left."""
     told: list[Any] = []
-    monkeypatch.setattr(compiled, "on_run", told.append)
+    monkeypatch.setattr(compiled_chain, "on_run", [told.append])
     all_taken()
     yield told
     all_taken()
@@ -43,9 +44,9 @@ def runs(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Any]]:
 @pytest.fixture
 def chain() -> Iterator[Chain]:
     chain = Chain()
-    assert chain in compiled.chains
+    assert chain in compiled_chain.chains
     yield chain
-    compiled.chains.remove(chain)
+    compiled_chain.chains.remove(chain)
 
 
 def layers_of(events: list[Any]) -> list[str | None]:
@@ -59,7 +60,7 @@ def path_of(reference: weakref.ref[Any]) -> str | None:
 
 def all_taken() -> list[Any]:
     """The events of all threads, of whichever run."""
-    return [event for events in compiled.take([]) for event in events]
+    return [event for events in compiled_chain.take([]) for event in events]
 
 
 def taken(chain: Chain) -> list[Any]:
@@ -267,7 +268,7 @@ def test_what_the_recorder_is_told_is_kept_out_of_the_compiler_and_that_is_asked
         got.append(arguments)
 
     for number in range(3):
-        compiled._run_uncompiled(told, number, "more")
+        compiled_chain._run_uncompiled(told, number, "more")
     assert got == [(number, "more") for number in range(3)]
     assert disabled == [told]
 
@@ -279,8 +280,8 @@ def test_an_error_as_the_recorder_is_told_stops_nobody(monkeypatch: pytest.Monke
     def fail(chain: Chain) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(compiled, "on_run", fail)
-    tick = compiled.Tick()
+    monkeypatch.setattr(compiled_chain, "on_run", [fail])
+    tick = compiled_chain.Tick()
     del tick
     assert unraisable == []
 
@@ -309,7 +310,7 @@ def inside(monkeypatch: pytest.MonkeyPatch) -> Any:
 @pytest.fixture
 def left_out(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     told: list[Any] = []
-    monkeypatch.setattr(compiled, "on_left_out", told.append)
+    monkeypatch.setattr(compiled, "_tell", lambda site, error: told.append(site))
     return told
 
 

@@ -14,11 +14,14 @@ from torch import nn
 from torch.nn import functional as F
 
 from astcapture.errors import CaptureError
-from astcapture.record import budget, policy, recorder, switch
+from astcapture.record import budget, draining, policy, recorder, recording, switch
 from astcapture.record.events import LEFT_OUT, MISSED, STARTED, Failed
 from astcapture.record.options import read_conversions
+from astcapture.record.state import state
 from astcapture.record.taking import split
+from astcapture.record.torch import chain as compiled_chain
 from astcapture.record.torch import compiled
+from astcapture.record.weight import EVENT
 from astcapture.targets.target import parse_targets
 
 SITE = ("m", "f", "y", 3)
@@ -40,14 +43,14 @@ def on(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(compiled, "carried", carried)
     gc.disable()
     switch.installed(+1)
-    recorder.expect_torch()
+    recording.expect_torch()
     recorder.record(None, SITE, 0)
-    recorder.settle_compiled()
-    recorder.take()
+    draining.settle_compiled()
+    draining.drain()
     yield
     switch.installed(-1)
     gc.enable()
-    recorder.take()
+    draining.drain()
     budget._left_out.clear()
 
 
@@ -72,7 +75,7 @@ def run(model: nn.Module, work: Callable[[Any], Any]) -> list[Any]:
 
 
 def found() -> list[Any]:
-    events = recorder.take()
+    events = draining.drain()
     assert {event[2] for event in events} <= {threading.get_ident()}
     assert {event[4] for event in events} <= {None}
     return [(site, value, None if where is None else where.layer) for site, value, _, where, _ in events]
@@ -150,12 +153,12 @@ def ask() -> Iterator[Callable[..., None]]:
         hook = object()
         policy.add(hook, parse_targets("m:f=y"), read_conversions(**options))
         hooks.append(hook)
-        recorder.convert()
+        recording.convert()
 
     yield add
     for hook in hooks:
         policy.remove(hook)
-    recorder.convert()
+    recording.convert()
 
 
 def put(*values: Any, site: Any = SITE) -> None:
@@ -170,7 +173,7 @@ def test_what_compiled_code_recorded_is_converted_after_the_run_by_its_own_optio
     put(torch.ones(2), site=other)
     traced["missed"](SITE, None)
     put(torch.zeros(2))
-    recorder.settle_compiled()
+    draining.settle_compiled()
     events = found()
     assert [site for site, _, _ in events] == [SITE, other, SITE, SITE]
     assert [value if value is MISSED else value.dtype for _, value, _ in events] == [
@@ -184,7 +187,7 @@ def test_what_compiled_code_recorded_is_converted_after_the_run_by_its_own_optio
 def test_a_reduction_that_fails_of_what_compiled_code_recorded_is_kept_as_its_failure(ask: Callable[..., None]):
     ask(reduce=lambda value: value.sum() if len(value) == 2 else value.no_such)
     put(torch.ones(2), torch.ones(3), torch.ones(2))
-    recorder.settle_compiled()
+    draining.settle_compiled()
     first, failed, last = (value for _, value, _ in found())
     assert (first, last) == (2, 2)
     assert isinstance(failed, Failed)
@@ -195,9 +198,9 @@ def test_what_compiled_code_recorded_is_a_copy_and_is_copied_no_more(ask: Callab
     ask(dtype={"other": "float16"})
     tensor = torch.ones(2)
     put(tensor)
-    copied = compiled._local.chain.last.value
+    copied = compiled_chain.of_thread.chain.last.value
     assert copied is not tensor
-    recorder.settle_compiled()
+    draining.settle_compiled()
     ((_, kept, _),) = found()
     assert kept is copied
 
@@ -205,7 +208,7 @@ def test_what_compiled_code_recorded_is_a_copy_and_is_copied_no_more(ask: Callab
 def test_of_what_compiled_code_recorded_the_gradient_is_told_to_be_out_of_reach(ask: Callable[..., None]):
     ask(grad=True, dtype="float64")
     put(torch.ones(2), torch.ones(2, dtype=torch.int64))
-    recorder.settle_compiled()
+    draining.settle_compiled()
     real, whole = (value for _, value, _ in found())
     value, gradient = split(real)
     assert value.tolist() == [1, 1]
@@ -219,33 +222,33 @@ def test_of_what_compiled_code_recorded_the_gradient_is_told_to_be_out_of_reach(
 def test_what_compiled_code_recorded_without_room_is_left_out_and_counted(monkeypatch: pytest.MonkeyPatch):
     looked: list[int] = []
     monkeypatch.setattr(budget, "look", lambda wanted: looked.append(wanted) or 5000)
-    monkeypatch.setattr(recorder, "_room", -1)
-    monkeypatch.setattr(recorder, "_stopped", False)
+    monkeypatch.setattr(state, "remaining_bytes", -1)
+    monkeypatch.setattr(state, "limit_reached", False)
     put(torch.ones(1000))
-    recorder.settle_compiled()
-    assert looked == [4000 + recorder.EVENT]
+    draining.settle_compiled()
+    assert looked == [4000 + EVENT]
     monkeypatch.setattr(budget, "look", lambda wanted: 0)
     put(torch.ones(1000), torch.ones(1000))
-    recorder.settle_compiled()
+    draining.settle_compiled()
     assert [tuple(value.shape) for _, value, _ in found()] == [(1000,)]
     assert budget._left_out == {(SITE, None): 2}
     budget.on_room()
     monkeypatch.setattr(budget, "look", lambda wanted: 10**9)
     put(1)
-    recorder.settle_compiled()
+    draining.settle_compiled()
     assert [value for _, value, _ in found()] == [1]
 
 
 def test_what_another_thread_has_taken_out_is_not_looked_at_again(monkeypatch: pytest.MonkeyPatch):
-    chain = compiled._local.chain
+    chain = compiled_chain.of_thread.chain
     put(torch.ones(2), torch.ones(2))
     first = chain.last.before
     chain.last.clear()  # as `Chain.take` leaves it
     monkeypatch.setattr(chain, "settled", lambda all_of_them: [chain.last, first])
     monkeypatch.setattr(budget, "look", lambda wanted: 0)
-    monkeypatch.setattr(recorder, "_room", -1)
-    monkeypatch.setattr(recorder, "_stopped", False)
-    recorder.settle_compiled()
+    monkeypatch.setattr(state, "remaining_bytes", -1)
+    monkeypatch.setattr(state, "limit_reached", False)
+    draining.settle_compiled()
     assert chain.last.value is not LEFT_OUT
     assert first.value is LEFT_OUT
     assert budget._left_out == {(SITE, None): 1}
@@ -288,7 +291,7 @@ def at_the_recursion_limit(call: Callable[[], Any], tries: int = 60) -> set[str]
 def test_at_the_recursion_limit_the_program_goes_on_and_it_is_told_of_once(call: Callable[[], Any]):
     seen = at_the_recursion_limit(call)
     assert "'result'" in seen
-    events = recorder.take()
+    events = draining.drain()
     told = [event for event in events if isinstance(event[1], Failed)]
     assert [(site, value.error, *others) for site, value, *others in told] == [
         (SITE, "RecursionError: the recursion limit was reached where it is recorded", 0, None, None)

@@ -1,0 +1,34 @@
+"""What is asked of a value here and now: what the block says that it is recorded in, and the options of its site."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from astcapture.record import scope
+from astcapture.record.events import Site
+from astcapture.record.options import PLAIN, Conversion, Taken
+from astcapture.record.policy import conversion_of
+from astcapture.record.scope import Holding
+from astcapture.record.state import state
+from astcapture.record.torch.places import Where
+
+
+def holding_here() -> Holding | None:
+    """What holds for what is recorded here."""
+    return scope.holding() if state.in_blocks else None
+
+
+def conversion_at(site: Site) -> Conversion:
+    """How the values of a site are taken."""
+    return conversion_of(site) if state.converting else PLAIN
+
+
+def bound(how: Conversion, site: Site, where: Where | None, holding: Holding | None) -> Conversion:
+    """The options with a `reduce` that is told what it reduces, where it asks for that."""
+    reduce = how.reduce
+    if reduce is None or not how.reduce_takes_record:
+        return how
+    module, function, label, lineno = site
+    layer, model = (None, None) if where is None else where
+    record = Taken(label, module, function, lineno, layer, model, {} if holding is None else holding.tags)
+    return replace(how, reduce=lambda value: reduce(value, record), reduce_takes_record=False)

@@ -1,0 +1,343 @@
+"""Values are recorded: `record`, the one function of ours on the hot path, and what it leaves to the long way.
+
+`record` is one function object for good, which rewritten code, pickles and torch's compiler know. Its code is exchanged
+as the state changes, so that no flag is asked for each value. Nothing here raises into the program or imports anything,
+and no lock is taken but where the memory limit may be reached.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+from _thread import RLock, get_ident
+from types import CodeType
+from typing import Any
+
+from astcapture.record import budget, scope
+from astcapture.record.asked import bound, conversion_at, holding_here
+from astcapture.record.containers import everything_in
+from astcapture.record.events import Failed, Site, append, events
+from astcapture.record.policy import pass_over, plain
+from astcapture.record.small import SMALL
+from astcapture.record.snapshot import BY_REFERENCE
+from astcapture.record.state import state
+from astcapture.record.taking import expected_size, parts, taken
+from astcapture.record.torch import modules, places, uncompiled, unseen
+from astcapture.record.torch.checkpoint import Recomputed, join
+from astcapture.record.torch.stand_in import NoRoom
+from astcapture.record.torch.tensors import PLAIN_TENSORS
+from astcapture.record.torch.tracing import NotRun, check_run
+from astcapture.record.torch.unseen import Unseen, is_watched
+from astcapture.record.weight import EVENT, rough_size
+
+# Whether a mode would see what is done here, and so leaves it to the long way.
+_dispatch_modes = unseen.dispatch_modes
+_function_modes = unseen.function_modes
+_is_jit_traced = unseen.is_jit_traced
+
+
+def record(result: Any, site: Site, value: Any, owner: Any = None, *others: Any) -> Any:
+    """Record `value` and hand `result` back, which is what the user's function returns.
+
+    `owner` is what the function was called on, a method's ``self``; `others` are parameters that may hold the module
+    that it works for, where that is none. As it stands here, recording is off; below are its other codes.
+    """
+    return result
+
+
+# --- the codes of `record`
+
+
+def _record_outside_modules(result: Any, site: Site, value: Any, owner: Any = None, *others: Any) -> Any:
+    """Short ways, where no module exists and no block is open."""
+    kind = type(value)
+    try:
+        if kind in BY_REFERENCE:
+            append((site, value, get_ident(), None, None))
+        elif (
+            kind in PLAIN_TENSORS
+            and not (_dispatch_modes() or _is_jit_traced() or (_function_modes() and is_watched()))
+            and (room := state.remaining_bytes - value.nbytes) >= 0
+        ):
+            state.remaining_bytes = room
+            kept = value.data.clone() if value.requires_grad else value.clone()
+            append((site, kept, get_ident(), None, None))
+        elif kind in SMALL and (kept := SMALL[kind](value)) is not None:
+            append((site, kept, get_ident(), None, None))
+        else:
+            record_slowly(site, value, owner, others)
+    except RecursionError:
+        state.recursion_failures[site] = None
+    except Exception:
+        record_slowly(site, value, owner, others)
+    return result
+
+
+def _record_anywhere(result: Any, site: Site, value: Any, owner: Any = None, *others: Any) -> Any:
+    """Short ways, with the layer and what holds in the block."""
+    kind = type(value)
+    try:
+        if (
+            kind in PLAIN_TENSORS
+            and not (_dispatch_modes() or _is_jit_traced() or (_function_modes() and is_watched()))
+            and (room := state.remaining_bytes - value.nbytes) >= 0
+        ):
+            state.remaining_bytes = room
+            holding = scope.holding() if state.in_blocks else None
+            if holding is None or not holding.paused:
+                where = None if state.where is None else state.where(owner, others)
+                # `copy_tensor` written out, detaching by the cheaper `.data`: the call alone would cost a
+                # tenth of what copying a small tensor does.
+                kept = value.data.clone() if value.requires_grad else value.clone()
+                append((site, kept, get_ident(), where, holding))
+        elif kind in BY_REFERENCE:
+            holding = scope.holding() if state.in_blocks else None
+            if holding is None or not holding.paused:
+                where = None if state.where is None else state.where(owner, others)
+                append((site, value, get_ident(), where, holding))
+        elif kind in SMALL and (kept := SMALL[kind](value)) is not None:
+            holding = scope.holding() if state.in_blocks else None
+            if holding is None or not holding.paused:
+                where = None if state.where is None else state.where(owner, others)
+                append((site, kept, get_ident(), where, holding))
+        else:
+            record_slowly(site, value, owner, others)
+    except Recomputed:
+        pass
+    except RecursionError:
+        state.recursion_failures[site] = None
+    except Exception:
+        # Inside ``torch.func`` transforms ``.data`` is refused; sparse tensors have no ``.nbytes``.
+        record_slowly(site, value, owner, others)
+    return result
+
+
+def _record_the_long_way(result: Any, site: Site, value: Any, owner: Any = None, *others: Any) -> Any:
+    try:
+        if state.torch_pending:
+            look_for_torch()
+        record_slowly(site, value, owner, others)
+    except RecursionError:
+        state.recursion_failures[site] = None
+    return result
+
+
+_OFF, _OUTSIDE_MODULES, _ANYWHERE, _LONG_WAY = CODES = tuple(
+    function.__code__ for function in (record, _record_outside_modules, _record_anywhere, _record_the_long_way)
+)
+
+
+def _fitting_code() -> CodeType:
+    if not state.on:
+        return _OFF
+    if not state.takes_short_ways:
+        return _LONG_WAY
+    return _OUTSIDE_MODULES if state.where is None and not state.in_blocks else _ANYWHERE
+
+
+def select_code() -> None:
+    """Give `record` the code that fits the state."""
+    global _dispatch_modes, _function_modes, _is_jit_traced
+    unseen.find()
+    _dispatch_modes, _function_modes = unseen.dispatch_modes, unseen.function_modes
+    _is_jit_traced = unseen.is_jit_traced
+    # Another thread may have changed the state meanwhile.
+    while record.__code__ is not (code := _fitting_code()):
+        record.__code__ = code
+
+
+# --- the long way
+
+
+def record_slowly(site: Site, value: Any, owner: Any, others: tuple[Any, ...] = ()) -> None:
+    """Record what takes more than a copy, or what the room may not suffice for."""
+    if is_watched():
+        # Not even the size of what has no data may be asked for: the answer would become a condition of the program.
+        not_run = _not_run(value)
+        with Unseen():
+            _record_unseen(site, value, owner, others, not_run)
+    else:
+        _record_unseen(site, value, owner, others)
+
+
+def _not_run(value: Any) -> NotRun | None:
+    """Why a value, or something in it, is none, where the function is traced rather than run."""
+    try:
+        for part in parts(value):
+            for one in everything_in(part):
+                check_run(one)
+    except NotRun as error:
+        return error
+    return None
+
+
+def _record_unseen(site: Site, value: Any, owner: Any, others: tuple[Any, ...], not_run: NotRun | None = None) -> None:
+    holding = holding_here()
+    if holding is not None and holding.paused:
+        return
+    how = conversion_at(site)
+    try:
+        where = None if state.where is None else state.where(owner, others)
+    except Recomputed:
+        if how.grad:
+            join(site, value)
+        return
+    if not how.takes(where):
+        pass_over(site, where)
+        return
+    if not_run is not None:
+        append((site, Failed(not_run), get_ident(), where, holding))
+        return
+    if state.limit_reached:
+        budget.leave_out(site, holding)
+        return
+    try:
+        # Of what a function makes of it, the size is known afterwards; a copy is not made in vain.
+        room = how.reduce is not None or has_room(expected_size(value, how) + EVENT)
+        kept = taken(value, bound(how, site, where, holding), site, has_room) if room else None
+        if room and (how.reduce is None or has_room(rough_size(kept) + EVENT)):
+            append((site, kept, get_ident(), where, holding))
+        else:
+            budget.leave_out(site, holding)
+    except NoRoom:
+        budget.leave_out(site, holding)
+    except RecursionError:
+        state.recursion_failures[site] = None
+    except Exception as error:
+        append((site, Failed(error), get_ident(), where, holding))
+
+
+def is_left_out(site: Site, owners: tuple[Any, ...]) -> bool:
+    """Whether a value would be made in vain: recording is paused here, or the layer is none of those asked for."""
+    holding = holding_here()
+    if holding is not None and holding.paused:
+        return True
+    how = conversion_at(site)
+    if how.layers is None:
+        return False
+    if state.torch_pending:
+        look_for_torch()
+    try:
+        where = None if state.where is None else state.where(None, owners)
+    except Recomputed:
+        return False
+    if how.takes(where):
+        return False
+    pass_over(site, where)
+    return True
+
+
+# --- the state changes
+
+
+def switch(on: bool) -> None:
+    """Turn recording on or off for the process."""
+    state.on = on
+    if _watch_events in gc.callbacks:
+        gc.callbacks.remove(_watch_events)
+    if on:
+        gc.callbacks.append(_watch_events)
+    select_code()
+
+
+def convert() -> None:
+    """Ask `policy` anew whether there is more to be done with values than to copy them."""
+    state.converting = not plain()
+    select_code()
+
+
+def has_room(size: int) -> bool:
+    """Whether there is room for this many bytes, which then are taken; where there is none, recording stops."""
+    state.remaining_bytes -= size
+    if state.remaining_bytes < 0:
+        room, waiting = budget.look(size), len(events)
+        if room is not None:
+            state.limit_reached, state.weighing_due = room <= 0, False
+            state.remaining_bytes, state.accounted = room - size, waiting
+            select_code()
+    return not state.limit_reached
+
+
+def _look_again() -> None:
+    """There may be less room than there was, or more."""
+    state.remaining_bytes, state.limit_reached = -1, False
+    select_code()
+
+
+def _resume_if_stopped() -> None:
+    """There may be room again. Where recording has not stopped there is more than it counts on, and it looks when that
+    is used up: a program may clear the cache after each step, and to look takes longer than to record."""
+    if state.limit_reached:
+        _look_again()
+
+
+def _watch_events(phase: str, info: dict[str, int]) -> None:
+    """Called by the garbage collector, once for some hundreds of events: they have no check of their own to pay for."""
+    used = (len(events) - state.accounted) * EVENT
+    if phase == "start" and used > state.remaining_bytes and state.takes_short_ways:
+        state.remaining_bytes, state.weighing_due = -1, True
+        select_code()
+
+
+budget.on_room = _resume_if_stopped
+budget.on_limit = _look_again
+budget.source(lambda: (one for event in events[:] for one in parts(event[1])))
+
+
+def _watch_blocks(open_ones: bool) -> None:
+    state.in_blocks = open_ones
+    select_code()
+
+
+scope.watch(_watch_blocks)
+
+
+# --- torch is imported
+
+
+def expect_torch() -> None:
+    """Torch is imported, or is just being: from its first module on, records say where that stands."""
+    uncompiled.tell_compiler()
+    if state.where is None:
+        state.torch_pending = True
+        select_code()
+
+
+def forget_torch() -> None:
+    """Nothing is recorded any more: no hook of torch's is left behind."""
+    places.forget_torch()
+    state.where = None
+    select_code()
+
+
+# Held while torch is looked for: threads that come meanwhile wait for the answer.
+_asking = RLock()
+
+
+def look_for_torch() -> None:
+    with _asking:
+        if state.torch_pending and modules.find_torch():
+            places.when_a_module_exists(expect_modules)
+            state.torch_pending = False
+            select_code()
+
+
+def expect_modules() -> None:
+    """From now on records say where the module stands; and that a forward is run again, because it is checkpointed."""
+    uncompiled.tell_compiler()
+    if modules.find_torch():
+        places.stop_waiting()
+        state.where = places.where
+        select_code()
+
+
+def _after_fork() -> None:
+    # Another thread may have held it at the moment of the fork.
+    global _asking
+    _asking = RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+uncompiled.leave_alone(record, _record_outside_modules, _record_anywhere, _record_the_long_way, _watch_events)
