@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from astcapture.imports.source import show
     from astcapture.record.switch import pause, resume
     from astcapture.values.cache import Cache, cache, recording, tag
-    from astcapture.values.records import Record, Records
+    from astcapture.values.record import Record
+    from astcapture.values.records import Records
     from astcapture.values.run import Run, load
 
 #: Where each public name comes from.
@@ -36,7 +37,7 @@ _HOMES = {
     "CaptureError": "astcapture.errors",
     "CaptureWarning": "astcapture.errors",
     "Hook": "astcapture.imports.hook",
-    "Record": "astcapture.values.records",
+    "Record": "astcapture.values.record",
     "Records": "astcapture.values.records",
     "Run": "astcapture.values.run",
     "cache": "astcapture.values.cache",

@@ -32,7 +32,8 @@ from types import CodeType
 from typing import Any
 
 from astcapture.imports.compile import compile_tree, with_room
-from astcapture.rewrite.plan import Plan, plan_module
+from astcapture.rewrite.plan import plan_module
+from astcapture.rewrite.planned import Plan
 from astcapture.rewrite.transform import PREFIX, rewrite
 from astcapture.targets.target import parse_targets
 

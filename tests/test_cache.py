@@ -14,7 +14,8 @@ import pytest
 import astcapture
 from astcapture import CaptureError, cache, pause, recording, resume, tag
 from astcapture.record import recorder, switch
-from astcapture.values.records import Record, Records, describe
+from astcapture.values.record import Record, describe
+from astcapture.values.records import Records
 from astcapture.values.why_empty import WHY_NOT_CALLED
 
 pytestmark = pytest.mark.usefixtures("fresh_imports")

@@ -13,7 +13,7 @@ from pathlib import Path
 import click
 
 from astcapture.errors import CaptureError
-from astcapture.imports.startup import FIRST_PROCESS
+from astcapture.imports.session import FIRST_PROCESS
 
 START_UP_FILE = "astcapture.pth"
 LAUNCHER = "use python -m astcapture run, which needs none of this"
@@ -21,8 +21,8 @@ LAUNCHER = "use python -m astcapture run, which needs none of this"
 #: Run by a fresh interpreter; leaves at once, so that nothing is said at exit.
 PROBE = """
 import os, sys
-startup = sys.modules.get("astcapture.imports.startup")
-print("on" if startup and startup._hook else "off", flush=True)
+session = sys.modules.get("astcapture.imports.session")
+print("on" if session and session.session.hook else "off", flush=True)
 os._exit(0)
 """
 

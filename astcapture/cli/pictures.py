@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from astcapture import plot
 from astcapture.errors import CaptureError
-from astcapture.values.records import Record, Records
+from astcapture.values.record import Record
+from astcapture.values.records import Records
 
 if TYPE_CHECKING:
     from matplotlib.animation import FuncAnimation

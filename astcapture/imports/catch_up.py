@@ -19,7 +19,7 @@ from astcapture.imports.quiet import parsed_quietly, quietly
 from astcapture.imports.unwrap import functions_in, is_rewritten
 from astcapture.record import recorder
 from astcapture.rewrite.find import FunctionNode, find_functions
-from astcapture.rewrite.plan import FunctionPlan, Plan
+from astcapture.rewrite.planned import FunctionPlan, Plan
 from astcapture.targets.target import Target
 
 _State = tuple[int, int]

@@ -14,7 +14,8 @@ from astcapture.errors import CaptureError
 from astcapture.imports.follow import check_moved, compiles
 from astcapture.rewrite.compilers import COMPILERS
 from astcapture.rewrite.find import find_functions
-from astcapture.rewrite.plan import Plan, plan_module
+from astcapture.rewrite.plan import plan_module
+from astcapture.rewrite.planned import Plan
 from astcapture.rewrite.transform import rewrite
 from astcapture.targets.target import Target
 from astcapture.warn import warn

@@ -15,7 +15,7 @@ from astcapture.imports.quiet import parsed_quietly
 from astcapture.rewrite.compilers import COMPILERS, HEADS, handed_on
 from astcapture.rewrite.elsewhere import Moved, absolute, moved
 from astcapture.rewrite.find import find_functions
-from astcapture.rewrite.plan import Plan
+from astcapture.rewrite.planned import Plan
 from astcapture.targets.target import Target
 
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from astcapture.errors import CaptureError
 from astcapture.imports import names
-from astcapture.imports.startup import switch_off
+from astcapture.imports.session import switch_off
 
 if TYPE_CHECKING:
     from astcapture.imports.hook import Hook

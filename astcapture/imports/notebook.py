@@ -33,7 +33,8 @@ from astcapture.imports.patch import Exchange, _swap, of_cells, paired
 from astcapture.record import recorder
 from astcapture.record.live import live_objects
 from astcapture.rewrite.find import find_functions
-from astcapture.rewrite.plan import Plan, plan_module
+from astcapture.rewrite.plan import plan_module
+from astcapture.rewrite.planned import Plan
 from astcapture.rewrite.transform import CALLED, PREFIX, rewrite_function
 from astcapture.targets import marker
 from astcapture.targets.target import Target

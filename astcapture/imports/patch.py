@@ -29,7 +29,7 @@ from astcapture.imports.others import source_to_code_of_another
 from astcapture.imports.quiet import quietly
 from astcapture.record import recorder
 from astcapture.record.live import live_objects
-from astcapture.rewrite.plan import FunctionPlan, Plan
+from astcapture.rewrite.planned import FunctionPlan, Plan
 from astcapture.rewrite.transform import CALLED, PREFIX, rewrite
 from astcapture.targets.target import Target
 

@@ -21,6 +21,7 @@ from astcapture.imports.compile import compile_tree, compiled_as, rewritten_tree
 from astcapture.imports.names import CACHED, MAIN, meant, names_of
 from astcapture.imports.patch import ran_in
 from astcapture.imports.quiet import quietly
+from astcapture.imports.session import refuse_script
 from astcapture.targets.target import Target
 
 if TYPE_CHECKING:
@@ -132,12 +133,10 @@ def tree_of_script(source: bytes, path: str, key: str, targets: tuple[Target, ..
 
     The processes that a program starts run scripts of their own, which need not hold what was named in the first.
     """
-    from astcapture.imports import startup
-
     try:
         return quietly(lambda: rewritten_tree(source, key, path, targets, strict=strict))
     except CaptureError as error:
-        startup.refuse_script(error, strict)
+        refuse_script(error, strict)
         return None
 
 

@@ -12,7 +12,8 @@ from astcapture.plot.arrays import FloatArray, Plottable, as_array, only_record
 from astcapture.plot.colour_bar import draw_colour_bar
 from astcapture.plot.colours import choose_colours
 from astcapture.plot.image_overlay import overlay
-from astcapture.values.records import Record, Records
+from astcapture.values.record import Record
+from astcapture.values.records import Records
 
 
 def attention_map(

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from astcapture.values.records import Record, Records
+from astcapture.values.record import Record
+from astcapture.values.records import Records
 
 #: A float32 or float64 array.
 FloatArray = NDArray[np.floating[Any]]

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from astcapture.errors import CaptureError
-from astcapture.values.records import Record, Records
+from astcapture.values.record import Record
+from astcapture.values.records import Records
 
 #: What to do where nothing else tells layers from executions.
 _BY_HAND = "where each value is one layer of one execution, in order, pass list(records)"

@@ -22,53 +22,18 @@ from __future__ import annotations
 
 import ast
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any
 
-from astcapture.rewrite.find import EXPRESSION_SCOPES, FunctionNode, own_blocks, own_statements
+from astcapture.rewrite.binds import Binding, Slot, bound_by, nested_in, stores, subpatterns, walruses
+from astcapture.rewrite.find import own_blocks, own_statements
 from astcapture.rewrite.nodes import Place, call_statement, literal, placed, read, recorder_name
+from astcapture.rewrite.planned import FunctionPlan
 
-if TYPE_CHECKING:
-    from astcapture.rewrite.plan import FunctionPlan
-
-_DEFS = (ast.FunctionDef, ast.AsyncFunctionDef)
-# Never evaluated, or evaluated in a scope of their own, or kept as text.
-_NOT_EVALUATED = frozenset({"annotation", "returns", "type_params"})
 # There the end of a ``finally`` that an exception passes through has the line of its last statement,
 # and none where that is a call. A ``pass`` leaves its line and no instruction.
 _LINE_IS_LEFT_BEHIND = sys.version_info < (3, 12)
-
-
-class Binding(NamedTuple):
-    """A name, and the line on which it is bound."""
-
-    name: str
-    line: int
-
-
-class Slot(NamedTuple):
-    """Where an expression stands: a field of its parent, or one place in a list there."""
-
-    parent: ast.AST
-    field: str
-    position: int | None
-
-    def put(self, node: ast.expr) -> None:
-        if self.position is None:
-            setattr(self.parent, self.field, node)
-        else:
-            getattr(self.parent, self.field)[self.position] = node
-
-
-def bindings(function: FunctionNode) -> dict[str, int]:
-    """What the statements and expressions of a function bind, with the line of the first binding; no parameters."""
-    found = [one for node in own_statements(function) for one in _bound_by(node)]
-    found += [Binding(node.target.id, node.lineno) for _, node in _walruses(function)]
-    first: dict[str, int] = {}
-    for name, line in sorted(found, key=lambda one: one.line):
-        first.setdefault(name, line)
-    return first
 
 
 def record_bindings(planned: FunctionPlan, module: str) -> None:
@@ -77,8 +42,8 @@ def record_bindings(planned: FunctionPlan, module: str) -> None:
     if not work.labels:
         return
     function = planned.function.node
-    blocks, statements, walruses = list(own_blocks(function)), list(own_statements(function)), list(_walruses(function))
-    for slot, node in walruses:
+    blocks, statements = list(own_blocks(function)), list(own_statements(function))
+    for slot, node in list(walruses(function)):
         work.walrus(slot, node)
     for block in blocks:
         block[:] = [one for node in block for one in work.after(node)]
@@ -124,7 +89,7 @@ class _Bindings:
         if (
             isinstance(node, ast.Import)
             and len(node.names) > 1
-            and any(one.name in self.labels for one in _bound_by(node))
+            and any(one.name in self.labels for one in bound_by(node))
         ):
             for alias in node.names:
                 yield from self.after(ast.copy_location(ast.Import([alias]), node))
@@ -138,7 +103,7 @@ class _Bindings:
             targets, place = node.targets, _stored(node.targets[-1])
         elif isinstance(node, (ast.AugAssign, ast.AnnAssign)):
             place = _stored(node.target)
-        recording = self.recorded(_bound_by(node), place, targets)
+        recording = self.recorded(bound_by(node), place, targets)
         yield from recording
         if recording and _LINE_IS_LEFT_BEHIND and place.line == node.lineno:
             yield placed(ast.Pass(), place)
@@ -146,20 +111,20 @@ class _Bindings:
     def inside(self, node: ast.AST) -> None:
         """Record what a block binds as it starts."""
         if isinstance(node, (ast.For, ast.AsyncFor)):
-            node.body[:0] = self.recorded(_bound_by(node), _stored(node.target), [node.target])
+            node.body[:0] = self.recorded(bound_by(node), _stored(node.target), [node.target])
         elif isinstance(node, (ast.With, ast.AsyncWith)):
             self.inside_with(node)
         elif isinstance(node, ast.ExceptHandler):
-            node.body[:0] = self.recorded(_bound_by(node), Place(node.lineno, node.col_offset))
+            node.body[:0] = self.recorded(bound_by(node), Place(node.lineno, node.col_offset))
         elif isinstance(node, ast.match_case):
-            node.body[:0] = self.recorded(_bound_by(node), _chosen(node))
+            node.body[:0] = self.recorded(bound_by(node), _chosen(node))
 
     def inside_with(self, node: ast.With | ast.AsyncWith) -> None:
         for index, item in reversed(list(enumerate(node.items))):
             if item.optional_vars is None:
                 continue
             targets = [item.optional_vars]
-            recording = self.recorded(list(_stores(targets)), _stored(item.optional_vars), targets)
+            recording = self.recorded(list(stores(targets)), _stored(item.optional_vars), targets)
             if not recording:
                 continue
             behind = node.items[index + 1 :]
@@ -196,65 +161,6 @@ class _Bindings:
         return statement
 
 
-def _bound_by(node: ast.AST) -> list[Binding]:
-    """What one statement, handler or case binds itself, in order; not what a walrus in it does."""
-    if isinstance(node, ast.Assign):
-        return list(_stores(node.targets))
-    if isinstance(node, (ast.AugAssign, ast.For, ast.AsyncFor)):
-        return list(_stores([node.target]))
-    if isinstance(node, ast.AnnAssign):
-        return list(_stores([node.target])) if node.value is not None else []
-    if isinstance(node, (ast.With, ast.AsyncWith)):
-        return list(_stores(item.optional_vars for item in node.items if item.optional_vars is not None))
-    if isinstance(node, (ast.Import, ast.ImportFrom)):
-        return [
-            Binding(alias.asname or alias.name.partition(".")[0], alias.lineno)
-            for alias in node.names
-            if alias.name != "*"
-        ]
-    if isinstance(node, (*_DEFS, ast.ClassDef)):
-        return [Binding(node.name, node.lineno)]
-    if isinstance(node, ast.ExceptHandler):
-        return [Binding(node.name, node.lineno)] if node.name else []
-    if isinstance(node, ast.match_case):
-        return _captured_by(node.pattern)
-    if type(node).__name__ == "TypeAlias":
-        return list(_stores([node.name]))  # type: ignore[attr-defined]
-    return []
-
-
-def _stores(targets: Iterable[ast.expr]) -> Iterator[Binding]:
-    stack = list(targets)[::-1]
-    while stack:
-        node = stack.pop()
-        if isinstance(node, ast.Name):
-            yield Binding(node.id, node.lineno)
-        elif isinstance(node, (ast.Tuple, ast.List)):
-            stack.extend(reversed(node.elts))
-        elif isinstance(node, ast.Starred):
-            stack.append(node.value)
-
-
-def _captured_by(pattern: ast.pattern) -> list[Binding]:
-    """The names of a pattern, each once: the alternatives of an or-pattern bind the same ones."""
-    found: dict[str, int] = {}
-    stack: list[ast.AST] = [pattern]
-    while stack:
-        node = stack.pop()
-        if isinstance(node, ast.MatchAs) and node.name is not None:
-            found.setdefault(node.name, node.lineno if node.pattern is None else node.end_lineno)
-        elif isinstance(node, ast.MatchStar) and node.name is not None:
-            found.setdefault(node.name, node.lineno)
-        elif isinstance(node, ast.MatchMapping) and node.rest is not None:
-            found.setdefault(node.rest, node.patterns[-1].end_lineno if node.patterns else node.lineno)
-        stack.extend(reversed(_parts(node)))
-    return [Binding(name, line) for name, line in found.items()]
-
-
-def _parts(pattern: ast.AST) -> list[ast.pattern]:
-    return [child for child in ast.iter_child_nodes(pattern) if isinstance(child, ast.pattern)]
-
-
 def _stored(target: ast.expr) -> Place:
     """Where the last instruction of storing to a target is."""
     while True:
@@ -274,46 +180,10 @@ def _chosen(case: ast.match_case) -> Place:
     if case.guard is None:
         pattern: ast.AST = case.pattern
         # Up to Python 3.11 what a pattern binds is stored on the line of its last part.
-        while sys.version_info < (3, 12) and (parts := _parts(pattern)):
+        while sys.version_info < (3, 12) and (parts := subpatterns(pattern)):
             pattern = parts[-1]
         assert isinstance(pattern, ast.pattern)
         return Place(pattern.lineno, pattern.col_offset)
     if case.guard.lineno == case.guard.end_lineno:
         return Place(case.guard.lineno, case.guard.col_offset)
     return Place.nowhere()
-
-
-def _walruses(function: FunctionNode) -> Iterator[tuple[Slot, ast.NamedExpr]]:
-    for slot, node in own_expressions(function, lambdas=False):
-        if isinstance(node, ast.NamedExpr):
-            yield slot, node
-
-
-def nested_in(function: FunctionNode) -> set[ast.AST]:
-    """The nodes of a function that stand in a lambda or comprehension of it."""
-    return {child for node in ast.walk(function) if isinstance(node, EXPRESSION_SCOPES) for child in ast.walk(node)}
-
-
-def own_expressions(function: FunctionNode, lambdas: bool) -> Iterator[tuple[Slot, ast.expr]]:
-    """The expressions that a function evaluates, comprehensions included; the bodies of lambdas only if asked for."""
-    stack: list[tuple[Slot | None, ast.AST]] = [(None, node) for node in reversed(function.body)]
-    while stack:
-        slot, node = stack.pop()
-        if slot is not None and isinstance(node, ast.expr):
-            yield slot, node
-        left_out = set(_NOT_EVALUATED)
-        if isinstance(node, (*_DEFS, ast.ClassDef)) or (isinstance(node, ast.Lambda) and not lambdas):
-            left_out.add("body")
-        if type(node).__name__ == "TypeAlias":
-            continue
-        children: list[tuple[Slot | None, ast.AST]] = []
-        for field, value in ast.iter_fields(node):
-            if field in left_out:
-                continue
-            if isinstance(value, ast.AST):
-                children.append((Slot(node, field, None), value))
-            elif isinstance(value, list):
-                children += [
-                    (Slot(node, field, index), child) for index, child in enumerate(value) if isinstance(child, ast.AST)
-                ]
-        stack.extend(reversed(children))

@@ -6,180 +6,22 @@ import ast
 import builtins
 import difflib
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any
 
 from astcapture.errors import CaptureError
-from astcapture.rewrite.bindings import bindings, own_expressions
-from astcapture.rewrite.calls import ATTENTION, attention_calls, attention_names
+from astcapture.rewrite.attention import ATTENTION, attention_calls, attention_names
+from astcapture.rewrite.binds import bindings
 from astcapture.rewrite.compilers import Outside, compiled_elsewhere
-from astcapture.rewrite.elsewhere import Moved, another_name, if_inherited, moved
-from astcapture.rewrite.find import Function, FunctionNode, find_functions, mentioned, own_statements
+from astcapture.rewrite.elsewhere import another_name, if_inherited, moved
+from astcapture.rewrite.find import Function, find_functions
 from astcapture.rewrite.module_names import ModuleNames
+from astcapture.rewrite.planned import FunctionPlan, Plan
 from astcapture.rewrite.scope import Scope, function_scope, names_read
 from astcapture.targets.capture import Capture, check_capture
 from astcapture.targets.marker import POINTS
 from astcapture.targets.target import Target
-
-#: The arguments of `record.recorder.declare`: plain tuples, so that they can stand in the code as literals.
-Declaration = tuple[Any, ...]
-
-
-@dataclass
-class FunctionPlan:
-    """One function of the tree, its scope, and the captures taken in it (``*`` resolved, duplicates gone)."""
-
-    function: Function
-    scope: Scope
-    captures: tuple[Capture, ...]
-    #: What may stand for torch's attention in the module.
-    attention_names: frozenset[str] = frozenset()
-
-    @property
-    def tells_that_it_starts(self) -> bool:
-        """Whether one execution can leave any number of values of a label, which do not tell it from the next."""
-        return any(capture.at != "return" for capture in self.captures)
-
-    @cached_property
-    def tells_that_it_begins(self) -> bool:
-        """Whether it is a generator that is captured at its end, which it may never come to."""
-        return any(capture.at == "return" for capture in self.captures) and any(
-            isinstance(node, (ast.Yield, ast.YieldFrom)) for _, node in own_expressions(self.function.node, False)
-        )
-
-    @cached_property
-    def mentioned(self) -> frozenset[str]:
-        """The names and attributes in the function, as it is written."""
-        return frozenset(mentioned(self.function.node))
-
-    @cached_property
-    def owners(self) -> tuple[str, ...]:
-        """The parameters that may hold the module whose work the function is, in the order in which they are asked.
-
-        A method's first parameter, whatever its name; and of a free function, or a method of a class that is no
-        ``nn.Module`` by the name of its bases, every parameter that the function uses as one uses a module. Left out
-        are parameters that the function binds anew or deletes, so that they can always be read, and all those of
-        ``__init__``, whose module has no place in a model yet.
-        """
-        node = self.function.node
-        if node.name in ("__init__", "__new__"):
-            return ()
-        parameters = [arg.arg for arg in (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs)]
-        first = parameters[:1] if self.function.is_method else []
-        if not self.function.of_module:
-            used = _used_as_modules(node)
-            parameters = [name for name in parameters if name in first or name in used or name in _ALWAYS]
-        else:
-            parameters = first
-        changed = {*bindings(node), *self.scope.shared, *_deleted(node)} if parameters else set()
-        return tuple(name for name in parameters if name not in changed)
-
-
-#: What a module is called that a function is handed and hands on.
-_ALWAYS = frozenset({"self", "module"})
-
-
-#: Attributes that a tensor or an array has, and no module.
-_OF_TENSORS = frozenset({"T", "mT", "H", "mH", "shape", "ndim", "dtype", "device"})
-
-
-def _deleted(function: FunctionNode) -> set[str]:
-    return {node.id for node in ast.walk(function) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Del)}
-
-
-def _used_as_modules(function: FunctionNode) -> set[str]:
-    """The names that a function reads an attribute of or calls, and never computes with."""
-    used: set[ast.expr] = set()
-    computed: set[ast.expr] = set()
-    for node in ast.walk(function):
-        if isinstance(node, ast.Attribute) and node.attr not in _OF_TENSORS:
-            used.add(node.value)
-        elif isinstance(node, ast.Call):
-            used.add(node.func)
-        elif isinstance(node, ast.BinOp):
-            computed.update((node.left, node.right))
-        elif isinstance(node, ast.UnaryOp) and not isinstance(node.op, ast.Not):
-            computed.add(node.operand)
-        elif isinstance(node, ast.Subscript):
-            computed.add(node.value)
-    return _names(used) - _names(computed)
-
-
-def _names(nodes: Iterable[ast.expr]) -> set[str]:
-    return {node.id for node in nodes if isinstance(node, ast.Name)}
-
-
-@dataclass
-class Plan:
-    """All that is rewritten in one module, and what is not.
-
-    Attributes:
-        skipped: the functions that a wildcard matched but that bind no such name, with the name.
-        left: the functions that another compiler reads, with their line and why they are left alone.
-        moved: for each target that names what the module only imports, where that may be defined.
-    """
-
-    module: str
-    filename: str
-    functions: list[FunctionPlan] = field(default_factory=list)
-    skipped: list[tuple[str, str]] = field(default_factory=list)
-    left: list[tuple[str, int, str]] = field(default_factory=list)
-    moved: list[tuple[Target, tuple[Moved, ...]]] = field(default_factory=list)
-
-    def __bool__(self) -> bool:
-        return bool(self.functions)
-
-    @property
-    def declares(self) -> bool:
-        """Whether the module has something to say when it is run."""
-        return bool(self.functions or self.skipped or self.left or self.moved)
-
-    def declaration(self) -> Declaration:
-        """What the recorder is told of the module, as `record.recorder.declare` takes it."""
-        functions = tuple(
-            (one.function.qualname, one.function.node.lineno, _labels(one.captures)) for one in self.functions
-        )
-        fused = tuple(one.function.qualname for one in self.functions if _may_run_fused(one))
-        entering = tuple(one.function.qualname for one in self.functions if one.tells_that_it_starts)
-        generators = tuple(one.function.qualname for one in self.functions if one.tells_that_it_begins)
-        unbound = tuple(unbound for one in self.functions for unbound in _unbound_again(one))
-        followed = tuple((target.text, places) for target, places in self.moved)
-        beside = (tuple(self.left), followed) if self.left or followed else ()
-        parts = [self.module, functions, tuple(self.skipped), fused, entering, generators, unbound, beside]
-        while len(parts) > _ALWAYS_DECLARED and not parts[-1]:
-            parts.pop()
-        return tuple(parts)
-
-
-#: The module, its functions and those that were skipped stand in every declaration.
-_ALWAYS_DECLARED = 3
-
-
-def _unbound_again(planned: FunctionPlan) -> Iterator[tuple[str, str, int]]:
-    """The labels of locals that a function deletes, or that a handler binds and unbinds, each with the line."""
-    labels = {capture.expression: capture.label for capture in planned.captures if capture.at == "return"}
-    for node in own_statements(planned.function.node):
-        if isinstance(node, ast.Delete):
-            names = [target.id for target in node.targets if isinstance(target, ast.Name)]
-        elif isinstance(node, ast.ExceptHandler) and node.name is not None:
-            names = [node.name]
-        else:
-            continue
-        for name in names:
-            if name in labels:
-                line = node.lineno if isinstance(node, ast.Delete) else node.end_lineno or node.lineno
-                yield planned.function.qualname, labels[name], line
-
-
-def _may_run_fused(planned: FunctionPlan) -> bool:
-    return ATTENTION in planned.mentioned and all(capture.at != "sdpa" for capture in planned.captures)
-
-
-def _labels(captures: Iterable[Capture]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(capture.label for capture in captures))
 
 
 @dataclass

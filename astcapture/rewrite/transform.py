@@ -61,7 +61,7 @@ from astcapture.rewrite.ends import (
 from astcapture.rewrite.find import EXPRESSION_SCOPES, mentioned, own_blocks, own_statements
 from astcapture.rewrite.flow import bound_at_exits
 from astcapture.rewrite.lines import first_line, first_line_of, is_left_below
-from astcapture.rewrite.plan import FunctionPlan, Plan
+from astcapture.rewrite.planned import FunctionPlan, Plan
 from astcapture.rewrite.scope import names_read
 from astcapture.targets.capture import Capture
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from astcapture.errors import CaptureError
 from astcapture.store.reading import open_shard
-from astcapture.values.records import Record
+from astcapture.values.record import Record
 from astcapture.values.stored import StoredRecord
 
 #: A chunk of values that are in memory has at most so many bytes; one of stored values is at most a shard.
@@ -46,7 +46,7 @@ def one_shape(records: Sequence[Record], what: str) -> tuple[int, ...]:
     """
     if not records:
         raise CaptureError(f"there is nothing {what}: these Records are empty")
-    shapes = {record._form().shape or () for record in records}
+    shapes = {record.form().shape or () for record in records}
     if len(shapes) > 1:
         listed = ", ".join(str(shape) for shape in sorted(shapes)[:4])
         raise CaptureError(f"values of different shapes do not stack ({listed}): select some, by label or layer")
@@ -91,7 +91,7 @@ def _runs(records: Sequence[Record]) -> list[tuple[Path | None, list[int], list[
     for record in records:
         stored = isinstance(record, StoredRecord)
         path = record._shard.path.resolve() if isinstance(record, StoredRecord) else None
-        size += 0 if stored else record._form().nbytes
+        size += 0 if stored else record.form().nbytes
         if not runs or runs[-1][0] != path or size > _CHUNK:
             runs.append((path, [], []))
             size = 0

@@ -20,7 +20,7 @@ from astcapture.values.captured import Captured
 from astcapture.values.live import make_record, values_in_memory
 from astcapture.values.notes import Notes
 from astcapture.values.parts import InMemory, Part
-from astcapture.values.records import Record
+from astcapture.values.record import Record
 from astcapture.values.summary import summarise
 from astcapture.values.why_empty import WHY_NOT_CALLED, Facts, why_empty, why_failed, why_missed
 

@@ -11,7 +11,9 @@ from typing import Any
 
 from astcapture.record.torch.bypassed import Live
 from astcapture.values.notes import Notes
-from astcapture.values.records import Record, Records, Unknown
+from astcapture.values.record import Record
+from astcapture.values.records import Records, Unknown
+from astcapture.values.saving import save
 
 #: How many keys a message lists.
 _LISTED = 5
@@ -110,9 +112,7 @@ class Captured(Mapping[str, Records]):
         Raises:
             CaptureError: the folder cannot be written to.
         """
-        from astcapture.values.saving import save
-
-        save(self, folder)
+        save(self._found(None), self._final_notes(), folder)
 
     @abstractmethod
     def _notes(self) -> Notes:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from astcapture.store.shard import tensor_name
-from astcapture.values.records import Record
+from astcapture.values.record import Record
 
 #: The number of a record, what it is called in its shard, and its gradient.
 Late = tuple[int, str, Any]

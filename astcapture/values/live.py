@@ -9,7 +9,7 @@ from astcapture.record import taking
 from astcapture.record.deferred import Deferred, held
 from astcapture.record.kinds import is_a
 from astcapture.record.torch.gradient import Gradient
-from astcapture.values.records import Form, Record, form_of
+from astcapture.values.record import Form, Record, form_of
 
 
 class LiveRecord(Record):
@@ -45,7 +45,7 @@ class LiveRecord(Record):
         """
         return None if self._gradient is None else self._gradient.value
 
-    def _form(self) -> Form:
+    def form(self) -> Form:
         return form_of(held(self._kept))
 
     def __reduce__(self) -> tuple[Any, ...]:

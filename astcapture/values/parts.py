@@ -10,7 +10,7 @@ from typing import Protocol
 
 from astcapture.store.raw import Damaged
 from astcapture.store.reading import Shard, open_shard
-from astcapture.values.records import Record
+from astcapture.values.record import Record
 from astcapture.values.stored import Process, stored_records
 
 

@@ -5,70 +5,12 @@ from __future__ import annotations
 import difflib
 import fnmatch
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple, overload
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, overload
 
 from astcapture.errors import CaptureError
-from astcapture.record.weight import rough_size
-
-
-class Form(NamedTuple):
-    """What a value looks like: its shape (None of what is no array), its dtype or type, its bytes."""
-
-    shape: tuple[int, ...] | None
-    dtype: str
-    nbytes: int
-
-
-@dataclass(frozen=True, slots=True)
-class Record:
-    """One captured value.
-
-    Attributes:
-        value: the value: a detached copy of a tensor, a copy of an array, else the object itself.
-        label: the name or label that it was captured under.
-        module: the module of the function, as targets spell it.
-        function: the qualname of the function.
-        lineno: the line of the return that ran; of the function's last line where it fell off its end.
-        layer: the path of the module being run in the topmost module that holds it, ``None`` where none is.
-        call: the number of this execution of the function on that layer of that model, from 0: the step of a
-            generation loop.
-        rank: the rank of the process, 0 where there is only one.
-        thread: the identity of the thread, as `threading.get_ident` gives it.
-        tags: what `astcapture.tag` attached.
-        model: the class of the model that the layer is in, ``"ViT"``; ``"ViT#2"`` for the second live one of a class.
-    """
-
-    value: Any
-    label: str
-    module: str
-    function: str
-    lineno: int
-    layer: str | None = None
-    call: int | None = None
-    rank: int = 0
-    thread: int = 0
-    tags: Mapping[str, Any] = field(default_factory=dict)
-    model: str | None = None
-
-    @property
-    def key(self) -> str:
-        return f"{self.module}:{self.function}"
-
-    @property
-    def grad(self) -> Any:
-        """The gradient that reached the value in backward; None where none did, or ``grad=True`` was not asked for."""
-        return None
-
-    def __repr__(self) -> str:
-        where = f" layer={self.layer}" if self.layer is not None else ""
-        where += f" model={self.model}" if self.model is not None else ""
-        return f"<Record {self.key} {self.label}{where} {_in_words(self._form())}>"
-
-    def _form(self) -> Form:
-        """Its value's form; known of a stored value without reading it."""
-        return form_of(self.value)
+from astcapture.values.arrays import one_shape, to_dask, to_numpy
+from astcapture.values.record import Record, in_words
 
 
 class Unknown(KeyError):
@@ -166,8 +108,6 @@ class Records(Sequence[Any]):
         Raises:
             CaptureError: there is nothing to stack, or the shapes differ.
         """
-        from astcapture.values.arrays import one_shape
-
         one_shape(self._records, "to stack")
         values = list(self)
         torch = sys.modules.get("torch")
@@ -185,8 +125,6 @@ class Records(Sequence[Any]):
         Raises:
             CaptureError: there is nothing to stack, or the shapes differ.
         """
-        from astcapture.values.arrays import to_numpy
-
         return to_numpy(self._records)
 
     def to_dask(self) -> Any:
@@ -198,15 +136,13 @@ class Records(Sequence[Any]):
         Raises:
             CaptureError: dask is not installed, there is nothing to stack, or the shapes differ.
         """
-        from astcapture.values.arrays import to_dask
-
         return to_dask(self._records)
 
     def __repr__(self) -> str:
         if not self._records:
             return "<Records: empty>"
         labels = ", ".join(self.labels)
-        return f"<Records: {len(self)} × {labels}, the first {_in_words(self._records[0]._form())}>"
+        return f"<Records: {len(self)} × {labels}, the first {in_words(self._records[0].form())}>"
 
 
 _FILTERS = ("key", *Record.__dataclass_fields__)
@@ -230,37 +166,3 @@ def _matches(record: Record, name: str, wanted: Any) -> bool:
 
 def _listed(what: str, names: Sequence[str]) -> str:
     return f"{what}: {', '.join(names)}" if names else f"there are no {what}"
-
-
-def shape_of(value: Any) -> tuple[int, ...] | None:
-    """The shape of a tensor or array; None for all else, classes of arrays included."""
-    try:
-        shape = getattr(value, "shape", None)
-    except RuntimeError:
-        return None  # a nested tensor in torch's older layout has none
-    return tuple(shape) if isinstance(shape, (tuple, list)) else None
-
-
-def form_of(value: Any) -> Form:
-    """The form of a value in memory."""
-    shape, dtype = shape_of(value), getattr(value, "dtype", None)
-    if shape is None:
-        return Form(None, type(value).__name__, 0)
-    name = str(dtype).removeprefix("torch.") if dtype is not None else type(value).__name__
-    return Form(shape, name, _nbytes(value) if dtype is not None else 0)
-
-
-def _nbytes(value: Any) -> int:
-    try:
-        return int(getattr(value, "nbytes", 0))
-    except RuntimeError:
-        return rough_size(value)  # a sparse tensor says nothing of that kind
-
-
-def describe(value: Any) -> str:
-    """A value in a few words: a tensor's or array's shape and dtype, else its type."""
-    return _in_words(form_of(value))
-
-
-def _in_words(form: Form) -> str:
-    return form.dtype if form.shape is None else f"{form.dtype} {form.shape}"

@@ -16,7 +16,7 @@ from astcapture.store.reading import Shard, open_shard
 from astcapture.store.shard import SUFFIX
 from astcapture.values.captured import Captured
 from astcapture.values.notes import Notes, merge, read
-from astcapture.values.records import Record
+from astcapture.values.record import Record
 from astcapture.values.stored import Process, stored_records
 from astcapture.values.summary import summarise
 from astcapture.values.why_empty import WHY_NOT_CALLED, Facts, why_empty

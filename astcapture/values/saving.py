@@ -9,19 +9,18 @@ from pathlib import Path
 from astcapture.errors import CaptureError
 from astcapture.store.encode import STORABLE
 from astcapture.store.process_folder import NotWritten, ProcessFolder, check_root
-from astcapture.values.captured import Captured
 from astcapture.values.gradients import gradients_of
-from astcapture.values.records import Record
+from astcapture.values.notes import Notes
+from astcapture.values.record import Record
 from astcapture.warn import warn_at
 
 #: As in streaming.
 _FULL, _MOST = 32 * 2**20, 4096
 
 
-def save(captured: Captured, folder: str | os.PathLike[str]) -> None:
-    """Write everything that a mapping gives to a folder; see `Captured.save`."""
+def save(records: Sequence[Record], notes: Notes, folder: str | os.PathLike[str]) -> None:
+    """Write the records of a mapping to a folder, and what is known besides; see `Captured.save`."""
     root = Path(os.path.abspath(folder))
-    records, notes = captured._found(None), captured._final_notes()
     check_root(root)
     process = ProcessFolder(root)
     refused: list[str] = []
@@ -47,7 +46,7 @@ def _batches(records: Sequence[Record]) -> list[Sequence[Record]]:
     batches: list[Sequence[Record]] = []
     start = size = 0
     for index, record in enumerate(records):
-        size += record._form().nbytes
+        size += record.form().nbytes
         if size >= _FULL or index + 1 - start >= _MOST:
             batches.append(records[start : index + 1])
             start, size = index + 1, 0

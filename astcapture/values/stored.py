@@ -8,7 +8,7 @@ from typing import Any
 from astcapture.store.encode import nbytes
 from astcapture.store.header import Gradient, Group
 from astcapture.store.reading import Shard
-from astcapture.values.records import Form, Record
+from astcapture.values.record import Form, Record
 
 
 class Process:
@@ -105,7 +105,7 @@ class StoredRecord(Record):
     def model(self) -> str | None:
         return self._group.model
 
-    def _form(self) -> Form:
+    def form(self) -> Form:
         return stored_form(self._shard, self._index)
 
     def __reduce__(self) -> tuple[Any, ...]:

@@ -29,7 +29,7 @@ from astcapture.values import cache as caches
 from astcapture.values.gradients import LateGradients
 from astcapture.values.live import values_in_memory
 from astcapture.values.parts import OnDisk, opened
-from astcapture.values.records import Record
+from astcapture.values.record import Record
 from astcapture.values.stored import Process
 from astcapture.warn import warn
 
@@ -297,7 +297,7 @@ def _estimate(waiting: Sequence[Any]) -> float:
 
 
 def _size(record: Record) -> int:
-    return record._form().nbytes or sum(map(_size_of, values_in_memory([record])))
+    return record.form().nbytes or sum(map(_size_of, values_in_memory([record])))
 
 
 def _size_of(value: Any) -> int:

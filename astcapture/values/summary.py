@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 
 from astcapture.values.lines import shown_line
 from astcapture.values.notes import Notes
-from astcapture.values.records import Record
+from astcapture.values.record import Record
 from astcapture.values.why_empty import WHY_NOT_CALLED
 
 _HEADER = ("function", "label", "line", "model", "layer", "count", "shape", "dtype", "bytes", "missed")
@@ -97,7 +97,7 @@ def _taken_apart(records: Iterable[Record]) -> set[tuple[str, str]]:
 
 def _row(group: Group, records: Sequence[Record], missed: int) -> tuple[str, ...]:
     key, label, line, model, layer = group
-    forms = [record._form() for record in records]
+    forms = [record.form() for record in records]
     shapes = list(dict.fromkeys(str(form.shape) for form in forms if form.shape is not None))
     dtypes = list(dict.fromkeys(form.dtype for form in forms))
     size = sum(form.nbytes for form in forms)

@@ -13,7 +13,7 @@ from functools import partial
 from itertools import count
 
 if not sys.flags.ignore_environment:
-    from astcapture.imports import finder, hook, report, startup
+    from astcapture.imports import finder, hook, report, session
     from astcapture.record import executions, reading, recording
     from astcapture.record.torch import chain, compiled
     from astcapture.values.cache import declared_functions
@@ -31,7 +31,7 @@ if not sys.flags.ignore_environment:
     def write_report():
         """One line for each process; the first one's functions and problems too."""
         functions = [":".join(one) for one in declared_functions()]
-        first = os.environ.get(startup.FIRST_PROCESS) == str(os.getpid())
+        first = os.environ.get(session.FIRST_PROCESS) == str(os.getpid())
         lines = [f"process {os.getpid()} {len(functions)} {next(events)}"]
         if first:
             lines += [f"function {one}" for one in functions] + [f"problem {one}" for one in problems]
@@ -39,5 +39,5 @@ if not sys.flags.ignore_environment:
             file.write("\n".join(lines) + "\n")
 
     # In place of what is printed at exit: the summary, and the targets whose module no test imported.
-    startup._print_summary = write_report
+    session.print_summary = write_report
     report.unfulfilled = lambda *_: []

@@ -21,7 +21,7 @@ from test_random_programs import binds, outcome, show
 
 import astcapture
 from astcapture.errors import CaptureError
-from astcapture.rewrite.bindings import bindings
+from astcapture.rewrite.binds import bindings
 
 needs_311 = pytest.mark.skipif(sys.version_info < (3, 11), reason="syntax of Python 3.11")
 needs_312 = pytest.mark.skipif(sys.version_info < (3, 12), reason="syntax of Python 3.12")

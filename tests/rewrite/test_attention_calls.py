@@ -11,7 +11,7 @@ import pytest
 from plain_and_rewritten import both, plain_code, rewritten_code, shown, traced, write_down
 
 from astcapture.record import recorder
-from astcapture.rewrite.calls import attention_names
+from astcapture.rewrite.attention import attention_names
 
 HEAD = """
 import functional as F

@@ -9,7 +9,8 @@ from textwrap import dedent
 import pytest
 from plain_and_rewritten import both, rewritten_tree, write_down
 
-from astcapture.rewrite.plan import FunctionPlan, plan_module
+from astcapture.rewrite.plan import plan_module
+from astcapture.rewrite.planned import FunctionPlan
 from astcapture.rewrite.transform import CALLED, mangled
 from astcapture.targets.target import parse_targets
 

@@ -11,7 +11,8 @@ from plain_and_rewritten import both, captured, function_code, plain_code
 
 from astcapture.errors import CaptureError
 from astcapture.rewrite.find import find_functions
-from astcapture.rewrite.plan import Plan, plan_module
+from astcapture.rewrite.plan import plan_module
+from astcapture.rewrite.planned import Plan
 from astcapture.targets.target import parse_targets
 
 

@@ -14,7 +14,7 @@ import pytest
 from astcapture.record import budget
 from astcapture.store.shard import Written, write_shard
 from astcapture.values import streaming
-from astcapture.values.records import Record
+from astcapture.values.record import Record
 
 MODULE = """
 def f(x):

@@ -14,7 +14,8 @@ from pictures import assert_readable, attention, bars, drawn, extremes, written
 
 import astcapture.plot
 from astcapture import plot
-from astcapture.values.records import Record, Records
+from astcapture.values.record import Record
+from astcapture.values.records import Records
 
 # One head
 

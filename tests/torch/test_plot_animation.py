@@ -17,7 +17,8 @@ from PIL import Image, ImageSequence
 
 from astcapture import plot
 from astcapture.plot.frames import appended, frames
-from astcapture.values.records import Record, Records
+from astcapture.values.record import Record
+from astcapture.values.records import Records
 
 IMAGE = np.linspace(0, 1, 40 * 60).reshape(40, 60)
 

@@ -18,7 +18,8 @@ from astcapture.plot.images import as_image
 from astcapture.plot.panels import arrange
 from astcapture.plot.patches import layout, patch_position, special_names, split_patches
 from astcapture.plot.special_cells import place_cells
-from astcapture.values.records import Record, Records
+from astcapture.values.record import Record
+from astcapture.values.records import Records
 
 
 def records(*values):

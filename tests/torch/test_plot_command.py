@@ -17,7 +17,8 @@ from PIL import Image
 import astcapture
 from astcapture.cli.main import main
 from astcapture.cli.pictures import KINDS
-from astcapture.values.records import Record, Records
+from astcapture.values.record import Record
+from astcapture.values.records import Records
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 TARGETS = ["vit:Attention.forward=attn", "vit:VisionTransformer.forward=tokens"]

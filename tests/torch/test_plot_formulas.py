@@ -11,7 +11,8 @@ import torch
 from torch.distributions import Categorical
 
 from astcapture.plot import formulas
-from astcapture.values.records import Record, Records
+from astcapture.values.record import Record
+from astcapture.values.records import Records
 
 
 def attention(*shape: int, seed: int = 0) -> torch.Tensor:

@@ -16,7 +16,8 @@ from astcapture import plot
 from astcapture.plot import formulas
 from astcapture.plot.layer_sequence import layer_sequence, short_names
 from astcapture.plot.reduce import block_means
-from astcapture.values.records import Record, Records
+from astcapture.values.record import Record
+from astcapture.values.records import Records
 
 IMAGE = np.linspace(0, 1, 40 * 60).reshape(40, 60)
 MODEL = attention(4, 2, 3, 17, 17)  # layers, batch, heads

@@ -11,7 +11,8 @@ import pytest
 from astcapture import CaptureError, plot
 from astcapture.plot import formulas
 from astcapture.plot.frames import frames
-from astcapture.values.records import Record, Records
+from astcapture.values.record import Record
+from astcapture.values.records import Records
 
 pytestmark = pytest.mark.torch
 

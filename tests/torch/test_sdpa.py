@@ -21,7 +21,7 @@ from astcapture.record import recorder
 from astcapture.record.events import events as waiting
 from astcapture.record.torch import attention
 from astcapture.record.torch.attention import attention_weights
-from astcapture.rewrite.calls import attention_names
+from astcapture.rewrite.attention import attention_names
 
 sys.path.append(str(Path(__file__).parent.parent / "rewrite"))
 

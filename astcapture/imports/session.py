@@ -1,0 +1,133 @@
+"""What was switched on from outside the program: the hook that was installed for it, and the summary that it leaves."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import sys
+from typing import TYPE_CHECKING
+
+from astcapture.errors import CaptureError
+from astcapture.warn import tell, warn
+
+if TYPE_CHECKING:
+    from astcapture.imports.hook import Hook
+
+#: The process at which a captured run began; the processes that it starts inherit the variable.
+FIRST_PROCESS = "ASTCAPTURE_FIRST_PROCESS"
+
+
+class Session:
+    """The state of what was switched on, one for the process.
+
+    Attributes:
+        hook: the hook, while it is on.
+        process: the process that it was installed in, or the fork of it that this is.
+        told: the process that has printed its summary.
+        inherited: how many values a fork holds from before it.
+        watching: whether forks are watched.
+    """
+
+    def __init__(self) -> None:
+        self.hook: Hook | None = None
+        self.process: int | None = None
+        self.told: int | None = None
+        self.inherited = 0
+        self.watching = False
+
+
+session = Session()
+
+
+def begin(hook: Hook) -> None:
+    """The hook is installed."""
+    from astcapture.imports import report
+
+    session.hook, session.process = hook, os.getpid()
+    watch_forks()
+    if os.environ.setdefault(FIRST_PROCESS, str(session.process)) != str(session.process):
+        # Trackers and tools that the program starts import none of its modules, and need not say so.
+        report.forget(hook.targets)
+
+
+def refuse_script(error: CaptureError, strict: bool) -> None:
+    """Tell of a mistake that the script itself shows; it runs uncaptured, or not at all where strict.
+
+    A script that another captured process started says nothing: the targets were made for the first one.
+    """
+    if session.hook is None:
+        warn(f"not captured: {error}")
+    elif os.environ.get(FIRST_PROCESS) == str(os.getpid()):
+        if strict:
+            tell(f"astcapture: {error}; ASTCAPTURE_STRICT is set, so the program is not run")
+            os._exit(1)
+        tell(f"astcapture: {error}\nastcapture: the program runs uncaptured")
+        switch_off()
+
+
+def switch_off() -> None:
+    """Undo `switch_on`, as if nothing had been asked for."""
+    from astcapture.imports import report
+
+    if session.hook is not None:
+        atexit.unregister(print_summary)
+        report.summary_follows = False
+        session.hook.uninstall()
+        report.forget(session.hook.targets)
+        session.hook = None
+
+
+def print_summary() -> None:
+    """Leave a trace of the run on standard error.
+
+    The process that the run began with prints always, so that an empty run is seen to be empty. A
+    process that it started prints only what was captured there, under its number: most of them are
+    trackers and tools that have nothing to tell. A fork prints if it captured anything since. With a
+    store, the first process says in one line where the values of all of them are.
+    """
+    if os.getpid() != session.process or session.told == session.process:
+        return
+    session.told = session.process
+    from astcapture import cache
+    from astcapture.imports.report import stay_interrupted
+    from astcapture.values.screen import on_a_screen
+    from astcapture.values.streaming import in_a_line
+
+    first = os.environ.get(FIRST_PROCESS) == str(session.process)
+    line = in_a_line()
+    if line is not None:
+        if first:
+            tell(f"astcapture: {line}")
+    elif first:
+        tell("\n".join(on_a_screen(cache.summary().splitlines(), "summary")))
+    elif (count := _count()) > session.inherited:
+        before = f", {session.inherited:,} of {count:,} values from before its fork" if session.inherited else ""
+        summary = on_a_screen(cache.summary().splitlines(), "summary")
+        tell("\n".join([f"astcapture: process {session.process}{before}", *summary]))
+    stay_interrupted()
+
+
+def _count() -> int:
+    from astcapture.values.cache import cache, drain
+
+    drain()
+    return len(cache._records)
+
+
+def watch_forks() -> None:
+    if not session.watching and hasattr(os, "register_at_fork"):
+        session.watching = True
+        os.register_at_fork(after_in_child=_after_fork)
+
+
+def _after_fork() -> None:
+    if session.hook is None:
+        return
+    from astcapture.imports import report
+
+    session.process, session.inherited = os.getpid(), _count()
+    report.forget(session.hook.targets)
+    util = sys.modules.get("multiprocessing.util")
+    if util is not None:
+        # Its children leave by os._exit, and run this first; what is registered now, they forget as they start.
+        util.register_after_fork(session.hook, lambda _: util.Finalize(None, print_summary, exitpriority=0))
