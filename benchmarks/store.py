@@ -28,7 +28,7 @@ from safetensors.torch import save_file
 
 import astcapture
 from astcapture.record.events import events as waiting
-from astcapture.values import streaming
+from astcapture.values import open_store as stores
 
 ROUNDS = 11
 #: One layer's attention of a ViT-B/16, and of a small model on small images.
@@ -105,7 +105,7 @@ def throughput(folder: Folder, model: ModuleType, shape: tuple[int, ...], count:
     def ours() -> float:
         path = folder.fresh()
         with astcapture.install(f"{model.__name__}:number=y", store=path, limit=None):
-            stream = streaming.current()
+            stream = stores.current()
             assert stream is not None
             stream.background.stop()
             for tensor in tensors.values():

@@ -16,6 +16,7 @@ from astcapture.imports import hook as hooks
 from astcapture.record import budget, events, executions, policy, recording, scope, switch
 from astcapture.targets import marker
 from astcapture.values import cache as caches
+from astcapture.values.shared import shared
 
 PROJECT = Path(__file__).parents[1]
 
@@ -119,13 +120,13 @@ def fresh_imports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[C
 
 def _forget_captures() -> None:
     caches.drain()
-    caches._process.declared.clear()
-    caches._process.skipped.clear()
-    caches._process.recorded.clear()
-    caches._process.missed.clear()
-    caches._process.in_blocks.clear()
+    shared.declared.clear()
+    shared.skipped.clear()
+    shared.recorded.clear()
+    shared.missed.clear()
+    shared.in_blocks.clear()
     policy._passed_over.clear()
     executions.begun.clear()
-    caches._process.failed.clear()
+    shared.failed.clear()
     caches.cache.clear()
     caches.cache._cleared = False

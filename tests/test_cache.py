@@ -410,12 +410,13 @@ def test_a_forked_child_reads_and_records_for_itself(run_python):
         from astcapture import cache
         from astcapture.record import recorder, switch
         from astcapture.values import cache as caches
+        from astcapture.values.shared import shared
         switch.installed(+1)
         recorder.record(None, ("m", "f", "a", 1), 1)
         if not hasattr(os, "fork"): sys.exit()
         held, let_go = threading.Event(), threading.Event()
         def hold():
-            with caches._process.lock:
+            with shared.lock:
                 held.set(); let_go.wait()
         thread = threading.Thread(target=hold); thread.start(); held.wait()
         child = os.fork()

@@ -67,7 +67,7 @@ class _Bar:
 
 
 def _plain(run: Run, lines: list[Line]) -> dict[str, Any]:
-    notes = run._notes()
+    notes = run.notes()
     return {
         "path": str(run.path),
         "values": sum(line.count for line in lines),
@@ -115,7 +115,7 @@ def _table(run: Run, lines: list[Line]) -> str:
     out = []
     several = len({line.model for line in lines if line.model is not None}) > 1
     header = ("label", *(("model",) if several else ()), "layer", "count", "shape", "dtype", "bytes", "processes")
-    recipes = run._notes().recipes
+    recipes = run.notes().recipes
     for key in run:
         rows = _rows([line for line in lines if line.key == key], several)
         if not rows and key in recipes:
@@ -197,7 +197,7 @@ def _process_rows(run: Run) -> list[tuple[str, ...]]:
 
 
 def _notes(run: Run) -> list[str]:
-    notes, told = run._notes(), []
+    notes, told = run.notes(), []
     for (key, label), (missed, failed, error) in notes.counts.items():
         if missed:
             told.append(f"{key}: {label!r} was missed {_times(missed)}")

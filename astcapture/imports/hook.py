@@ -24,7 +24,7 @@ from astcapture.record.recording import convert, expect_torch, forget_torch
 from astcapture.targets import marker
 from astcapture.targets.environment import read_environment
 from astcapture.targets.target import Target, TargetsLike, parse_targets
-from astcapture.values import streaming
+from astcapture.values import open_store as stores
 from astcapture.warn import warn
 
 _finder = CaptureFinder()
@@ -63,7 +63,7 @@ class Hook:
     def _install(self) -> None:
         import_what_waits()
         if self._store is not None:
-            streaming.open_store(self._store, [str(target) for target in self.targets], self.strict)
+            stores.open_store(self._store, [str(target) for target in self.targets], self.strict)
         if not _finder.by_hook:
             marker.notice = lambda function: notice_unrewritten(function, _finder.targets)
         _stand_first()
@@ -119,7 +119,7 @@ class Hook:
                 sys.meta_path.remove(_finder)
         _exchange_live()
         if self._store is not None:
-            streaming.close_store()
+            stores.close_store()
 
     def spec(self, spec: ModuleSpec) -> ModuleSpec:
         """Make a spec that was made by hand load its module captured, as an import by name would; the same spec.

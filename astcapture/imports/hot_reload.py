@@ -17,7 +17,7 @@ from astcapture.imports.catch_up import catch_up_module, named_in, state_of
 from astcapture.imports.names import meant, names_of, path_of
 from astcapture.imports.patch import exchanged_modules, runs_for
 from astcapture.imports.unwrap import functions_in, is_rewritten
-from astcapture.values.cache import declared_functions
+from astcapture.values.declared import declared_functions
 
 if TYPE_CHECKING:
     from astcapture.imports.finder import CaptureFinder

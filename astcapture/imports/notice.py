@@ -18,7 +18,7 @@ from astcapture.imports.others import taken_by_another
 from astcapture.imports.unwrap import functions_in, is_rewritten
 from astcapture.record import events
 from astcapture.targets.target import Target
-from astcapture.values.cache import is_declared
+from astcapture.values.declared import is_declared
 from astcapture.warn import warn
 
 #: The class in which IPython's ``%autoreload`` compiles a method anew.

@@ -27,8 +27,8 @@ from astcapture.rewrite.find import find_functions
 from astcapture.rewrite.plan import did_you_mean
 from astcapture.rewrite.transform import CALLED, PREFIX
 from astcapture.targets.recipes import recipe
-from astcapture.values import streaming
-from astcapture.values.cache import always_missed, declared_functions, declared_labels
+from astcapture.values import open_store as stores
+from astcapture.values.declared import always_missed, declared_functions, declared_labels
 from astcapture.values.screen import on_a_screen
 from astcapture.warn import warn
 
@@ -298,7 +298,7 @@ def _at_exit() -> None:
 def _finish(told: Sequence[str]) -> None:
     _outlive_modules()
     try:
-        streaming.finish()
+        stores.finish()
     finally:
         for text in told:
             warn(text)

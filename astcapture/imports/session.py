@@ -90,8 +90,8 @@ def print_summary() -> None:
     session.told = session.process
     from astcapture import cache
     from astcapture.imports.report import stay_interrupted
+    from astcapture.values.open_store import in_a_line
     from astcapture.values.screen import on_a_screen
-    from astcapture.values.streaming import in_a_line
 
     first = os.environ.get(FIRST_PROCESS) == str(session.process)
     line = in_a_line()
@@ -111,7 +111,7 @@ def _count() -> int:
     from astcapture.values.cache import cache, drain
 
     drain()
-    return len(cache._records)
+    return len(cache.held.records)
 
 
 def watch_forks() -> None:

@@ -39,7 +39,7 @@ class Captured(Mapping[str, Records]):
 
     def _why_empty(self, key: str, label: str | None) -> str | None:
         """Why a function left no value, or none of that label; None where nothing is known of it."""
-        labels = self._notes().declared.get(key, ())
+        labels = self.notes().declared.get(key, ())
         if label not in (None, *labels):
             return None
         live = Live()
@@ -77,7 +77,7 @@ class Captured(Mapping[str, Records]):
             raise Unknown(f"{key!r} is ambiguous: write {listed}{more}")
         if not keys:
             raise Unknown(f"{key!r} is not captured, {self._nothing}")
-        of_functions = [full for full, labels in self._notes().declared.items() if key in labels]
+        of_functions = [full for full, labels in self.notes().declared.items() if key in labels]
         if of_functions:
             of_all = f" for those of all {len(of_functions)} functions" if of_functions[1:] else ""
             raise Unknown(f"{key!r} is a label: write [{of_functions[0]!r}][{key!r}], or select(label={key!r}){of_all}")
@@ -112,12 +112,12 @@ class Captured(Mapping[str, Records]):
         Raises:
             CaptureError: the folder cannot be written to.
         """
-        save(self._found(None), self._final_notes(), folder)
+        save(self._found(None), self.final_notes(), folder)
 
     @abstractmethod
-    def _notes(self) -> Notes:
+    def notes(self) -> Notes:
         """What is known besides the records."""
 
-    def _final_notes(self) -> Notes:
+    def final_notes(self) -> Notes:
         """Those notes, with the reasons why something is empty."""
-        return self._notes()
+        return self.notes()

@@ -75,7 +75,7 @@ class Run(Captured):
         self._all_notes: Notes | None = None
 
     def _keys(self) -> list[str]:
-        keys = dict.fromkeys(self._notes().declared)
+        keys = dict.fromkeys(self.notes().declared)
         for one in self.processes:
             for shard in one.shards:
                 keys.update(dict.fromkeys(group.key for group in shard.header.groups))
@@ -89,17 +89,17 @@ class Run(Captured):
             for record in stored_records(shard, one.process, key)
         ]
 
-    def _notes(self) -> Notes:
+    def notes(self) -> Notes:
         if self._all_notes is None:
             self._all_notes = merge(one.notes() for one in self.processes)
         return self._all_notes
 
     def summary(self, *, all: bool = False) -> str:  # noqa: A002
-        table = summarise(self._found(None), self._notes(), partial(self._why, live=Live()), everything=all)
+        table = summarise(self._found(None), self.notes(), partial(self._why, live=Live()), everything=all)
         return "\n".join([table, *(f"{path}: left out: {why}" for path, why in self.damaged.items())])
 
     def _why(self, key: str, label: str, live: Live) -> str:
-        notes = self._notes()
+        notes = self.notes()
         told = notes.why.get((key, label))
         if told is not None:
             return told

@@ -7,7 +7,6 @@ reached. Nobody is left to write in a child that a fork makes: it starts anew th
 
 from __future__ import annotations
 
-import os
 import sys
 import threading
 import time
@@ -23,13 +22,14 @@ from astcapture.record.weight import rough_size
 from astcapture.store.ahead import Ahead
 from astcapture.store.background import Background
 from astcapture.store.encode import STORABLE
-from astcapture.store.process_folder import NotWritten, ProcessFolder, check_root
+from astcapture.store.process_folder import NotWritten, ProcessFolder
 from astcapture.store.shard import Written
-from astcapture.values import cache as caches
+from astcapture.values.cache import cache, drain
 from astcapture.values.gradients import LateGradients
 from astcapture.values.live import values_in_memory
 from astcapture.values.parts import OnDisk, opened
 from astcapture.values.record import Record
+from astcapture.values.shared import shared
 from astcapture.values.stored import Process
 from astcapture.warn import warn
 
@@ -81,7 +81,7 @@ class Stream:
 
     def _enough(self) -> bool:
         """Whether a shard is full, by an estimate: nobody counts while values are recorded."""
-        events, records = waiting, caches.cache._records
+        events, records = waiting, cache.held.records
         return not self._failing and (
             len(events) + len(records) >= MOST or _estimate(events) + _estimate(records) >= self._full()
         )
@@ -130,12 +130,11 @@ class Stream:
             self._owner = None
 
     def _write_some(self, final: bool) -> bool:
-        cache, process = caches.cache, caches._process
-        caches.drain()
-        with process.lock:
-            batch = cache._waiting(MOST, _size, self._full())
-            following = cache._waiting(MOST, _size, self._full(), skip=len(batch)) if batch else []
-            notes = (cache._final_notes() if final else cache._notes()).plain() if batch or final else {}
+        drain()
+        with shared.lock:
+            batch = cache.held.unflushed(MOST, _size, self._full())
+            following = cache.held.unflushed(MOST, _size, self._full(), skip=len(batch)) if batch else []
+            notes = (cache.final_notes() if final else cache.notes()).plain() if batch or final else {}
         gradients = self._late.ready()
         worth = bool(batch or gradients) or (final and self._worth_telling(notes))
         if not worth:
@@ -185,15 +184,15 @@ class Stream:
             for one in refused.values():
                 self._refuse(one.entry, one.why)
             if taken:
-                with caches._process.lock:
-                    caches.cache._let_go(taken, part)
+                with shared.lock:
+                    cache.held.evict(taken, part)
         budget.on_room()
 
     def _refuse(self, entry: Any, why: str) -> None:
         where = (f"{entry.module}:{entry.function}", entry.label)
-        with caches._process.lock:
-            count, first = caches.cache.refused.get(where, (0, why))
-            caches.cache.refused[where] = (count + 1, first)
+        with shared.lock:
+            count, first = cache.refused.get(where, (0, why))
+            cache.refused[where] = (count + 1, first)
         if where not in self._refused:
             self._refused.add(where)
             warn(f"{where[0]}: {where[1]!r} is not stored: {why}; {STORABLE}. cache.summary() counts what is left out")
@@ -204,8 +203,8 @@ class Stream:
         """Keep what could not be written, or give it up where that is the end, or too much."""
         self._failing, self.why = True, why
         self._progress += 1
-        with caches._process.lock:
-            held = sum(_size(record) for record in (*caches.cache._hidden, *caches.cache._records))
+        with shared.lock:
+            held = sum(_size(record) for record in (*cache.held.hidden, *cache.held.records))
         limit = budget.limit()
         patience = limit // 2 if isinstance(limit, int) else PATIENCE
         if self.strict and self._raise is None:
@@ -214,8 +213,8 @@ class Stream:
             return False
         if batch:
             self.lost += len(batch)
-            with caches._process.lock:
-                caches.cache._let_go(batch, None)
+            with shared.lock:
+                cache.held.evict(batch, None)
             budget.on_room()
         if not final:
             self.tell_of_loss()
@@ -265,10 +264,10 @@ class Stream:
         self._was_running = self.background.running
         self.background.stop()
         self._lock.acquire()
-        caches._process.lock.acquire()
+        shared.lock.acquire()
 
     def after_fork_in_parent(self) -> None:
-        caches._process.lock.release()
+        shared.lock.release()
         self._lock.release()
         if self._was_running:
             self.background.start()
@@ -276,10 +275,10 @@ class Stream:
     def after_fork_in_child(self) -> None:
         """What has been recorded is the parent's, which stores it: the child's cache begins empty."""
         draining.drain()
-        with caches._process.lock:
-            caches._process.streaming = False
-            caches.cache.clear()
-            caches._process.streaming = True
+        with shared.lock:
+            shared.streaming = False
+            cache.clear()
+            shared.streaming = True
         self._begin(self.folder.targets)
         self._forked = True
         self.background.forget()
@@ -305,120 +304,3 @@ def _size_of(value: Any) -> int:
         return max(100, sum(map(rough_size, parts(value))))
     except Exception:
         return 100
-
-
-_stream: Stream | None = None
-
-
-def current() -> Stream | None:
-    """The store that is open."""
-    return _stream
-
-
-def open_store(store: str | os.PathLike[str], targets: Sequence[str], strict: bool) -> None:
-    """Stream to a folder from now on; what is in `cache` already stays in memory.
-
-    Raises:
-        CaptureError: it is no folder that can be written to, or another one is open.
-    """
-    global _stream
-    root = Path(os.path.abspath(store))
-    if _stream is not None:
-        if _stream.root != root:
-            raise CaptureError(
-                f"install(store={str(store)!r}): this process streams to {str(_stream.root)!r} already, "
-                "and to one store at a time; uninstall that hook first"
-            )
-        _stream.users += 1
-        _stream.strict = _stream.strict or strict
-        _stream.folder.targets += [text for text in targets if text not in _stream.folder.targets]
-        return
-    check_root(root)
-    caches.drain()
-    with caches._process.lock:
-        caches.cache._settle()
-        caches._process.streaming = True
-    _stream = Stream(root, targets, strict)
-    _stream.users = 1
-    _watch_children()
-    budget.spill = _stream.spill
-    caches._process.check = _stream.check
-    _stream.background.start()
-
-
-def close_store() -> None:
-    """One hook less streams; with the last, what is left is written, and captures stay in memory again.
-
-    Raises:
-        CaptureError: something could not be written, where ``strict=True`` asks to be told so.
-    """
-    global _stream
-    stream = _stream
-    if stream is None:
-        return
-    stream.users -= 1
-    if stream.users > 0:
-        return
-    stream.close()
-    _stream = None
-    budget.spill = None
-    caches._process.check = None
-    with caches._process.lock:
-        caches._process.streaming = False
-    stream.check()
-
-
-def finish() -> None:
-    """Write what is left, as the process ends; nothing is recorded any more."""
-    if _stream is not None:
-        _stream.close()
-        caches._process.check = None
-        _stream.check()
-
-
-def in_a_line() -> str | None:
-    """Where the values of this process, and of those that it started, are; None where no store is open."""
-    if _stream is None:
-        return None
-    from astcapture.values.run import open_run
-
-    lost = f"; {_stream.lost:,} more are lost ({_stream.why})" if _stream.lost else ""
-    try:
-        run = open_run(_stream.root)
-    except CaptureError:
-        return f"nothing was stored in {_stream.root}{lost}"
-    # The folder may hold earlier runs as well.
-    processes = [one for one in run.processes if str(one.about.get("started")) >= _stream.folder.started]
-    count = sum(len(shard) for one in processes for shard in one.shards)
-    values = f"{count:,} value{'s' if count != 1 else ''}"
-    of = f" of {len(processes)} processes" if len(processes) > 1 else ""
-    return f"{values}{of} stored in {_stream.root}{lost}; astcapture ls {_stream.root} lists them"
-
-
-_watching = False
-
-
-def _watch_children() -> None:
-    global _watching
-    if not _watching and hasattr(os, "register_at_fork"):
-        _watching = True
-        os.register_at_fork(
-            before=lambda: _stream.before_fork() if _stream is not None else None,
-            after_in_parent=lambda: _stream.after_fork_in_parent() if _stream is not None else None,
-            after_in_child=_after_fork_in_child,
-        )
-
-
-def _after_fork_in_child() -> None:
-    if _stream is not None:
-        _stream.after_fork_in_child()
-        util = sys.modules.get("multiprocessing.util")
-        if util is not None:
-            # Its children leave by os._exit, and run this first; what is registered now, they forget as they start.
-            util.register_after_fork(_stream, _finish_with_multiprocessing)
-
-
-def _finish_with_multiprocessing(stream: Stream) -> None:
-    from multiprocessing.util import Finalize
-
-    Finalize(None, finish, exitpriority=0)

@@ -16,7 +16,7 @@ if not sys.flags.ignore_environment:
     from astcapture.imports import finder, hook, report, session
     from astcapture.record import executions, reading, recording
     from astcapture.record.torch import chain, compiled
-    from astcapture.values.cache import declared_functions
+    from astcapture.values.declared import declared_functions
 
     REPORT = os.environ["PROOF_REPORT"]
     events = count()

@@ -385,7 +385,7 @@ def test_a_named_module_in_which_a_wildcard_finds_nothing_is_cached_and_tells_wh
     folder = make_package({"pkg/__init__.py": "", "pkg/one.py": "def f():\n    x = 1\n    return x\n",
                            "pkg/two.py": "def f():\n    return 2\n", "pkg/three.py": "y = 3\n"})  # fmt: skip
     for _ in range(2):
-        astcapture.values.cache._process.skipped.clear()
+        astcapture.values.shared.shared.skipped.clear()
         with install(["pkg.*:f=x"]):
             for name in ("one", "two", "three"):
                 importlib.import_module(f"pkg.{name}")

@@ -20,6 +20,7 @@ import declare_torchvision
 import astcapture
 from astcapture.values import cache as caches
 from astcapture.values.cache import Cache
+from astcapture.values.shared import shared
 
 declare_torchvision.declare()
 RECIPES = [
@@ -42,10 +43,10 @@ def hook() -> Iterator[astcapture.Hook]:
 def _stay_declared() -> Iterator[None]:
     """What the recipes capture stays declared for the next test, also after one that begins with fresh imports."""
     caches.drain()
-    declared = dict(caches._process.declared)
+    declared = dict(shared.declared)
     yield
     caches.drain()
-    caches._process.declared.update(declared)
+    shared.declared.update(declared)
 
 
 @pytest.fixture

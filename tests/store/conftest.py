@@ -13,7 +13,7 @@ import pytest
 
 from astcapture.record import budget
 from astcapture.store.shard import Written, write_shard
-from astcapture.values import streaming
+from astcapture.values import open_store as stores
 from astcapture.values.record import Record
 
 MODULE = """
@@ -34,11 +34,11 @@ def module(make_package: Callable[..., Path], fresh_imports: object) -> Iterator
     """A module with functions `f` and `g` that bind `y` and `z`; no store is open afterwards."""
     make_package({"streamed.py": MODULE})
     yield importlib.import_module("streamed")
-    stream = streaming.current()
+    stream = stores.current()
     if stream is not None:
         stream.users = 1
         stream.strict, stream._raise = False, None
-        streaming.close_store()
+        stores.close_store()
     assert budget.spill is None
 
 

@@ -204,7 +204,7 @@ def test_a_header_that_would_be_too_long_is_shared_out_to_several_shards(
 ):
     monkeypatch.setattr(shards, "_LONGEST_HEADER", 5_000)
     cache = astcapture.Cache()
-    cache._records += [astcapture.Record("x" * 1000, "a", "m", "f", 3, call=call) for call in range(20)]
+    cache.held.records += [astcapture.Record("x" * 1000, "a", "m", "f", 3, call=call) for call in range(20)]
     cache.save(tmp_path / "run")
     run = astcapture.load(tmp_path / "run")
     assert len(run.processes[0].shards) > 3

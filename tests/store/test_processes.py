@@ -126,6 +126,7 @@ def start(tmp_path: Path, source: str, **env: str) -> subprocess.Popen[str]:
 # As fast as it can: shards are being written at every moment.
 BUSY = """
 import numpy, m
+from astcapture.values import open_store as stores
 from astcapture.values import streaming
 streaming.FULL = 300_000
 number = 0
@@ -239,6 +240,7 @@ def test_forks_in_the_midst_of_writing_lose_nothing_and_store_nothing_twice(prog
         """
 import threading, warnings
 warnings.simplefilter("ignore")  # of a fork beside a thread; as an error it is raised from Python 3.15 on
+from astcapture.values import open_store as stores
 from astcapture.values import streaming
 streaming.MOST = 50
 stop = False
@@ -255,7 +257,7 @@ thread.start()
 for child in range(15):
     if (pid := os.fork()) == 0:
         for number in range(20): m.f((child, number))
-        streaming.finish()
+        stores.finish()
         os._exit(0)
     assert os.waitpid(pid, 0)[1] == 0
 stop = True
@@ -331,8 +333,9 @@ def test_a_disk_that_is_full_is_told_once_and_leaves_the_program_and_its_exit_st
         """
 import numpy, resource
 m.f(0)
+from astcapture.values import open_store as stores
 from astcapture.values import streaming
-streaming.current().flush()
+stores.current().flush()
 resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))
 for number in range(4): m.f(numpy.zeros(100_000))
 sys.exit(7)
@@ -351,8 +354,9 @@ import warnings
 warnings.simplefilter("error")
 m.f(object())
 m.f(1)
+from astcapture.values import open_store as stores
 from astcapture.values import streaming
-streaming.current().flush()
+stores.current().flush()
 print("alive", file=sys.stderr)
 """)
     assert "CaptureWarning: m:f: 'y' is not stored" in told and "alive" in told
@@ -427,6 +431,7 @@ def test_as_the_interpreter_shuts_down_no_thread_is_needed(program: Program, tmp
     program(
         """
 import _thread, atexit
+from astcapture.values import open_store as stores
 from astcapture.values import streaming
 streaming.MOST = 50
 started = _thread.start_new_thread

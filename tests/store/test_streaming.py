@@ -18,6 +18,7 @@ from astcapture import CaptureError, CaptureWarning, cache
 from astcapture.record.events import events as waiting
 from astcapture.store import process_folder
 from astcapture.store.background import Background
+from astcapture.values import open_store as stores
 from astcapture.values import streaming
 
 
@@ -43,7 +44,7 @@ def test_what_is_captured_is_on_disk_within_seconds_and_cache_goes_on_to_give_it
     with astcapture.install("streamed:f=y", store=store):
         for number in range(5):
             module.f(numpy.full(3, number))
-        until(lambda: shards_in(store) and not cache._records and not waiting)
+        until(lambda: shards_in(store) and not cache.held.records and not waiting)
         assert len(cache["f"]) == 5 and cache["f"][3].tolist() == [3, 3, 3]
         module.f(numpy.full(3, 5))
         assert [int(value[0]) for value in cache["f"]] == [0, 1, 2, 3, 4, 5]
@@ -111,7 +112,7 @@ def test_clearing_the_cache_loses_nothing_that_is_to_be_stored(module: ModuleTyp
             if number in (3, 7):
                 cache.clear()
         assert list(cache["f"]) == [8, 9]
-        streaming.current().flush()
+        stores.current().flush()
         cache.clear()
         assert len(cache["f"]) == 0
         module.f(10)
@@ -196,7 +197,7 @@ def test_two_hooks_share_a_store_and_the_last_closes_it(module: ModuleType, stor
     one.uninstall()
     module.g(2)
     other.uninstall()
-    assert streaming.current() is None
+    assert stores.current() is None
     run = astcapture.load(store)
     assert list(run["f"]) == [1] and list(run["g"]) == [2]
     assert run.processes[0].about["targets"] == ["streamed:f=y", "streamed:g=z"]
@@ -218,7 +219,7 @@ def test_a_store_that_cannot_be_one_is_refused_at_once(module: ModuleType, tmp_p
             astcapture.install("streamed:f=y", store=path)
     with pytest.raises(CaptureError, match="no path"):
         astcapture.install("streamed:f=y", store="a\0b")
-    assert file.read_text() == "mine" and streaming.current() is None
+    assert file.read_text() == "mine" and stores.current() is None
     module.f(1)
     assert len(cache) == 0
 
@@ -251,11 +252,11 @@ def test_a_full_disk_is_one_warning_with_how_much_is_lost_and_the_program_goes_o
     with pytest.warns(CaptureWarning) as caught:  # noqa: PT031
         with astcapture.install("streamed:f=y", store=store):
             module.f(0)
-            streaming.current().flush()
+            stores.current().flush()
             full(True)
             for number in range(1, 4):
                 module.f(number)
-                streaming.current().flush()
+                stores.current().flush()
             assert list(cache["f"]) == [0, 1, 2, 3]  # kept, and tried again
     assert len(caught) == 1
     assert "No space left on device" in str(caught[0].message) and "3 values are lost" in str(caught[0].message)
@@ -269,7 +270,7 @@ def test_a_disk_that_has_room_again_has_lost_nothing(module: ModuleType, store: 
             full(True)
             for number in range(10):
                 module.f(number)
-            streaming.current().flush()
+            stores.current().flush()
             full(False)
     assert list(astcapture.load(store)["f"]) == list(range(10))
 
@@ -283,8 +284,8 @@ def test_with_a_full_disk_memory_stays_bounded(
         with astcapture.install("streamed:f=y", store=store):
             for _ in range(100):
                 module.f(numpy.zeros(100_000, "u1"))
-                streaming.current().flush()
-                assert sum(record.value.nbytes for record in cache._records) <= 1_100_000
+                stores.current().flush()
+                assert sum(record.value.nbytes for record in cache.held.records) <= 1_100_000
     assert 1 <= len(caught) <= 2
     assert "100 values are lost" in str(caught[-1].message)
 
@@ -296,7 +297,7 @@ def test_strict_raises_what_went_wrong_where_the_user_looks_and_on_uninstall(
     hook = astcapture.install("streamed:f=y", store=store, strict=True)
     full(True)
     assert module.f(1) == 1
-    streaming.current().flush()
+    stores.current().flush()
     assert module.f(2) == 2  # the program itself is left alone
     with pytest.raises(CaptureError, match=r"cannot be written to: No space left on device"):
         len(cache["f"])
@@ -307,7 +308,7 @@ def test_strict_raises_what_went_wrong_where_the_user_looks_and_on_uninstall(
     full(True)
     with pytest.raises(CaptureError, match="No space left"), pytest.warns(CaptureWarning, match="1 value is lost"):
         other.uninstall()
-    assert streaming.current() is None
+    assert stores.current() is None
 
 
 def test_a_folder_that_vanishes_is_made_again_and_what_was_in_it_is_named_when_it_is_asked_for(
@@ -315,7 +316,7 @@ def test_a_folder_that_vanishes_is_made_again_and_what_was_in_it_is_named_when_i
 ):
     with astcapture.install("streamed:f=y", store=store):
         module.f(numpy.ones(3))
-        streaming.current().flush()
+        stores.current().flush()
         for path in shards_in(store):
             path.unlink()
             path.parent.rmdir()
@@ -360,7 +361,7 @@ def test_save_writes_what_is_in_memory_and_what_is_stored(module: ModuleType, st
     with astcapture.install("streamed:f=y", store=store):
         with astcapture.tag(image="a"):
             module.f(numpy.arange(3))
-        streaming.current().flush()
+        stores.current().flush()
         module.f((1, None))
         cache.save(tmp_path / "saved")
     run = astcapture.load(tmp_path / "saved")
@@ -460,6 +461,6 @@ def test_what_waits_behind_a_full_disk_counts_as_held_also_after_the_cache_was_c
         cache.clear()
         assert budget.weigh()["cpu"] >= 100_000
         full(False)
-        streaming.current().flush()
+        stores.current().flush()
         assert budget.weigh()["cpu"] < 100_000
     assert len(astcapture.load(store)["f"]) == 1

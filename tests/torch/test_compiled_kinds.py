@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import astcapture
-from astcapture.values.cache import Counts
+from astcapture.values.shared import Counts
 
 HEAD = """\
 import contextlib

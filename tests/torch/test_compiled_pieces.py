@@ -14,7 +14,7 @@ import pytest
 import torch
 
 import astcapture
-from astcapture.values.cache import Counts
+from astcapture.values.shared import Counts
 
 X = torch.arange(16.0).view(4, 4)
 

@@ -17,7 +17,7 @@ import torch
 from distributed import Client, LocalCluster
 
 import astcapture
-from astcapture.values import streaming
+from astcapture.values import open_store as stores
 
 pytestmark = pytest.mark.slow
 
@@ -210,7 +210,7 @@ def test_the_attention_distance_of_a_stored_run_on_a_cluster_of_two_workers_is_t
         with torch.no_grad():
             for _ in range(6):
                 network(torch.randn(2, 16, 16))
-                streaming.current().flush()
+                stores.current().flush()
         in_memory = [value.clone() for value in astcapture.cache["Attention.forward"]]
     places = numpy.stack(numpy.meshgrid(range(4), range(4), indexing="ij"), -1).reshape(16, 2).astype("f8")
     arrays = {}

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 
 import astcapture
 from astcapture import CaptureError, CaptureWarning, cache
-from astcapture.values import streaming
+from astcapture.values import open_store as stores
 
 MODULE = """
 def f(x):
@@ -28,7 +28,7 @@ def f(x):
 def module(make_package: Callable[..., Path], fresh_imports: object) -> Iterator[ModuleType]:
     make_package({"streamed_tensors.py": MODULE})
     yield importlib.import_module("streamed_tensors")
-    assert streaming.current() is None
+    assert stores.current() is None
 
 
 @pytest.fixture
@@ -145,12 +145,12 @@ def test_the_gradient_is_stored_also_when_it_comes_after_the_value(module: Modul
             x = torch.full((2,), float(number), requires_grad=True)
             y = module.f(x * 2)
             if number == 2:
-                streaming.current().flush()  # the value is on disk before backward
+                stores.current().flush()  # the value is on disk before backward
             if number != 3:
                 (y * 10 * number).sum().backward()
             del x, y
         first = [None if record.grad is None else record.grad.tolist() for record in cache["f"].records]
-        streaming.current().flush()
+        stores.current().flush()
         then = [None if record.grad is None else record.grad.tolist() for record in cache["f"].records]
     records = astcapture.load(tmp_path / "run")["f"].records
     assert [record.value.tolist() for record in records] == [[2, 2], [4, 4], [6, 6]]
