@@ -81,7 +81,7 @@ def fresh_imports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[C
 
     The value is a function that forgets the modules imported from that folder, for importing them again.
     """
-    finder = hooks._finder
+    finder = hooks.finder
     meta_path, finders, path_hooks = sys.meta_path, sys.meta_path[:], sys.path_hooks[:]
     by_hook = dict(finder.by_hook)
     installed, notice = switch._installed, marker.notice

@@ -67,3 +67,36 @@ def test_the_rewriter_and_the_targets_know_nothing_of_what_runs(folder: str) -> 
         if name.startswith(f"astcapture.{folder}"):
             below = ("astcapture.targets", "astcapture.errors", "astcapture.warn", f"astcapture.{folder}")
             assert all(other.startswith(below) for other in others), name
+
+
+def private_names_of_others(path: Path, known: dict[str, Path]) -> Iterator[str]:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    others: dict[str, str] = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("astcapture"):
+            for alias in node.names:
+                if f"{node.module}.{alias.name}" in known:
+                    others[alias.asname or alias.name] = alias.name
+                elif alias.name.startswith("_") and not alias.name.startswith("__"):
+                    yield f"{path.name}:{node.lineno}: {alias.name}"
+    for node in ast.walk(tree):
+        if (
+            isinstance(node, ast.Attribute)
+            and isinstance(node.value, ast.Name)
+            and node.value.id in others
+            and node.attr.startswith("_")
+            and not node.attr.startswith("__")
+        ):
+            yield f"{path.name}:{node.lineno}: {node.value.id}.{node.attr}"
+
+
+def test_no_module_reaches_for_a_private_name_of_another() -> None:
+    known = modules()
+    assert [one for path in known.values() for one in private_names_of_others(path, known)] == []
+
+
+def test_a_file_that_is_long_says_why() -> None:
+    for path in modules().values():
+        text = path.read_text(encoding="utf-8")
+        if len(text.splitlines()) > 350:
+            assert "one file" in (ast.get_docstring(ast.parse(text)) or ""), path

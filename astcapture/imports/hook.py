@@ -27,7 +27,7 @@ from astcapture.targets.target import Target, TargetsLike, parse_targets
 from astcapture.values import open_store as stores
 from astcapture.warn import warn
 
-_finder = CaptureFinder()
+finder = CaptureFinder()
 
 #: How values are taken where nothing is said of it.
 _OPTIONS: dict[str, Any] = {
@@ -64,14 +64,14 @@ class Hook:
         import_what_waits()
         if self._store is not None:
             stores.open_store(self._store, [str(target) for target in self.targets], self.strict)
-        if not _finder.by_hook:
-            marker.notice = lambda function: notice_unrewritten(function, _finder.targets)
+        if not finder.by_hook:
+            marker.notice = lambda function: notice_unrewritten(function, finder.targets)
         _stand_first()
-        direct.install(_finder)
-        script.install(_finder)
-        hot_reload.install(_finder)
+        direct.install(finder)
+        script.install(finder)
+        hot_reload.install(finder)
         events.on_beside = _take_beside
-        _finder.by_hook[self] = (self.targets, self.strict)
+        finder.by_hook[self] = (self.targets, self.strict)
         self._installed = True
         settle_compiled()
         policy.add(self, self._meant, self._conversions)
@@ -80,7 +80,7 @@ class Hook:
         switch.installed(+1)
         if "torch" in sys.modules:
             expect_torch()
-        new = report.watch(_finder)
+        new = report.watch(finder)
         try:
             _exchange_live()
         except BaseException as error:
@@ -102,21 +102,21 @@ class Hook:
         if not self._installed:
             return
         self._installed = False
-        del _finder.by_hook[self]
+        del finder.by_hook[self]
         settle_compiled()
         policy.remove(self)
         budget.release(self)
         convert()
         switch.installed(-1)
-        if not _finder.by_hook:
+        if not finder.by_hook:
             forget_torch()
             marker.notice = None
             events.on_beside = None
             direct.uninstall()
             script.uninstall()
             hot_reload.uninstall()
-            if _finder in sys.meta_path:
-                sys.meta_path.remove(_finder)
+            if finder in sys.meta_path:
+                sys.meta_path.remove(finder)
         _exchange_live()
         if self._store is not None:
             stores.close_store()
@@ -134,7 +134,7 @@ class Hook:
         name, targets = meant(self.targets, names_of(spec.name, path if isinstance(path, str) else None))
         if not targets:
             raise CaptureError(f"no target of {self!r} means {spec.name}: write install([{spec.name!r}])")
-        _finder.take(spec, targets, name)
+        finder.take(spec, targets, name)
         return spec
 
     def _learn(self, target: Target, moved: Target) -> None:
@@ -241,15 +241,15 @@ def install(
 
 def _stand_first() -> None:
     """Put the finder before all others, wherever it stands now: what another finds first never comes to it."""
-    if sys.meta_path[:1] != [_finder]:
+    if sys.meta_path[:1] != [finder]:
         # Another thread may be going through the list: it may ask somebody twice, and passes nobody by.
-        sys.meta_path.insert(0, _finder)
-        if _finder in sys.meta_path[1:]:
-            del sys.meta_path[sys.meta_path.index(_finder, 1)]
+        sys.meta_path.insert(0, finder)
+        if finder in sys.meta_path[1:]:
+            del sys.meta_path[sys.meta_path.index(finder, 1)]
 
 
 def _refuse_imported(targets: tuple[Target, ...]) -> None:
-    late = [one.name for one in outdated((*_finder.targets, *targets))]
+    late = [one.name for one in outdated((*finder.targets, *targets))]
     if late:
         raise CaptureError(
             f"{', '.join(late)}: imported before install(); call it before the import, set ASTCAPTURE, "
@@ -259,7 +259,7 @@ def _refuse_imported(targets: tuple[Target, ...]) -> None:
 
 def _exchange_live() -> None:
     """Have the functions of imported modules run as the hooks that are installed now ask."""
-    for done in bring_up_to_date(_finder.targets, strict=_finder.strict):
+    for done in bring_up_to_date(finder.targets, strict=finder.strict):
         for problem in done.problems:
             warn(f"not captured: {problem}", *importing_line())
 
@@ -267,10 +267,10 @@ def _exchange_live() -> None:
 def _take_beside(module: str, told: events.Beside) -> None:
     """Told of what a module declares beside its captured functions, as it is imported or exchanged."""
     beside.tell_left_alone(module, told)
-    if not beside.follow_moved(told, _finder):
+    if not beside.follow_moved(told, finder):
         return
-    for target, moved in list(_finder.moved.items()):
-        for hook in list(_finder.by_hook):
+    for target, moved in list(finder.moved.items()):
+        for hook in list(finder.by_hook):
             if isinstance(hook, Hook):
                 hook._learn(target, moved)
     convert()

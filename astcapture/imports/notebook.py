@@ -28,8 +28,9 @@ from astcapture.errors import CaptureError
 from astcapture.imports import report
 from astcapture.imports.compile import matching, with_room
 from astcapture.imports.finder import importing_line
-from astcapture.imports.hook import _finder, install
-from astcapture.imports.patch import Exchange, _swap, of_cells, paired
+from astcapture.imports.hook import finder, install
+from astcapture.imports.pairs import paired
+from astcapture.imports.patch import Exchange, of_cells, swap
 from astcapture.record import recorder
 from astcapture.record.live import live_objects
 from astcapture.rewrite.find import find_functions
@@ -112,7 +113,7 @@ class CellTransformer:
             raise CellError(str(error)) from None
         except Exception as error:
             reason = f"rewriting it failed ({type(error).__name__}: {error}); this is a bug of astcapture"
-            if _finder.strict:
+            if finder.strict:
                 raise CellError(f"{cell}: {reason}, please report it") from error
             message = f"{cell} runs without captures, because {reason}, please report it"
             warn(message, cell, 1)
@@ -133,7 +134,7 @@ class CellTransformer:
     def _plan(self, tree: ast.Module, cell: str) -> Plan:
         namespace = ChainMap(self.shell.user_ns, self.shell.user_global_ns)
         known = ast.Module([*_imports_of(namespace), *tree.body], [])
-        targets = _applying(matching(_finder.targets, self.module), known)
+        targets = _applying(matching(finder.targets, self.module), known)
         return plan_module(known, self.module, cell, targets, whole=False)
 
     def _declare(self, plan: Plan) -> None:
@@ -146,7 +147,7 @@ class CellTransformer:
         """Have the live functions of the cells that were run run as captured, or as they were written."""
         alive = self._functions_of_cells()
         exchanges = [done for path in alive if (done := self._prepared(path, captured)) is not None]
-        _swap(exchanges)
+        swap(exchanges)
         for done in exchanges if captured else ():
             # A cell that is being run counts as alive itself, before it has defined anything.
             if done.plan is not None and done.swapped:
@@ -178,7 +179,7 @@ class CellTransformer:
         done = Exchange(self.module, _path=path)
         source = "".join(linecache.getlines(path))
         # A marker may have any name, but it is a decorator.
-        if "@" not in source and not any(target.qualname for target in _finder.targets):
+        if "@" not in source and not any(target.qualname for target in finder.targets):
             return None
 
         def work() -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import ast
 import contextlib
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from importlib.machinery import SourceFileLoader
@@ -26,6 +26,7 @@ from astcapture.imports.compiled_before import forget_compiled
 from astcapture.imports.loader import CaptureLoader, Capturing, is_asleep, loader_of
 from astcapture.imports.names import MAIN, meant, names_of, path_of
 from astcapture.imports.others import source_to_code_of_another
+from astcapture.imports.pairs import paired
 from astcapture.imports.quiet import quietly
 from astcapture.record import recorder
 from astcapture.record.live import live_objects
@@ -90,7 +91,7 @@ def bring_up_to_date(targets: Sequence[Target], *, strict: bool = False) -> list
     """
     found = outdated(targets)
     exchanges = [_prepared(one, strict) for one in found]
-    _swap(exchanges)
+    swap(exchanges)
     for one in found:
         _remember(one)
     # What is declared may bring targets with it, for which all of this is done again.
@@ -227,37 +228,7 @@ def _cached(module: ModuleType | None, path: str, targets: Sequence[Target]) -> 
     return None
 
 
-def paired(old: CodeType, new: CodeType) -> Iterator[tuple[CodeType, CodeType]]:
-    """The code objects of two compilations that differ inside functions only, side by side."""
-    stack = [(old, new)]
-    while stack:
-        one, other = stack.pop()
-        yield one, other
-        stack.extend(_side_by_side(_nested(one), _nested(other)))
-
-
-def _side_by_side(old: list[CodeType], new: list[CodeType]) -> Iterator[tuple[CodeType, CodeType]]:
-    """Pair those of the same name and line, in order.
-
-    One of them can have more: Python drops the code of a ``def`` that is never reached if no constant comes after it.
-    """
-    if len(old) == len(new):
-        yield from zip(old, new, strict=True)
-        return
-    rest = list(new)
-    for one in old:
-        place = (one.co_name, one.co_firstlineno)
-        at = next((index for index, other in enumerate(rest) if (other.co_name, other.co_firstlineno) == place), None)
-        if at is not None:
-            yield one, rest[at]
-            del rest[: at + 1]
-
-
-def _nested(code: CodeType) -> list[CodeType]:
-    return [constant for constant in code.co_consts if isinstance(constant, CodeType)]
-
-
-def _swap(exchanges: Sequence[Exchange]) -> None:
+def swap(exchanges: Sequence[Exchange]) -> None:
     """Give every live function that runs one of a pair the other, in one pass over all objects."""
     by_file: dict[str, list[Exchange]] = {}
     for done in exchanges:

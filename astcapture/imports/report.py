@@ -15,6 +15,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 from astcapture.imports.catch_up import named_in
+from astcapture.imports.interrupted import stay_interrupted
 from astcapture.imports.loader import is_asleep, loader_of
 from astcapture.imports.names import MAIN, meant, names_of, path_of, with_aliases
 from astcapture.imports.others import taken_by_another
@@ -323,18 +324,6 @@ def _of_nothing() -> list[str]:
         here = " in this process, and those that it started tell for themselves," if _started_others() else ""
         texts.append("\n  ".join([f"nothing was captured{here} for", *on_a_screen(lines, "report")]))
     return texts
-
-
-def stay_interrupted() -> None:
-    """Let an interpreter that ends by Ctrl-C end by the signal, as it would have.
-
-    It remembers that nobody caught the KeyboardInterrupt until text is next run as code, which many
-    modules do as they are imported; text that ends with the same error makes it remember again.
-    """
-    interactive = hasattr(sys, "ps1") or "IPython" in sys.modules
-    if getattr(sys, "last_type", None) is KeyboardInterrupt and not interactive:
-        with contextlib.suppress(KeyboardInterrupt):
-            exec("raise KeyboardInterrupt")
 
 
 def _make_reachable() -> None:

@@ -89,7 +89,7 @@ def print_summary() -> None:
         return
     session.told = session.process
     from astcapture import cache
-    from astcapture.imports.report import stay_interrupted
+    from astcapture.imports.interrupted import stay_interrupted
     from astcapture.values.open_store import in_a_line
     from astcapture.values.screen import on_a_screen
 

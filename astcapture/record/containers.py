@@ -3,6 +3,8 @@
 No ``__init__``, ``__iter__``, ``__getattr__`` or property of a class of the program's is called, which could have side
 effects, or be captured itself: what a container holds is read and written by the interpreter's own classes that it is
 made of. Where that is not possible, there is no way to open it, and it is left to be kept by reference.
+
+It is one file since it is one table: for each type, how it is opened.
 """
 
 from __future__ import annotations

@@ -44,8 +44,6 @@ they are not mangled in a class.
 from __future__ import annotations
 
 import ast
-import sys
-from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any, cast
 
@@ -58,12 +56,11 @@ from astcapture.rewrite.ends import (
     returns_that_leave_a_with,
     write_out_finally,
 )
-from astcapture.rewrite.find import EXPRESSION_SCOPES, mentioned, own_blocks, own_statements
+from astcapture.rewrite.exits import LOCALS_ARE_A_COPY, Exit
+from astcapture.rewrite.find import mentioned, own_blocks, own_statements
 from astcapture.rewrite.flow import bound_at_exits
-from astcapture.rewrite.lines import first_line, first_line_of, is_left_below
+from astcapture.rewrite.lines import first_line_of, is_left_below
 from astcapture.rewrite.planned import FunctionPlan, Plan
-from astcapture.rewrite.scope import names_read
-from astcapture.targets.capture import Capture
 
 #: The module whose functions rewritten code calls, and the prefix under which it imports them.
 RECORDER = "astcapture.record.recorder"
@@ -72,13 +69,7 @@ CALLED = (
     "begin", "enter", "allow", "record", "look", "evaluate", "missed", "failed", "attend", "attend_as",
     "attend_unfused", "hold", "release", "forget", "locals",
 )  # fmt: skip
-# Their last arguments are the parameters that may hold the module whose work the function is.
-TOLD_THE_OWNERS = frozenset({"record", "allow", "look", "evaluate", "missed", "failed"})
 
-# What gives something else in another function.
-_OF_THE_FRAME = frozenset({"super", "__class__", "locals", "vars", "dir", "eval", "exec"})
-# Up to Python 3.12 ``locals()`` is the frame's one dict, brought up to date with each call.
-_LOCALS_ARE_A_COPY = sys.version_info >= (3, 13)
 # What gives a function its own dict of locals: built-ins (`vars` is given nothing then), and what leads to its frame.
 _EXPOSING_BUILTINS = frozenset({"locals", "vars", "eval", "exec"})
 _EXPOSING = _EXPOSING_BUILTINS | {"f_locals", "_getframe", "currentframe", "stack", "f_back"}
@@ -108,7 +99,7 @@ def rewrite(tree: ast.Module, plan: Plan) -> ast.Module:
 def rewrite_function(planned: FunctionPlan, module: str) -> None:
     """Insert the captures of one function: at its bindings, at its calls of attention, and at each of its exits."""
     function = planned.function.node
-    quiet = _LOCALS_ARE_A_COPY or not _may_hold_its_locals(planned)
+    quiet = LOCALS_ARE_A_COPY or not _may_hold_its_locals(planned)
     exits = bound_at_exits(function, planned.scope)
     record_bindings(planned, module)
     record_calls(planned, module)
@@ -130,10 +121,10 @@ def rewrite_function(planned: FunctionPlan, module: str) -> None:
     for block, index, node in reversed(returns):
         bound = exits.at_return.get(node, frozenset())
         unseen = node in leaving_with and is_left_below(node)
-        block[index : index + 1] = _Exit(planned, module, bound, node, quiet, node in outlived, unseen).statements()
+        block[index : index + 1] = Exit(planned, module, bound, node, quiet, node in outlived, unseen).statements()
     if exits.at_end is not None:
         write_out_finally(function.body)
-        at_end = _Exit(planned, module, exits.at_end, None, quiet)
+        at_end = Exit(planned, module, exits.at_end, None, quiet)
         for block, unbound in blocks_that_end(function.body):
             block += at_end.leaving(unbound)
         function.body += at_end.recording()
@@ -179,200 +170,10 @@ def _may_hold_its_locals(planned: FunctionPlan) -> bool:
     )
 
 
-class _Exit:
-    """What stands at one exit of a function: at a ``return``, or at the end of the body (`node` is None)."""
-
-    def __init__(
-        self,
-        planned: FunctionPlan,
-        module: str,
-        bound: frozenset[str],
-        node: ast.Return | None,
-        quiet: bool,
-        outlived: bool = False,
-        unseen: bool = False,
-    ) -> None:
-        self.planned = planned
-        self.owners = planned.owners
-        self.quiet = quiet
-        self.outlived = outlived
-        self.asks_for_locals = False
-        self.module = module
-        self.bound = bound
-        self.node = node
-        self.line = node.lineno if node is not None else planned.function.node.end_lineno
-        # What records stands nowhere where the program visits no line after the value.
-        self.at = nodes.Place.nowhere() if node is None or unseen else nodes.Place(node.lineno, node.col_offset)
-        if node is not None and unseen:
-            self.place(node)
-
-    def statements(self) -> list[ast.stmt]:
-        node = self.node
-        assert node is not None
-        value = node.value
-        if value is None or (self.is_inert(value) and value.lineno == node.lineno == value.end_lineno):
-            return [*self.recording(), node]
-        taken: ast.expr | None = value
-        for capture in self.planned.captures:
-            taken = None if taken is None else self.taken(capture, taken, before=value)
-        if taken is not None:
-            node.value = self.forgotten(taken, before=value)
-            return [node]
-        held = self.statement(ast.Expr(self.call("hold", [value], before=value)))
-        recording = self.recording()
-        node.value = self.forgotten(self.call("release", []))
-        return [held, *recording, node]
-
-    def leaving(self, unbound: str | None) -> list[ast.stmt]:
-        """Statements that record and return; before, the name that a handler binds is unbound, as its end does."""
-        statements = [*self.recording(), self.statement(ast.Return(None))]
-        if unbound is None:
-            return statements
-        store, delete = (self.expression(ast.Name(unbound, context)) for context in (ast.Store(), ast.Del()))
-        assigned = self.statement(ast.Assign([store], self.constant(None)))
-        return [assigned, self.statement(ast.Delete([delete])), *statements]
-
-    def forgotten(self, result: ast.expr, before: ast.expr | None = None) -> ast.expr:
-        """`result`, and after it the frame rid of the dict of its locals, where it was asked for and lives on."""
-        if _LOCALS_ARE_A_COPY or not (self.outlived and self.asks_for_locals):
-            return result
-        return self.call("forget", [result, self.call("locals", [])], before)
-
-    def locals(self) -> ast.expr:
-        self.asks_for_locals = True
-        return self.call("locals", [])
-
-    def recording(self) -> list[ast.stmt]:
-        """Statements that record every capture as things stand."""
-        return [self.record(capture) for capture in self.planned.captures]
-
-    def record(self, capture: Capture) -> ast.stmt:
-        taken = self.taken(capture, self.constant(None))
-        if taken is not None:
-            return self.statement(ast.Expr(taken))
-        value = self.call("record", [self.constant(None), self.site(capture), self.read(capture)])
-        recorded = self.statement(ast.Expr(value))
-        if not capture.is_name:
-            # No condition: a jump would be a line more to whoever traces lines.
-            allowed = self.statement(ast.Expr(self.call("allow", [self.site(capture)])))
-            return self.try_([allowed, recorded], "failed", capture)
-        # Only the reading stands in the try, so that nothing else is taken for an unbound name.
-        return self.try_([self.statement(ast.Expr(self.read(capture)))], "missed", capture, [recorded])
-
-    def taken(self, capture: Capture, result: ast.expr, before: ast.expr | None = None) -> ast.expr | None:
-        """A call that gives `result` and records the capture after it is evaluated; None where that takes a ``try``."""
-        start = [result, self.site(capture)]
-        if self.is_sure(capture):
-            return self.call("record", [*start, self.read(capture)], before)
-        if capture.is_name:
-            if not self.quiet:
-                return None
-            name = mangled(capture.expression, self.planned.function.private)
-            return self.call("look", [*start, self.constant(name), self.locals()], before)
-        expression = ast.parse(capture.expression, mode="eval").body
-        names = names_read(expression)
-        wanted = [name for name in self.planned.scope.readable if name in names]
-        has_scopes = any(isinstance(node, EXPRESSION_SCOPES) for node in ast.walk(expression))
-        if self.node is not None and not has_scopes and not _OF_THE_FRAME.isdisjoint(names):
-            return None
-        read = self.values_of(wanted)
-        if read is None:
-            return None
-        source = self.constant(_function_text(wanted, expression, self.planned.function.private))
-        return self.call("evaluate", [*start, source, read], before)
-
-    def values_of(self, wanted: Sequence[str]) -> ast.expr | None:
-        """The values of locals, all of them or with those that are bound; None where that takes a ``try``."""
-        if self.bound.issuperset(wanted):
-            values = [self.expression(ast.Name(name, ast.Load())) for name in wanted]
-            return self.expression(ast.Tuple(values, ast.Load()))
-        return self.locals() if self.quiet else None
-
-    def try_(self, body: list[ast.stmt], instead: str, capture: Capture, orelse: Iterable[ast.stmt] = ()) -> ast.stmt:
-        handler = ast.ExceptHandler(
-            type=None, name=None, body=[self.statement(ast.Expr(self.call(instead, [self.site(capture)])))]
-        )
-        self.place(handler)
-        return self.statement(ast.Try(body=body, handlers=[handler], orelse=list(orelse), finalbody=[]))
-
-    def is_sure(self, capture: Capture) -> bool:
-        return capture.is_name and capture.expression in self.bound
-
-    def is_inert(self, value: ast.expr) -> bool:
-        """Whether evaluating `value` can neither run code nor fail, so that what stands before it may stand after."""
-        if isinstance(value, ast.Constant):
-            return True
-        if isinstance(value, ast.Name):
-            return value.id in self.bound
-        return isinstance(value, ast.Tuple) and all(self.is_inert(element) for element in value.elts)
-
-    def site(self, capture: Capture) -> ast.expr:
-        parts = (self.module, self.planned.function.qualname, capture.label, self.line)
-        return self.expression(ast.Tuple([self.constant(part) for part in parts], ast.Load()))
-
-    def read(self, capture: Capture) -> ast.expr:
-        if capture.is_name:
-            return nodes.read(capture.expression, self.at)
-        expression = ast.parse(capture.expression, mode="eval").body
-        for node in ast.walk(expression):
-            self.place(node)
-        return expression
-
-    def call(self, name: str, arguments: list[ast.expr], before: ast.expr | None = None) -> ast.expr:
-        """A call of the recorder. Its name is loaded first, on the line where `before` starts to be evaluated,
-        so that no line is visited that the program does not visit."""
-        function = self.expression(ast.Name(PREFIX + name, ast.Load()))
-        if name in TOLD_THE_OWNERS:
-            arguments = [*arguments, *(nodes.read(owner, self.at) for owner in self.owners)]
-        if before is not None:
-            function.lineno = function.end_lineno = first_line(before)
-            function.col_offset = function.end_col_offset = before.col_offset
-        return self.expression(ast.Call(function, arguments, []))
-
-    def constant(self, value: Any) -> ast.expr:
-        return self.expression(ast.Constant(value))
-
-    def expression(self, node: ast.expr) -> ast.expr:
-        self.place(node)
-        return node
-
-    def statement(self, node: ast.stmt) -> ast.stmt:
-        self.place(node)
-        return node
-
-    def place(self, node: ast.AST) -> None:
-        if isinstance(node, (ast.expr, ast.stmt, ast.ExceptHandler)):
-            # One point on one line: the compiler goes by the end of some nodes.
-            node.lineno = node.end_lineno = self.at.line
-            node.col_offset = node.end_col_offset = self.at.column
-
-
 def _first_line_of_module(tree: ast.Module) -> int:
     annotated = any(isinstance(node, ast.AnnAssign) for node in own_statements(tree))
     # Such a module prepares its annotations first, on the line where its first statement starts.
     return tree.body[0].lineno if annotated else first_line_of(tree.body[0])
-
-
-def mangled(name: str, private: str | None) -> str:
-    """A name as Python keeps it in a class: ``__x`` is ``_Class__x`` there.
-
-    >>> mangled("__x", "_Class"), mangled("__x__", "Class"), mangled("__x", None)
-    ('_Class__x', '__x__', '__x')
-    """
-    if private is None or not name.startswith("__") or name.endswith("__") or not private.strip("_"):
-        return name
-    return f"_{private.lstrip('_')}{name}"
-
-
-def _function_text(parameters: Sequence[str], expression: ast.expr, private: str | None) -> str:
-    """A lambda that computes an expression from the locals it reads."""
-    for node in ast.walk(expression):
-        for attribute in ("id", "attr", "arg"):
-            name = getattr(node, attribute, None)
-            if isinstance(name, str):
-                setattr(node, attribute, mangled(name, private))
-    listed = ", ".join(mangled(name, private) for name in parameters)
-    return f"lambda {listed}: {ast.unparse(expression)}" if listed else f"lambda: {ast.unparse(expression)}"
 
 
 def _insert_imports(tree: ast.Module, plan: Plan) -> None:

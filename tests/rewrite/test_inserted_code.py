@@ -9,9 +9,10 @@ from textwrap import dedent
 import pytest
 from plain_and_rewritten import both, rewritten_tree, write_down
 
+from astcapture.rewrite.exits import mangled
 from astcapture.rewrite.plan import plan_module
 from astcapture.rewrite.planned import FunctionPlan
-from astcapture.rewrite.transform import CALLED, mangled
+from astcapture.rewrite.transform import CALLED
 from astcapture.targets.target import parse_targets
 
 needs_312 = pytest.mark.skipif(sys.version_info < (3, 12), reason="syntax of Python 3.12")

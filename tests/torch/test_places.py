@@ -24,7 +24,7 @@ from torch.nn.parallel import DataParallel, DistributedDataParallel
 from torch.nn.utils import parametrizations
 from torch.utils.checkpoint import checkpoint
 
-from astcapture.record.torch import modules, places
+from astcapture.record.torch import module_tree, modules, places
 from astcapture.record.torch.checkpoint import Recomputed
 
 X = torch.ones(1)
@@ -121,7 +121,7 @@ MODELS = {
 def test_every_way_into_a_model_is_found_in_the_order_of_named_modules(model: str) -> None:
     root = MODELS[model]()
     expected = list(root.named_modules(remove_duplicate=False))
-    walked = [(".".join(names), id(module)) for names, module in places._walk(root)]
+    walked = [(".".join(names), id(module)) for names, module in module_tree.walk(root)]
     assert walked == [(path, id(module)) for path, module in expected]
 
 
@@ -140,7 +140,7 @@ def test_a_module_that_holds_itself_is_walked_once_and_its_other_parts_are_found
     inner.itself = inner
     inner.leaf = leaf
     root.last = leaf
-    walked = [(".".join(names), module) for names, module in places._walk(root)]
+    walked = [(".".join(names), module) for names, module in module_tree.walk(root)]
     assert walked == [
         ("", root),
         ("inner", inner),
@@ -352,7 +352,7 @@ def test_blocks_shared_in_more_ways_than_are_looked_at_have_one_of_their_paths()
     for _ in range(12):
         block = nn.Sequential(block, block)
     (path,) = layers(lambda: leaf(X))
-    assert path in {".".join(names) for names in places._names_below(block)}
+    assert path in {".".join(names) for names in module_tree.names_below(block)}
 
 
 # Models that change, end, and fail.

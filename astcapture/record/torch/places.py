@@ -7,6 +7,8 @@ module that has left its place: then the pass is made again.
 
 The same for eager and for compiled code, however the model was entered: nobody has to be running. Only where a
 module stands in several places do the modules that run decide. Nothing here keeps a module alive.
+
+It is one file for its tables, which every part of it reads, and which one lock guards.
 """
 
 from __future__ import annotations
@@ -14,13 +16,22 @@ from __future__ import annotations
 import os
 import sys
 from _thread import RLock
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from itertools import count
 from sys import _getframe
 from typing import Any, NamedTuple
 from weakref import ref
 
 from astcapture.record.torch import checkpoint, modules
+from astcapture.record.torch.module_tree import (
+    attributes_of,
+    below,
+    child_of,
+    children_of,
+    is_of_keras,
+    modules_in,
+    names_below,
+)
 
 
 class Where(NamedTuple):
@@ -233,7 +244,7 @@ def name_all(reference: ref[Any], running: Sequence[Any]) -> None:
         return
     where_of(reference, running)
     ways = _ways(module)
-    for one in _below(ways[0].chain[0]):
+    for one in below(ways[0].chain[0]):
         # Every live object has one weak reference without a callback, so that all who ask hold the same.
         if id(ref(one)) not in _named:
             where_of(ref(one), running)
@@ -278,7 +289,7 @@ def _way(module: Any, running: Callable[[], Sequence[Any]], before: Where | None
 
 
 def _leads_through_modules(way: _Way) -> bool:
-    return all(name in _modules_of(one) for one, name in zip(way.chain, way.names, strict=False))
+    return all(name in modules_in(one) for one, name in zip(way.chain, way.names, strict=False))
 
 
 def _chosen(ways: list[_Way], running: Sequence[Any], before: Where | None) -> _Way:
@@ -293,12 +304,12 @@ def _chosen(ways: list[_Way], running: Sequence[Any], before: Where | None) -> _
         ways = [way for way in ways if way.path == before.layer] or ways
     if len(ways) == 1:
         return ways[0]
-    sizes = {id(way.chain[0]): len(list(_below(way.chain[0]))) for way in ways}
+    sizes = {id(way.chain[0]): len(list(below(way.chain[0]))) for way in ways}
     largest = max(sizes.values())
     ways = [way for way in ways if sizes[id(way.chain[0])] == largest]
     top = ways[0].chain[0]
     # As `named_modules` goes.
-    order = {names: number for number, names in enumerate(_names_below(top))}
+    order = {names: number for number, names in enumerate(names_below(top))}
     return min((way for way in ways if way.chain[0] is top), key=lambda way: order.get(way.names, len(order)))
 
 
@@ -321,7 +332,7 @@ def _holders(module: Any) -> list[tuple[Any, str]]:
     seen = set()
     for reference, name in _held.get(id(module), ()):
         one = reference()
-        if one is not None and (id(one), name) not in seen and _child(one, name) is module:
+        if one is not None and (id(one), name) not in seen and child_of(one, name) is module:
             seen.add((id(one), name))
             found.append((one, name))
     return found
@@ -330,7 +341,7 @@ def _holders(module: Any) -> list[tuple[Any, str]]:
 def _has_moved(module: Any) -> bool:
     """Whether somebody who held it does so no more."""
     return any(
-        (one := reference()) is not None and _child(one, name) is not module
+        (one := reference()) is not None and child_of(one, name) is not module
         for reference, name in _held.get(id(module), ())
     )
 
@@ -344,7 +355,7 @@ def _look_at_all() -> None:
         for one in modules.live_modules():
             identity = id(one)
             seen[identity] = ref(one, _forgetting(identity))
-            for name, child in _children(one):
+            for name, child in children_of(one):
                 held.setdefault(id(child), []).append((ref(one), name))
         # Not while all objects are looked at: what the collector finalises meanwhile may wait for another thread.
         with _lock:
@@ -394,7 +405,7 @@ def _registered(module: Any, name: str, child: Any) -> None:
         holders = _held.setdefault(id(child), [])
         holders[:] = [one for one in holders if one[0]() is not None]
         holders.append((ref(module), name))
-        of_keras = _is_of_keras(module)
+        of_keras = is_of_keras(module)
         if of_keras or id(child) in _passed:
             _known.clear()
             _passed.clear()
@@ -423,73 +434,6 @@ def _forgetting(identity: int) -> Callable[[ref[Any]], None]:
     return forget
 
 
-# --- what a module holds
-
-
-def _attributes(module: Any) -> dict[str, Any]:
-    """What a module holds, without a question that its class could answer itself."""
-    found: dict[str, Any] = object.__getattribute__(module, "__dict__")
-    return found
-
-
-def _modules_of(module: Any) -> dict[str, Any]:
-    return _attributes(module).get("_modules") or {}
-
-
-def _children(module: Any) -> Iterator[tuple[str, Any]]:
-    inside = [(name, child) for name, child in list(_modules_of(module).items()) if child is not None]
-    yield from inside
-    known = {id(child) for _, child in inside}
-    for layer in _keras_layers(module):
-        if id(layer) not in known:
-            yield str(_attributes(layer).get("name")), layer
-
-
-def _keras_layers(module: Any) -> list[Any]:
-    """The layers that a model of Keras tracks by itself, most of which torch does not know of."""
-    layers = _attributes(module).get("_layers")
-    if not isinstance(layers, list) or not _is_of_keras(module):
-        return []
-    return [layer for layer in layers if modules.is_module(layer)]
-
-
-def _is_of_keras(module: Any) -> bool:
-    return "keras" in sys.modules and any(kind.__module__.startswith("keras.") for kind in type(module).__mro__)
-
-
-def _child(module: Any, name: str) -> Any:
-    inside = _modules_of(module)
-    # A scripted module has something in its place that is no dict.
-    return inside[name] if name in inside else dict(_children(module)).get(name)
-
-
-def _names_below(top: Any) -> list[tuple[str, ...]]:
-    """The names that lead to every module below one, in the order of ``named_modules``, itself first."""
-    return [names for names, _ in _walk(top)]
-
-
-def _below(top: Any) -> Iterator[Any]:
-    """Every module below one and itself, each once."""
-    seen: set[int] = set()
-    stack = [top]
-    while stack:
-        module = stack.pop()
-        if id(module) not in seen:
-            seen.add(id(module))
-            yield module
-            stack.extend(child for _, child in _children(module))
-
-
-def _walk(top: Any) -> Iterator[tuple[tuple[str, ...], Any]]:
-    stack: list[tuple[tuple[str, ...], Any, tuple[int, ...]]] = [((), top, ())]
-    while stack:
-        names, module, above = stack.pop()
-        yield names, module
-        if id(module) not in above:
-            inside = list(_children(module))
-            stack.extend(((*names, name), child, (*above, id(module))) for name, child in reversed(inside))
-
-
 def _only_wraps(module: Any, name: str) -> bool:
     return name in WRAPPERS.get(type(module).__name__, ())
 
@@ -499,9 +443,9 @@ def _original(module: Any) -> Any:
 
     A replica is a shallow copy, made anew for each forward, that shares its hooks with the original.
     """
-    if not _attributes(module).get("_is_replica"):
+    if not attributes_of(module).get("_is_replica"):
         return module
-    hooks = _attributes(module).get("_forward_hooks")
+    hooks = attributes_of(module).get("_forward_hooks")
     original = (_originals.get(id(hooks)) or (lambda: None))()
     if original is None:
         same = (one for reference in list(_seen.values()) if (one := reference()) is not None)
@@ -513,7 +457,7 @@ def _original(module: Any) -> Any:
 
 
 def _is_made_of(module: Any, hooks: Any) -> bool:
-    attributes = _attributes(module)
+    attributes = attributes_of(module)
     return attributes.get("_forward_hooks") is hooks and not attributes.get("_is_replica")
 
 

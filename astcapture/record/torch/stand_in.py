@@ -6,6 +6,8 @@ once. For anything else the tensor is computed as a whole, if there is room.
 
 A change in place would reach what was derived before, as far as that is a view. Before one, everything is computed
 as a whole and derived anew by the very calls that the user made, so that it does.
+
+It is one file since it is one table: for each function of torch that is put off, what it does to blocks.
 """
 
 from __future__ import annotations
