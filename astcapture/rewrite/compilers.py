@@ -13,7 +13,7 @@ import ast
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from astcapture.rewrite.find import FunctionNode, parameters_of
+from astcapture.rewrite.find import FunctionNode, imports_in, parameters_of
 
 _Definition = FunctionNode | ast.ClassDef
 #: Why a function that is given to an imported decorator, of this dotted path, is left alone; None where it is not.
@@ -154,14 +154,14 @@ def handed_on(tree: ast.Module, name: str, environ: Mapping[str, str]) -> str | 
 
 
 def _imports_any(tree: ast.Module) -> bool:
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import) and any(alias.name.partition(".")[0] in HEADS for alias in node.names):
+    for node in imports_in(tree):
+        if isinstance(node, ast.Import):
+            if any(alias.name.partition(".")[0] in HEADS for alias in node.names):
+                return True
+        elif node.level == 0 and (node.module or "").partition(".")[0] in HEADS:
             return True
-        if isinstance(node, ast.ImportFrom):
-            if node.level == 0 and (node.module or "").partition(".")[0] in HEADS:
-                return True
-            if any(alias.name in _TELLING for alias in node.names):
-                return True
+        elif any(alias.name in _TELLING for alias in node.names):
+            return True
     return False
 
 

@@ -138,6 +138,19 @@ def find_functions(tree: ast.Module) -> list[Function]:
     return found
 
 
+def imports_in(tree: ast.Module) -> Iterator[ast.Import | ast.ImportFrom]:
+    """The import statements of a module, those in functions and classes included."""
+    # Expressions, which are most of a tree, hold none.
+    stack: list[ast.AST] = [*tree.body]
+    while stack:
+        node = stack.pop()
+        if isinstance(node, (ast.Import, ast.ImportFrom)):
+            yield node
+        elif type(node) not in _INERT and type(node) is not ast.Assign:
+            for name in _BLOCKS:
+                stack += getattr(node, name, ())
+
+
 def mentioned(node: ast.AST) -> set[str]:
     """Every name and attribute that stands below a node, those of nested functions included."""
     found: set[str] = set()
