@@ -429,3 +429,17 @@ def test_values_of_a_function_that_the_compiler_gives_up_are_in_order_with_those
             order.append([(record.label, record.lineno) for record in rec.select().records])
     assert order[1] == order[0]
     assert len(order[0]) == 14
+
+
+def test_nothing_is_compiled_anew_where_the_recorder_is_given_other_code(load: Callable[..., Any]) -> None:
+    from astcapture.record.recording import CODES, record, select_code
+
+    module = load(BY_FLAG, "y")
+    function = torch.compile(module.f, backend="eager", fullgraph=True)
+    for code in CODES[1:]:
+        record.__code__ = code
+        with astcapture.recording() as rec:
+            function(X, 1)
+            assert len(rec["in_pieces:f"]["y"]) == 1
+    select_code()
+    assert graphs() == 1
