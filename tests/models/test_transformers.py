@@ -308,3 +308,40 @@ def test_capturing_does_not_change_what_the_model_returns(rec, minilm):
         with astcapture.pause():
             off = model(**tokens).last_hidden_state
     assert torch.equal(on, off)
+
+
+def test_what_transformers_exports_is_the_program_of_a_plain_run() -> None:
+    from transformers import BertConfig, BertModel, GenerationConfig, LlamaConfig, LlamaForCausalLM
+    from transformers.integrations.executorch import convert_and_export_with_cache
+
+    small = {"vocab_size": 32, "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2}
+
+    def programs() -> list[str]:
+        torch.manual_seed(0)
+        llama = LlamaForCausalLM(LlamaConfig(**small, num_attention_heads=2, max_position_embeddings=32)).eval()
+        llama.generation_config = GenerationConfig(
+            use_cache=True,
+            cache_implementation="static",
+            max_length=16,
+            cache_config={"batch_size": 1, "max_cache_len": 16, "device": "cpu"},
+        )
+        token = torch.ones(1, 1, dtype=torch.long)
+        with_cache = convert_and_export_with_cache(
+            llama, example_input_ids=token, example_cache_position=torch.tensor([0])
+        )
+        bert = BertModel(BertConfig(**small, num_attention_heads=2)).eval()
+        tokens = torch.arange(4)[None]
+        alone = torch.export.export(bert, (tokens,))
+        assert torch.allclose(alone.module()(tokens)[0], bert(tokens)[0], atol=1e-5)
+        return [str(one.graph_module.code) for one in (with_cache, alone)]
+
+    plain = programs()
+    targets = [
+        *("transformers.models.llama.modeling_llama:*=*", "transformers.models.bert.modeling_bert:*=*"),
+        *("transformers.integrations.sdpa_attention:*=*,weights@sdpa", "transformers.integrations.executorch:*=*"),
+        *("transformers.cache_utils:*=*", "transformers.masking_utils:*=*"),
+    ]
+    with astcapture.install(targets), astcapture.recording() as rec:
+        assert programs() == plain
+        assert len(rec.select(label="attn_output")) > 0  # of the model that ran for comparison
+        assert any("torch.export traces" in str(count.error) for _, count in rec.counts.items())
