@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import _thread
 import contextlib
+import os
 import time
 from collections.abc import Callable
 
@@ -32,6 +33,7 @@ class Background:
         self._bell = _thread.allocate_lock()
         self._bell.acquire()
         self._done: _thread.LockType | None = None
+        self._number: int | None = None
         self._stopping = False
         self._since = time.monotonic()
 
@@ -68,6 +70,7 @@ class Background:
             self._stopping = True
             self.wake()
             done.acquire()
+            _wait_until_gone(self._number)
             self._done = None
 
     def forget(self) -> None:
@@ -75,6 +78,7 @@ class Background:
         self.__init__(self._work, self._enough)  # type: ignore[misc]
 
     def _run(self, done: _thread.LockType) -> None:
+        self._number = _thread.get_native_id()
         try:
             while not self._stopping:
                 if self._wait():
@@ -92,3 +96,13 @@ class Background:
             if self._enough():
                 break
         return not self._stopping
+
+
+def _wait_until_gone(number: int | None) -> None:
+    """Wait, a second at most, until the system counts a thread no more that has nothing left to do.
+
+    A fork warns of threads by that count.
+    """
+    deadline = time.monotonic() + 1
+    while number is not None and os.path.exists(f"/proc/self/task/{number}") and time.monotonic() < deadline:
+        time.sleep(0.0005)

@@ -157,7 +157,6 @@ def test_of_a_mistake_in_a_live_module_one_frame_of_ours_is_shown_and_nothing_mo
     assert "mod.py:1: 'z' is never bound in f" in done.stderr
 
 
-@pytest.mark.skipif(sys.version_info < (3, 11), reason="frozen from Python 3.11 on")
 def test_what_is_hidden_from_the_collector_is_captured_too(make_package, run_python) -> None:
     # As servers do before they fork. The closure is known to a running frame alone.
     source = """
@@ -188,6 +187,7 @@ def test_what_is_hidden_from_the_collector_is_captured_too(make_package, run_pyt
     assert done.stderr == ""
 
 
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="frozen from Python 3.11 on")
 def test_of_a_module_that_is_frozen_into_the_interpreter_it_is_said_how_to_have_its_file(run_python) -> None:
     script = (
         "import genericpath, astcapture\n"

@@ -464,3 +464,14 @@ def test_what_waits_behind_a_full_disk_counts_as_held_also_after_the_cache_was_c
         stores.current().flush()
         assert budget.weigh()["cpu"] < 100_000
     assert len(astcapture.load(store)["f"]) == 1
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="needs the system's list of threads")
+def test_a_thread_that_has_stopped_is_none_to_the_system_any_more() -> None:
+    # A fork warns of threads by that list.
+    before = set(os.listdir("/proc/self/task"))
+    for _ in range(100):
+        background = Background(lambda: None, lambda: False)
+        background.start()
+        background.stop()
+        assert set(os.listdir("/proc/self/task")) <= before
