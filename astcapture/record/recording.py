@@ -1,8 +1,10 @@
-"""Values are recorded: `record`, the one function of ours on the hot path, and what it leaves to the long way.
+"""Record values. `record` is the only function of ours on the hot path; everything rare goes the slow path.
 
-`record` is one function object for good, which rewritten code, pickles and torch's compiler know. Its code is exchanged
-as the state changes, so that no flag is asked for each value. Nothing here raises into the program or imports anything,
-and no lock is taken but where the memory limit may be reached.
+`record` stays one function object, since rewritten code, pickles and torch's compiler refer to it. When the state
+changes, its ``__code__`` is replaced, so that a call checks no flags. Nothing here raises into the program or imports
+anything, and no lock is taken but where the memory limit may be reached, and while torch is being imported.
+
+It is one file: what changes the state chooses the code of `record`. Several threads count down `state.remaining_bytes` without a lock. A lost update shifts the next measurement a little.
 """
 
 from __future__ import annotations
@@ -30,7 +32,7 @@ from astcapture.record.torch.tracing import NotRun, check_run
 from astcapture.record.torch.unseen import Unseen, is_watched
 from astcapture.record.weight import EVENT, rough_size
 
-# Whether a mode would see what is done here, and so leaves it to the long way.
+# These tell whether a dispatch mode, a function mode or ``torch.jit.trace`` is active. Then a value goes the slow path.
 _dispatch_modes = unseen.dispatch_modes
 _function_modes = unseen.function_modes
 _is_jit_traced = unseen.is_jit_traced
@@ -39,8 +41,8 @@ _is_jit_traced = unseen.is_jit_traced
 def record(result: Any, site: Site, value: Any, owner: Any = None, *others: Any) -> Any:
     """Record `value` and hand `result` back, which is what the user's function returns.
 
-    `owner` is what the function was called on, a method's ``self``; `others` are parameters that may hold the module
-    that it works for, where that is none. As it stands here, recording is off; below are its other codes.
+    `owner` is the ``self`` of a method. `others` are further parameters that may be the ``nn.Module``, if `owner` is
+    none. This is the code for "recording is off"; the others follow.
     """
     return result
 
@@ -49,7 +51,7 @@ def record(result: Any, site: Site, value: Any, owner: Any = None, *others: Any)
 
 
 def _record_outside_modules(result: Any, site: Site, value: Any, owner: Any = None, *others: Any) -> Any:
-    """Short ways, where no module exists and no block is open."""
+    """The fast path while no ``nn.Module`` exists and no block of `scope` is open."""
     kind = type(value)
     try:
         if kind in BY_REFERENCE:
@@ -66,15 +68,18 @@ def _record_outside_modules(result: Any, site: Site, value: Any, owner: Any = No
             append((site, kept, get_ident(), None, None))
         else:
             record_slowly(site, value, owner, others)
+        return result
     except RecursionError:
         state.recursion_failures[site] = None
+        return result
     except Exception:
-        record_slowly(site, value, owner, others)
+        pass  # inside ``torch.func`` transforms ``.data`` is refused; sparse tensors have no ``.nbytes``
+    record_slowly(site, value, owner, others)
     return result
 
 
 def _record_anywhere(result: Any, site: Site, value: Any, owner: Any = None, *others: Any) -> Any:
-    """Short ways, with the layer and what holds in the block."""
+    """The fast path that also stores the layer, and the innermost open block."""
     kind = type(value)
     try:
         if (
@@ -102,36 +107,34 @@ def _record_anywhere(result: Any, site: Site, value: Any, owner: Any = None, *ot
                 append((site, kept, get_ident(), where, holding))
         else:
             record_slowly(site, value, owner, others)
+        return result
     except Recomputed:
-        pass
+        return result
     except RecursionError:
         state.recursion_failures[site] = None
+        return result
     except Exception:
-        # Inside ``torch.func`` transforms ``.data`` is refused; sparse tensors have no ``.nbytes``.
-        record_slowly(site, value, owner, others)
+        pass  # as above
+    record_slowly(site, value, owner, others)
     return result
 
 
-def _record_the_long_way(result: Any, site: Site, value: Any, owner: Any = None, *others: Any) -> Any:
-    try:
-        if state.torch_pending:
-            look_for_torch()
-        record_slowly(site, value, owner, others)
-    except RecursionError:
-        state.recursion_failures[site] = None
+def _record_by_slow_path(result: Any, site: Site, value: Any, owner: Any = None, *others: Any) -> Any:
+    """The slow path for every value."""
+    record_slowly(site, value, owner, others)
     return result
 
 
-_OFF, _OUTSIDE_MODULES, _ANYWHERE, _LONG_WAY = CODES = tuple(
-    function.__code__ for function in (record, _record_outside_modules, _record_anywhere, _record_the_long_way)
+_OFF, _OUTSIDE_MODULES, _ANYWHERE, _SLOW_PATH = CODES = tuple(
+    function.__code__ for function in (record, _record_outside_modules, _record_anywhere, _record_by_slow_path)
 )
 
 
 def _fitting_code() -> CodeType:
     if not state.on:
         return _OFF
-    if not state.takes_short_ways:
-        return _LONG_WAY
+    if not state.takes_fast_path:
+        return _SLOW_PATH
     return _OUTSIDE_MODULES if state.where is None and not state.in_blocks else _ANYWHERE
 
 
@@ -150,18 +153,25 @@ def select_code() -> None:
 
 
 def record_slowly(site: Site, value: Any, owner: Any, others: tuple[Any, ...] = ()) -> None:
-    """Record what takes more than a copy, or what the room may not suffice for."""
-    if is_watched():
-        # Not even the size of what has no data may be asked for: the answer would become a condition of the program.
-        not_run = _not_run(value)
-        with Unseen():
-            _record_unseen(site, value, owner, others, not_run)
-    else:
-        _record_unseen(site, value, owner, others)
+    """The slow path: whatever takes more than a copy, or may not fit into the memory that is left."""
+    try:
+        if state.torch_pending:
+            look_for_torch()
+        if is_watched():
+            # Not even the size of a fake tensor is read: while a program is traced, that adds a guard to it.
+            not_run = _not_run(value)
+            with Unseen():
+                _record_value(site, value, owner, others, not_run)
+        else:
+            _record_value(site, value, owner, others)
+    except RecursionError:
+        state.recursion_failures[site] = None
+    except Exception as error:
+        append((site, Failed(error), get_ident(), None, None))
 
 
 def _not_run(value: Any) -> NotRun | None:
-    """Why a value, or something in it, is none, where the function is traced rather than run."""
+    """The error to record if a value, or something in it, is fake or symbolic: the function is traced and not run."""
     try:
         for part in parts(value):
             for one in everything_in(part):
@@ -171,7 +181,7 @@ def _not_run(value: Any) -> NotRun | None:
     return None
 
 
-def _record_unseen(site: Site, value: Any, owner: Any, others: tuple[Any, ...], not_run: NotRun | None = None) -> None:
+def _record_value(site: Site, value: Any, owner: Any, others: tuple[Any, ...], not_run: NotRun | None = None) -> None:
     holding = holding_here()
     if holding is not None and holding.paused:
         return
@@ -192,7 +202,8 @@ def _record_unseen(site: Site, value: Any, owner: Any, others: tuple[Any, ...], 
         budget.leave_out(site, holding)
         return
     try:
-        # Of what a function makes of it, the size is known afterwards; a copy is not made in vain.
+        # The size of what `reduce` gives is known after the call. That of a copy is known before: no copy is made that
+        # does not fit.
         room = how.reduce is not None or has_room(expected_size(value, how) + EVENT)
         kept = taken(value, bound(how, site, where, holding), site, has_room) if room else None
         if room and (how.reduce is None or has_room(rough_size(kept) + EVENT)):
@@ -247,7 +258,10 @@ def convert() -> None:
 
 
 def has_room(size: int) -> bool:
-    """Whether there is room for this many bytes, which then are taken; where there is none, recording stops."""
+    """Take this many bytes of the memory limit; False, and recording stops, if there are not as many.
+
+    `budget.look` gives 0 if it has less than is asked for, and None if another thread has just measured.
+    """
     state.remaining_bytes -= size
     if state.remaining_bytes < 0:
         room, waiting = budget.look(size), len(events)
@@ -259,22 +273,23 @@ def has_room(size: int) -> bool:
 
 
 def _look_again() -> None:
-    """There may be less room than there was, or more."""
+    """Another limit holds: measure again at the next value."""
     state.remaining_bytes, state.limit_reached = -1, False
     select_code()
 
 
 def _resume_if_stopped() -> None:
-    """There may be room again. Where recording has not stopped there is more than it counts on, and it looks when that
-    is used up: a program may clear the cache after each step, and to look takes longer than to record."""
+    """Memory was freed: if recording had stopped, measure again. Else do nothing: the count leads to a measurement
+    anyway, which takes longer than recording, and a program may clear the cache after each step."""
     if state.limit_reached:
         _look_again()
 
 
 def _watch_events(phase: str, info: dict[str, int]) -> None:
-    """Called by the garbage collector, once for some hundreds of events: they have no check of their own to pay for."""
+    """Called by the garbage collector, about every few hundred events. The fast path does not count the events
+    themselves, so that is done here."""
     used = (len(events) - state.accounted) * EVENT
-    if phase == "start" and used > state.remaining_bytes and state.takes_short_ways:
+    if phase == "start" and used > state.remaining_bytes and state.takes_fast_path:
         state.remaining_bytes, state.weighing_due = -1, True
         select_code()
 
@@ -296,7 +311,7 @@ scope.watch(_watch_blocks)
 
 
 def expect_torch() -> None:
-    """Torch is imported, or is just being: from its first module on, records say where that stands."""
+    """Torch is imported, or is just being. Once its first ``nn.Module`` exists, records carry its path."""
     uncompiled.tell_compiler()
     if state.where is None:
         state.torch_pending = True
@@ -304,7 +319,7 @@ def expect_torch() -> None:
 
 
 def forget_torch() -> None:
-    """Nothing is recorded any more: no hook of torch's is left behind."""
+    """Nothing is recorded any more: take our hooks out of torch."""
     places.forget_torch()
     state.where = None
     select_code()
@@ -323,7 +338,7 @@ def look_for_torch() -> None:
 
 
 def expect_modules() -> None:
-    """From now on records say where the module stands; and that a forward is run again, because it is checkpointed."""
+    """An ``nn.Module`` exists: records carry its path, and a forward that a checkpoint runs again is known."""
     uncompiled.tell_compiler()
     if modules.find_torch():
         places.stop_waiting()
@@ -340,4 +355,4 @@ def _after_fork() -> None:
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
 
-uncompiled.leave_alone(record, _record_outside_modules, _record_anywhere, _record_the_long_way, _watch_events)
+uncompiled.leave_alone(record, _record_outside_modules, _record_anywhere, _record_by_slow_path, _watch_events)

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 class State:
     """The state of recording, one for the process.
 
-    Recording is *off*; or it takes the *short ways*, where a value is copied on the spot or kept as it is; or the
-    *long way*, where torch is just being imported, some hook asks for more than a copy, or the room may be used up.
+    Recording is *off*. Or values go the *fast path*: they are copied on the spot, or kept as they are. Or they go the
+    *slow path*: torch is just being imported, some hook asks for more than a copy, or the memory limit may be reached.
 
     Attributes:
         on: whether a hook is installed.
@@ -43,7 +43,7 @@ class State:
         self.recursion_failures: dict[Site, Any] = {}
 
     @property
-    def takes_short_ways(self) -> bool:
+    def takes_fast_path(self) -> bool:
         return self.on and not (self.torch_pending or self.converting or self.limit_reached or self.weighing_due)
 
 

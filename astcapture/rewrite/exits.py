@@ -1,4 +1,4 @@
-"""What stands at one exit of a function: at a ``return``, or at the end of the body; `transform` tells what that is."""
+"""Build what records captures at one exit of a function. `transform` shows the code that comes of it."""
 
 from __future__ import annotations
 
@@ -17,14 +17,24 @@ from astcapture.targets.capture import Capture
 
 # Their last arguments are the parameters that may hold the module whose work the function is.
 TOLD_THE_OWNERS = frozenset({"record", "allow", "look", "evaluate", "missed", "failed"})
-# What gives something else in another function.
+# Names whose meaning depends on the frame: an expression with them is not evaluated in a lambda.
 _OF_THE_FRAME = frozenset({"super", "__class__", "locals", "vars", "dir", "eval", "exec"})
 # Up to Python 3.12 ``locals()`` is the frame's one dict, brought up to date with each call.
 LOCALS_ARE_A_COPY = sys.version_info >= (3, 13)
 
 
 class Exit:
-    """What stands at one exit of a function: at a ``return``, or at the end of the body (`node` is None)."""
+    """Builds what records captures at one exit of a function.
+
+    Args:
+        planned: the function and its captures.
+        module: its module, for the sites.
+        bound: the names that are surely bound at this exit.
+        node: the ``return``; None at the end of the body.
+        quiet: whether ``locals()`` may be called, since the function cannot notice.
+        outlived: whether code of the function runs after the value is computed: a ``finally``, a ``with``.
+        unseen: whether the program visits no line after the value, so that what is inserted has no line number.
+    """
 
     def __init__(
         self,
@@ -55,7 +65,10 @@ class Exit:
         assert node is not None
         value = node.value
         if value is None or (self.is_inert(value) and value.lineno == node.lineno == value.end_lineno):
-            return [*self.recording(), node]
+            recorded, forgotten = self.recording(), self.forgotten(self.constant(None))
+            if not isinstance(forgotten, ast.Constant):
+                recorded.append(self.statement(ast.Expr(forgotten)))
+            return [*recorded, node]
         taken: ast.expr | None = value
         for capture in self.planned.captures:
             taken = None if taken is None else self.taken(capture, taken, before=value)
@@ -68,7 +81,7 @@ class Exit:
         return [held, *recording, node]
 
     def leaving(self, unbound: str | None) -> list[ast.stmt]:
-        """Statements that record and return; before, the name that a handler binds is unbound, as its end does."""
+        """Statements that record and return. In an ``except … as e``, `e` is deleted first, as at the handler's end."""
         statements = [*self.recording(), self.statement(ast.Return(None))]
         if unbound is None:
             return statements
@@ -77,7 +90,7 @@ class Exit:
         return [assigned, self.statement(ast.Delete([delete])), *statements]
 
     def forgotten(self, result: ast.expr, before: ast.expr | None = None) -> ast.expr:
-        """`result`, and after it the frame rid of the dict of its locals, where it was asked for and lives on."""
+        """`result`, after which the frame's dict of locals is cleared, if we asked for it and the frame lives on."""
         if LOCALS_ARE_A_COPY or not (self.outlived and self.asks_for_locals):
             return result
         return self.call("forget", [result, self.call("locals", [])], before)
@@ -104,7 +117,7 @@ class Exit:
         return self.try_([self.statement(ast.Expr(self.read(capture)))], "missed", capture, [recorded])
 
     def taken(self, capture: Capture, result: ast.expr, before: ast.expr | None = None) -> ast.expr | None:
-        """A call that gives `result` and records the capture after it is evaluated; None where that takes a ``try``."""
+        """A call that evaluates `result`, records the capture and returns the result; None if that takes a ``try``."""
         start = [result, self.site(capture)]
         if self.is_sure(capture):
             return self.call("record", [*start, self.read(capture)], before)
@@ -143,7 +156,7 @@ class Exit:
         return capture.is_name and capture.expression in self.bound
 
     def is_inert(self, value: ast.expr) -> bool:
-        """Whether evaluating `value` can neither run code nor fail, so that what stands before it may stand after."""
+        """Whether evaluating `value` can neither run code nor fail, so that recording may come before it."""
         if isinstance(value, ast.Constant):
             return True
         if isinstance(value, ast.Name):
@@ -205,6 +218,8 @@ def mangled(name: str, private: str | None) -> str:
 def _function_text(parameters: Sequence[str], expression: ast.expr, private: str | None) -> str:
     """A lambda that computes an expression from the locals it reads."""
     for node in ast.walk(expression):
+        if isinstance(node, ast.keyword):
+            continue  # which Python does not mangle
         for attribute in ("id", "attr", "arg"):
             name = getattr(node, attribute, None)
             if isinstance(name, str):

@@ -38,7 +38,7 @@ FULL = 32 * 2**20
 MOST = 4096
 #: What cannot be written is kept and tried again, up to so many bytes.
 PATIENCE = 256 * 2**20
-#: A model's thread at its limit waits for the disk as long as that makes progress, and then so many seconds.
+#: At the memory limit, a thread waits at most this many seconds for the background thread to finish a shard.
 _STUCK = 60.0
 
 
@@ -80,7 +80,7 @@ class Stream:
     # --- when
 
     def _enough(self) -> bool:
-        """Whether a shard is full, by an estimate: nobody counts while values are recorded."""
+        """Whether a shard is full. An estimate, since recording keeps no exact count."""
         events, records = waiting, cache.held.records
         return not self._failing and (
             len(events) + len(records) >= MOST or _estimate(events) + _estimate(records) >= self._full()
@@ -100,10 +100,10 @@ class Stream:
     # --- writing
 
     def flush(self, final: bool = False) -> None:
-        """Write everything that is in memory; with `final` also what is known besides, and give up what cannot be."""
+        """Write all records in memory. With `final`, write the last notes too, and drop what cannot be written."""
         more = True
         while more and (final or not self.background.stopping):
-            with self._lock:  # let go of after each shard, for whom the limit keeps waiting
+            with self._lock:  # released after each shard, so that a thread in `spill` can go on
                 more = self._write_one(final)
 
     def spill(self) -> None:
@@ -122,7 +122,7 @@ class Stream:
             self._lock.release()
 
     def _write_one(self, final: bool) -> bool:
-        """Write one shard; whether there may be more. Hold the lock."""
+        """Write one shard, and return whether there may be more. The caller holds `_lock`."""
         self._owner = threading.get_ident()
         try:
             return self._write_some(final)
@@ -200,7 +200,7 @@ class Stream:
     # --- what goes wrong
 
     def _not_written(self, batch: Sequence[Record], why: str, final: bool) -> bool:
-        """Keep what could not be written, or give it up where that is the end, or too much."""
+        """Keep the batch for another try. Drop it if this is the final flush, or if too much is held."""
         self._failing, self.why = True, why
         self._progress += 1
         with shared.lock:
@@ -211,6 +211,10 @@ class Stream:
             self._raise = f"the store {self.root} cannot be written to: {why}"
         if not final and held < patience:
             return False
+        if final and not batch and not self.lost:
+            self._tell(
+                f"the store {self.root} cannot be written to ({why}): what came last, gradients or counts, is lost"
+            )
         if batch:
             self.lost += len(batch)
             with shared.lock:
@@ -221,7 +225,7 @@ class Stream:
         return bool(batch)
 
     def tell_of_loss(self) -> None:
-        """Warn of what is lost, once, and once more where it has become more by the end."""
+        """Warn of lost values: at the first loss, and again at the end if more were lost."""
         if self.lost > self._told and (not self._told or not self.background.running):
             self._told = self.lost
             many = f"{self.lost:,} values are" if self.lost > 1 else "1 value is"
@@ -273,25 +277,30 @@ class Stream:
             self.background.start()
 
     def after_fork_in_child(self) -> None:
-        """What has been recorded is the parent's, which stores it: the child's cache begins empty."""
+        """The parent stores what was recorded before the fork, so the child's cache begins empty.
+
+        `shared.lock`, which the parent holds at the fork, is a new one by now: `shared` has done that, imported first.
+        """
         draining.drain()
         with shared.lock:
             shared.streaming = False
             cache.clear()
             shared.streaming = True
+        # First what cannot fail: neither the lock nor the thread is the child's.
+        self._lock = threading.Lock()
+        self._owner = None
+        self.background.forget()
         self._begin(self.folder.targets)
         self._forked = True
-        self.background.forget()
         if self._was_running:
             self.background.start()
 
 
 def _estimate(waiting: Sequence[Any]) -> float:
     count = len(waiting)
-    if not count:
+    seen = waiting[:: max(1, count // 8)][:16]
+    if not seen:  # also where another thread takes them out just now
         return 0
-    step = max(1, count // 8)
-    seen = waiting[::step][:16]
     return sum(_size_of(one[1]) if type(one) is tuple else _size(one) for one in seen) / len(seen) * count
 
 

@@ -51,7 +51,7 @@ def test_its_code_follows_the_state():
     assert name() == "_record_outside_modules"
     state.torch_pending = True
     select_code()
-    assert name() == "_record_the_long_way"
+    assert name() == "_record_by_slow_path"
     state.torch_pending = False
     switch.installed(-1)
     assert name() == "record"
@@ -74,7 +74,7 @@ def test_each_code_records_the_same_and_hands_the_result_back(value: object):
 def test_options_of_a_hook_have_each_value_take_the_long_way(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(state, "converting", True)
     select_code()
-    assert name() == "_record_the_long_way"
+    assert name() == "_record_by_slow_path"
 
 
 def test_a_state_that_another_thread_changes_meanwhile_is_the_one_that_holds(monkeypatch: pytest.MonkeyPatch):

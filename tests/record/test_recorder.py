@@ -157,11 +157,11 @@ def test_once_torch_is_there_places_are_looked_for(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(modules, "find_torch", lambda: there[0])
     monkeypatch.setattr(places, "when_a_module_exists", lambda ready: ready())
     recording.look_for_torch()
-    assert (state.where, state.torch_pending, state.takes_short_ways) == (None, True, False)
+    assert (state.where, state.torch_pending, state.takes_fast_path) == (None, True, False)
     there[0] = True
     recording.look_for_torch()
     assert state.where is places.where
-    assert (state.torch_pending, state.takes_short_ways) == (False, True)
+    assert (state.torch_pending, state.takes_fast_path) == (False, True)
     recording.expect_torch()  # it has been found
     assert not state.torch_pending
     recording.forget_torch()
@@ -379,17 +379,17 @@ def test_values_that_are_kept_as_they_are_are_weighed_by_the_collectors_rounds(l
     for _ in range(10):
         recorder.record(None, SITE, 1)
     recording._watch_events("start", {})
-    assert state.takes_short_ways
+    assert state.takes_fast_path
     recorder.record(None, SITE, 1)
     recording._watch_events("stop", {})
-    assert state.takes_short_ways
+    assert state.takes_fast_path
     recording._watch_events("start", {})
-    assert not state.takes_short_ways
+    assert not state.takes_fast_path
     assert state.remaining_bytes == -1
     recorder.record(None, SITE, 1)
     assert len(looks) == 1
     assert state.accounted == 11
-    assert state.takes_short_ways
+    assert state.takes_fast_path
     assert len(taken()) == 12
 
 

@@ -286,8 +286,8 @@ def test_private_keywords_and_parameters_in_an_expression_are_those_that_python_
             self.__a = 1
             return None
     """
-    captures = "[(lambda __b: (__b, self.__a))(__b=2) for _ in 'x']"
-    assert both(source, "C().f()", f"m:C.f=z:={captures}").captured == [("z", [(2, 1)])]
+    captures = "[((lambda __b: (__b, self.__a))(2), dict(__c=3)) for _ in 'x']"
+    assert both(source, "C().f()", f"m:C.f=z:={captures}").captured == [("z", [((2, 1), {"__c": 3})])]
 
 
 # The head of a module
@@ -320,3 +320,26 @@ def test_all_that_can_be_called_is_imported_from_the_recorder():
     from astcapture.record import recorder
 
     assert all(callable(getattr(recorder, name)) for name in CALLED)
+
+
+@pytest.mark.parametrize("value", ["None", "g(c)"])
+def test_a_local_that_a_finally_lets_go_of_is_gone_where_its_dict_was_asked_for(value: str):
+    source = f"""
+    import weakref
+    class Thing:
+        n = 1
+    def g(c):
+        return None
+    def f(c):
+        if c: y = Thing()
+        kept = weakref.ref(y)
+        try:
+            return {value}
+        finally:
+            del y
+            gone.append(kept() is None)
+    gone = []
+    """
+    seen = both(source, "(f(True), gone)", "m:f=n:=y.n")
+    assert seen.result == (None, [True])
+    assert seen.captured == [("n", 1)]
