@@ -4,7 +4,8 @@
 changes, its ``__code__`` is replaced, so that a call checks no flags. Nothing here raises into the program or imports
 anything, and no lock is taken but where the memory limit may be reached, and while torch is being imported.
 
-It is one file: what changes the state chooses the code of `record`. Several threads count down `state.remaining_bytes` without a lock. A lost update shifts the next measurement a little.
+It is one file: what changes the state chooses the code of `record`. Several threads count down
+`state.remaining_bytes` without a lock. A lost update shifts the next measurement a little.
 """
 
 from __future__ import annotations
