@@ -125,7 +125,7 @@ def _keep_traced(folders: tuple[str, ...]) -> None:
 
 
 def pytest_unconfigure() -> None:
-    cache = sys.modules.get("astcapture.values.cache")
-    captured = sorted(":".join(one) for one in cache.declared_functions()) if cache else []
+    declared = sys.modules.get("astcapture.values.declared")
+    captured = sorted(":".join(one) for one in declared.declared_functions()) if declared else []
     written = {"tests": _of_test, "texts": _texts, "functions": captured}
     Path(os.environ["PROOF_OUTCOMES"]).write_text(json.dumps(written))

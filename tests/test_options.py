@@ -77,11 +77,11 @@ def test_a_limit_that_is_no_size_is_quoted(written):
 
 
 def test_a_refused_option_leaves_nothing_installed(fresh_imports):
-    from astcapture.imports.hook import _finder
+    from astcapture.imports.hook import finder
 
     with pytest.raises(CaptureError):
         astcapture.install(["never_imported"], dtype="int8")
-    assert not _finder.by_hook
+    assert not finder.by_hook
 
 
 def test_of_several_patterns_the_first_that_matches_holds():

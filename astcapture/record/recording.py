@@ -290,7 +290,7 @@ def _watch_events(phase: str, info: dict[str, int]) -> None:
     """Called by the garbage collector, about every few hundred events. The fast path does not count the events
     themselves, so that is done here."""
     used = (len(events) - state.accounted) * EVENT
-    if phase == "start" and used > state.remaining_bytes and state.takes_fast_path:
+    if phase == "start" and used > state.remaining_bytes and record.__code__ in (_OUTSIDE_MODULES, _ANYWHERE):
         state.remaining_bytes, state.weighing_due = -1, True
         select_code()
 

@@ -78,8 +78,8 @@ class Background:
         self.__init__(self._work, self._enough)  # type: ignore[misc]
 
     def _run(self, done: _thread.LockType) -> None:
-        self._number = _thread.get_native_id()
         try:
+            self._number = getattr(_thread, "get_native_id", lambda: None)()
             while not self._stopping:
                 if self._wait():
                     self._work()

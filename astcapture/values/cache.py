@@ -56,7 +56,9 @@ class Cache(Captured):
     def _found(self, key: str | None) -> list[Record]:
         drain()
         with shared.lock:
-            return self.held.found(key)
+            parts, recent = self.held.of(key)
+        # Without the lock: the writer, and so a thread at the memory limit, would wait for the disk.
+        return [*(record for part in parts for record in part.records(key)), *recent]
 
     def __repr__(self) -> str:
         drain()

@@ -35,10 +35,9 @@ class Held:
         self.records.append(record)
         self.by_key.setdefault(key, []).append(record)
 
-    def found(self, key: str | None) -> list[Record]:
-        """The records of a function, or all."""
-        recent = self.records if key is None else self.by_key.get(key, ())
-        return [*(record for part in self.parts for record in part.records(key)), *recent]
+    def of(self, key: str | None) -> tuple[list[Part], list[Record]]:
+        """The parts, to be read without the lock, and the records in memory of a function, or all."""
+        return [*self.parts], [*(self.records if key is None else self.by_key.get(key, ()))]
 
     def values(self) -> Iterator[Any]:
         """Every value in memory."""

@@ -281,15 +281,16 @@ class Stream:
 
         `shared.lock`, which the parent holds at the fork, is a new one by now: `shared` has done that, imported first.
         """
+        # First what cannot fail: neither the lock nor the thread is the child's, nor what went wrong.
+        self._lock = threading.Lock()
+        self._owner = None
+        self._raise = None
+        self.background.forget()
         draining.drain()
         with shared.lock:
             shared.streaming = False
             cache.clear()
             shared.streaming = True
-        # First what cannot fail: neither the lock nor the thread is the child's.
-        self._lock = threading.Lock()
-        self._owner = None
-        self.background.forget()
         self._begin(self.folder.targets)
         self._forked = True
         if self._was_running:

@@ -22,7 +22,7 @@ import pytest
 
 import astcapture
 from astcapture import CaptureError, CaptureWarning, install
-from astcapture.imports.hook import _finder
+from astcapture.imports.hook import finder
 from astcapture.imports.loader import CaptureLoader
 
 MARKED = """
@@ -44,7 +44,7 @@ pytestmark = pytest.mark.usefixtures("fresh_imports")
 
 
 def ours() -> int:
-    return sum(finder is _finder for finder in sys.meta_path)
+    return sum(one is finder for one in sys.meta_path)
 
 
 # 1
@@ -140,11 +140,11 @@ def test_pitfall_04_nothing_is_imported_while_a_module_is_looked_for_or_rewritte
     run_python("""
         import sys, warnings
         import astcapture
-        from astcapture.imports.hook import _finder
+        from astcapture.imports.hook import finder
         astcapture.install(["mod", "bytecode", "_random:f=x", "__hello__:main=x"])
         known = set(sys.modules)
         for name in ("mod", "bytecode", "_random", "__hello__", "absent"):
-            spec = _finder.find_spec(name)
+            spec = finder.find_spec(name)
             if name == "mod":
                 spec.loader.get_code(name)
         assert set(sys.modules) == known, set(sys.modules) - known
@@ -409,7 +409,7 @@ def test_pitfall_10_two_installs_put_one_finder_and_the_first_uninstall_leaves_i
     make_package({"one.py": MARKED, "two.py": MARKED})
     first, second = install(["one"]), install(["two"])
     assert ours() == 1
-    assert sys.meta_path[0] is _finder
+    assert sys.meta_path[0] is finder
     first.uninstall()
     first.uninstall()
     assert ours() == 1
@@ -440,7 +440,7 @@ def test_pitfall_10_uninstalling_removes_nothing_but_ours_and_works_after_the_pa
 def test_hooks_that_the_program_does_not_keep_all_stay_installed():
     for number in range(50):
         install([f"mod{number}"])
-    assert len(_finder.targets) == 50
+    assert len(finder.targets) == 50
 
 
 # 11
@@ -590,8 +590,8 @@ def test_a_function_in_wrappers_that_is_not_captured_is_warned_of_at_its_own_lin
 
 def test_nothing_of_ours_is_ever_rewritten():
     with install(["astcapture"]):
-        assert _finder.find_spec("astcapture.version") is None
-        assert _finder.find_spec("astcapture") is None
+        assert finder.find_spec("astcapture.version") is None
+        assert finder.find_spec("astcapture") is None
 
 
 # 14

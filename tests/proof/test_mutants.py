@@ -16,7 +16,7 @@ pytestmark = pytest.mark.slow
 PROJECT = Path(__file__).parents[2]
 TESTS = "tests/rewrite/test_transformed_source.py"
 CHANGES = {
-    "a test fails": ("transform.py", "return value.id in self.bound", "return value.id not in self.bound", "killed"),
+    "a test fails": ("exits.py", "return value.id in self.bound", "return value.id not in self.bound", "killed"),
     "nothing can be imported": ("nodes.py", "import ast\n", "import ast_\n", "killed"),
     "it takes for ever": ("transform.py", "return tree\n", "__import__('time').sleep(60)\n", "timed out"),
     "the same in other words": ("transform.py", "if not at_return:", "if len(at_return) == 0:", "survived"),

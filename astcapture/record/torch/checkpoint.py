@@ -48,9 +48,10 @@ def find() -> None:
     backward_pass = getattr(sys.modules.get("torch._C"), "_current_graph_task_id", _nowhere)
     generator = getattr(home, "_checkpoint_without_reentrant_generator", None)
     _again = next((code for code in _codes_in(generator) if code.co_name == "recompute_fn"), None)
-    _backward = getattr(home.CheckpointFunction.backward, "__code__", None)
-    _forward = getattr(home.CheckpointFunction.forward, "__code__", None)
-    _autograd = getattr(sys.modules["torch.autograd"].backward, "__code__", None)
+    function = getattr(home, "CheckpointFunction", None)  # torch may be half imported
+    _backward = getattr(getattr(function, "backward", None), "__code__", None)
+    _forward = getattr(getattr(function, "forward", None), "__code__", None)
+    _autograd = getattr(getattr(sys.modules.get("torch.autograd"), "backward", None), "__code__", None)
 
 
 def _codes_in(function: Any) -> Iterator[CodeType]:

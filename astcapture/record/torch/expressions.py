@@ -1,19 +1,22 @@
 """Captured expressions, which rewritten code hands over as text, as functions of the locals that they read.
 
 Each is compiled once, in the globals of the user's function. Torch's compiler can do neither that nor ask for a frame's
-globals; it is given the function as it traces, and follows it as code of the program's own. It tries it out first: what
-it cannot follow, or what fails, would stop it in the middle of the program.
+globals; it is given the function as it traces, and follows it as code of the program's own. What would stop it there
+it is not given: an expression over tensors is first run on their stand-ins, which have a shape and no data.
 """
 
 from __future__ import annotations
 
 import ast
+import contextlib
+import functools
 import threading
 from collections.abc import Mapping
-from types import CodeType, FunctionType
+from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
 from astcapture.record.torch.resumed import user_frame
+from astcapture.record.torch.tensors import is_tensor_type
 
 # By the module they belong to, their text, and the locals that are not bound.
 _functions: dict[tuple[str, str, tuple[str, ...]], FunctionType] = {}
@@ -83,8 +86,14 @@ def traced_value_of(module: str, source: str, read: Any) -> tuple[Any, str | Non
     function: Any = None
     arguments: Any = None
     comptime(_prepare)
-    why = _why()
-    return (function(*arguments) if why is None else None), why, _is_unbound()
+    # Asked before the call, in which another expression may be evaluated.
+    why, is_unbound = _why(), _is_unbound()
+    if why is not None:
+        return None, why, is_unbound
+    try:
+        return function(*arguments), None, False
+    except Exception:
+        return None, RAISED, False
 
 
 # --- run by the compiler as it traces
@@ -120,74 +129,162 @@ def _prepare(context: Any) -> None:
     read, globals_ = tracer.symbolic_locals["read"], user_frame(context).f_globals
     unbound: tuple[str, ...] = ()
     if read.python_type() is tuple:
-        of_ours, arguments = function_of(module, source, globals_), read.items
+        function, arguments = function_of(module, source, globals_), read.items
     else:
         names = {key.vt.as_python_constant(): one for key, one in read.items.items()}
-        of_ours, arguments, unbound = with_bound(module, source, globals_, names)
-    function = SourcelessBuilder.create(tracer, of_ours)
-    tracer.symbolic_locals["function"] = function
+        function, arguments, unbound = with_bound(module, source, globals_, names)
+    tracer.symbolic_locals["function"] = SourcelessBuilder.create(tracer, function)
     tracer.symbolic_locals["arguments"] = SourcelessBuilder.create(tracer, tuple(arguments))
-    error = _tried_out(tracer, function, arguments)
-    _found.is_unbound = bool(unbound) and error is not None and any(one in str(error) for one in _READ_UNBOUND)
+    error = _tried_out(tracer, function, arguments, source, globals_)
+    if error is _NOT_TRIED:
+        # The compiler cannot go on where it reads what is not bound.
+        _found.why, _found.is_unbound = (_UNBOUND, True) if unbound else (None, False)
+        return
+    _found.is_unbound = isinstance(error, NameError) and is_about(error, unbound)
     _found.why = None if error is None else _reason(error)
 
 
 RAISED = "the expression raised an exception in compiled code: without torch.compile the summary shows which"
-#: In what the compiler says of a local that is not bound.
-_READ_UNBOUND = ("undefined local variable", "uninitialized cell")
+_UNBOUND = "a local is not bound"
+_NOT_TRIED = Exception()
+
+
+def _tried_out(tracer: Any, function: FunctionType, arguments: list[Any], source: str, globals_: Any) -> Any:
+    """What stops an expression when it is run on stand-ins; `_NOT_TRIED` if that could do more than compute."""
+    examples = [_example(one) for one in arguments]
+    output = tracer.output
+    quiet = [getattr(output.shape_env, name, None) for name in ("suppress_guards", "ignore_fresh_unbacked_symbols")]
+    if any(one is _NONE for one in examples) or None in quiet or not computes_only(source, globals_):
+        return _NOT_TRIED
+    if not _LEAVING.isdisjoint(attributes_of(source)):
+        return DataIsNeeded()
+    try:
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(output.fake_mode)
+            for make in quiet:
+                stack.enter_context(make())  # type: ignore[misc]
+            function(*examples)
+    except Exception as error:
+        return error
+    return None
+
+
+#: Stands for an example that there is none of.
+_NONE = object()
+
+
+def _example(variable: Any) -> Any:
+    """The stand-in that the compiler has for a tensor, or a constant; nothing is asked of the program's own objects."""
+    if hasattr(type(variable), "peek_type"):
+        if not variable.is_realized():
+            kind = variable.peek_type()
+            if not (is_tensor_type(kind) or kind in (int, bool, float, str, type(None))):
+                return _NONE
+        variable = variable.realize()
+    name = type(variable).__name__
+    if name == "TensorVariable":
+        return variable.as_proxy().node.meta["example_value"]
+    return variable.value if name == "ConstantVariable" else _NONE
+
+
+class DataIsNeeded(Exception):
+    """An expression leaves torch with the data of a tensor."""
+
+
+#: How torch says that a stand-in has no data, or that what comes of it depends on that.
+_OF_DATA = ("DataDependent", "GuardOnDataDependent", "DynamicOutputShape", "UnsupportedFakeTensor", "DataIsNeeded")
+#: Methods of tensors that leave torch.
+_LEAVING = frozenset({"tolist", "numpy", "data_ptr", "untyped_storage"})
 
 
 def _reason(error: Exception) -> str:
-    from torch._dynamo.exc import ObservedException, TorchRuntimeError
-
-    if isinstance(error, (ObservedException, TorchRuntimeError, AttributeError)):
-        return RAISED
-    first = str(error).partition("\n")[0]
-    return f"torch.compile cannot follow the expression ({first}): run the model without torch.compile"
+    if type(error).__name__.startswith(_OF_DATA):
+        return "torch.compile cannot follow the expression, which needs the data: run the model without torch.compile"
+    return RAISED
 
 
-def _check_there(value: Any) -> None:
-    """Of an attribute that a tensor does not have, the compiler would find that out later."""
-    if type(value).__name__ == "GetAttrVariable" and type(value.obj).__name__ == "TensorVariable":
-        getattr(value.obj.as_proxy().node.meta["example_value"], value.name)
+# --- what an expression does
 
 
-#: What the compiler notes of objects and of what is done to them.
-_NOTED = (
-    "id_to_variable",
-    "store_attr_mutations",
-    "attr_mutation_kinds",
-    "keepalive",
-    "save_for_backward",
-    "tensor_hooks",
+#: Built-in functions that change nothing, and run no code of the program's when they are given tensors and numbers.
+_BUILTINS = frozenset({"int", "float", "bool", "len", "abs", "min", "max", "sum", "tuple", "list", "range", "str"})
+#: Nodes that do no more than to read and to compute.
+_COMPUTING = (
+    *(ast.Expression, ast.Lambda, ast.arguments, ast.arg, ast.Name, ast.Constant, ast.expr_context, ast.operator),
+    *(ast.unaryop, ast.boolop, ast.cmpop, ast.BinOp, ast.UnaryOp, ast.BoolOp, ast.Compare, ast.IfExp, ast.Subscript),
+    *(ast.Slice, ast.Tuple, ast.List, ast.Dict, ast.Attribute, ast.Call, ast.keyword, ast.Starred, ast.JoinedStr),
+    *(ast.FormattedValue, ast.ListComp, ast.comprehension),
 )
+#: Methods of tensors that do something else than to compute.
+_DOING = frozenset({"backward", "register_hook", "retain_grad", "share_memory_"})
 
 
-def _tried_out(tracer: Any, function: Any, arguments: list[Any]) -> Exception | None:
-    """What stops the compiler in a call, which leaves nothing behind."""
-    from torch import _C
-    from torch._dynamo.exc import RestartAnalysis
-    from torch._dynamo.utils import counters
+@functools.cache
+def _calls(source: str) -> tuple[tuple[str, ...], ...] | None:
+    """The dotted names that an expression reads from outside; None if it may do more than to compute."""
+    tree = ast.parse(source, mode="eval")
+    assert isinstance(tree.body, ast.Lambda)
+    own = {one.arg for one in tree.body.args.args}
+    own |= {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
+    found = []
+    for node in ast.walk(tree):
+        if not isinstance(node, _COMPUTING):
+            return None
+        if isinstance(node, ast.Attribute) and (node.attr in _DOING or _is_in_place(node.attr)):
+            return None
+        if isinstance(node, ast.Call) and not _is_known(node.func):
+            return None
+        if isinstance(node, ast.Name) and node.id not in own:
+            found.append(node.id)
+    callees = [_dotted(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    return (*((name,) for name in found), *(one for one in callees if one and one[0] not in own))
 
-    output, effects = tracer.output, tracer.output.side_effects
-    state: dict[str, Any] = {}
-    before, counts = effects.clone(), {name: count.copy() for name, count in counters.items()}
-    output.save_global_state(out=state)
-    error: Exception | None = None
-    try:
-        with _C._PreserveDispatchKeyGuard(), output.subtracer(None, None):
-            _check_there(function.call_function(tracer, arguments, {}))
-    except RestartAnalysis:
-        raise
-    except Exception as raised:
-        error = raised
-    finally:
-        # As for the body of an operator that is traced ahead; but other parts of the compiler refer to this object.
-        before.track_runahead_tensor_and_symvar_side_effects(effects)
-        for name in _NOTED:
-            setattr(effects, name, getattr(before, name))
-        for restore, value in state.values():
-            restore(value)
-        counters.clear()
-        counters.update(counts)
-    return error
+
+def _dotted(node: ast.expr) -> tuple[str, ...]:
+    """The parts of a dotted name; none of what is computed."""
+    parts: list[str] = []
+    while isinstance(node, ast.Attribute):
+        parts.append(node.attr)
+        node = node.value
+    return (node.id, *reversed(parts)) if isinstance(node, ast.Name) else ()
+
+
+@functools.cache
+def attributes_of(source: str) -> frozenset[str]:
+    """The attributes that an expression reads."""
+    return frozenset(node.attr for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Attribute))
+
+
+def _is_in_place(name: str) -> bool:
+    return name.endswith("_") and not name.startswith("__")
+
+
+def _is_known(function: ast.expr) -> bool:
+    return isinstance(function, (ast.Name, ast.Attribute))
+
+
+def computes_only(source: str, globals_: dict[str, Any]) -> bool:
+    """Whether an expression does nothing but compute: it calls methods of its locals, and functions of torch's.
+
+    >>> computes_only("lambda q, k: (q @ k.mT).softmax(-1)", {})
+    True
+    >>> computes_only("lambda q: helper(q)", {"helper": print}), computes_only("lambda q: q.zero_()", {})
+    (False, False)
+    """
+    names = _calls(source)
+    return names is not None and all(_is_torchs(one, globals_) for one in names)
+
+
+def _is_torchs(dotted: tuple[str, ...], globals_: dict[str, Any]) -> bool:
+    first = dotted[0]
+    if first not in globals_:
+        return len(dotted) == 1 and first in _BUILTINS
+    value = globals_[first]
+    for name in dotted[1:]:
+        if type(value) is not ModuleType:
+            return False
+        value = vars(value).get(name)
+    if type(value) in (int, float, bool, str):
+        return True
+    home = value.__name__ if type(value) is ModuleType else getattr(value, "__module__", None)
+    return isinstance(home, str) and home.partition(".")[0] in ("torch", "math")

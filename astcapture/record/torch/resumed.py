@@ -56,7 +56,7 @@ def _look(context: Any) -> None:
 def user_frame(context: Any) -> Any:
     """What the compiler knows of the user's frame, whose code has called ours."""
     tracer = context._i_will_not_complain_if_bc_breaks_InstructionTranslator()
-    while tracer.f_globals["__name__"].startswith(_BETWEEN):
+    while str(tracer.f_globals.get("__name__")).startswith(_BETWEEN):
         tracer = tracer.parent
     return tracer
 
