@@ -348,9 +348,9 @@ def test_two_finders_that_ask_all_others_do_not_ask_each_other_without_end(make_
 
     class Inquisitive:
         def find_spec(self, fullname: str, path: object = None, target: object = None) -> ModuleSpec | None:
-            for finder in sys.meta_path:
-                if finder is not self and fullname == "mod":
-                    spec = finder.find_spec(fullname, path, target)  # type: ignore[arg-type]
+            for one in sys.meta_path:
+                if one is not self and fullname == "mod":
+                    spec = one.find_spec(fullname, path, target)  # type: ignore[arg-type]
                     if spec is not None:
                         return spec
             return None
