@@ -1,4 +1,4 @@
-"""An interpreter that ends by Ctrl-C still ends by the signal, whatever text of ours has run as code since."""
+"""Keep Ctrl-C working: an interrupted interpreter still ends by the signal after our code has run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is asked of a value here and now: what the block says that it is recorded in, and the options of its site."""
+"""The open block, and the options of a site: what decides how a value is recorded."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from astcapture.record.torch.places import Where
 
 
 def holding_here() -> Holding | None:
-    """What holds for what is recorded here."""
+    """The settings of the innermost open block of this thread or task."""
     return scope.holding() if state.in_blocks else None
 
 
@@ -24,7 +24,7 @@ def conversion_at(site: Site) -> Conversion:
 
 
 def bound(how: Conversion, site: Site, where: Where | None, holding: Holding | None) -> Conversion:
-    """The options with a `reduce` that is told what it reduces, where it asks for that."""
+    """The options. A `reduce` that takes the record as well is given it."""
     reduce = how.reduce
     if reduce is None or not how.reduce_takes_record:
         return how

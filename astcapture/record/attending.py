@@ -20,7 +20,7 @@ Owners = tuple[Any, ...]
 def attend(sites: Sites, owners: Owners, callee: Any, /, *arguments: Any, **options: Any) -> Any:
     """Make ready a call that may be one of torch's attention; the user's code calls what is returned.
 
-    Between that call and the callee stands C code alone, so that no frame of ours is in a traceback.
+    Only C code runs between that call and the callee, so no frame of ours appears in a traceback.
 
     Args:
         sites: the sites.
@@ -62,7 +62,7 @@ def _attended(
     options: dict[str, Any],
     output: Any,
 ) -> Any:
-    """Record what is asked for of a call that has been made, and hand its output on."""
+    """Record what is captured of a finished call, and return its output."""
     if state.on:
         named = {**attention.call_arguments(arguments, options), "output": output}
         for site, name in sites:
@@ -90,7 +90,7 @@ def _weights(
     output: Any,
     **others: Any,
 ) -> AttentionWeights:
-    """What stands for the weights of a call, which do not depend on arguments that only another torch has."""
+    """The weights of a call, computed later. Arguments that only another version of torch has do not change them."""
     return AttentionWeights(query, key, value, attn_mask, dropout_p, is_causal, scale, enable_gqa, output, seen_as)
 
 

@@ -24,7 +24,7 @@ from astcapture.record.weight import EVENT, rough_size
 
 
 def drain() -> list[Event]:
-    """Take out what has been recorded up to now, in order; what is recorded meanwhile stays for the next time."""
+    """Take out the events recorded so far, in order. Events appended meanwhile stay for the next drain."""
     front = events[:]
     # Threads go on appending behind what was taken; deleting the front is one step. Without a global lock the list
     # has one of its own, for each append, slice and deletion.
@@ -35,7 +35,7 @@ def drain() -> list[Event]:
     while state.recursion_failures:
         site, _ = state.recursion_failures.popitem()
         error = RecursionError("the recursion limit was reached where it is recorded")
-        # At the limit nothing could be asked; it is told to who looks first, as a block does when it is left.
+        # At the recursion limit the open block could not be looked up. A block drains as it is left, so it is this one.
         front.append((site, Failed(error), 0, None, scope.holding()))
     if is_watched():
         with Unseen():

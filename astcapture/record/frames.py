@@ -11,7 +11,7 @@ from astcapture.record.torch.resumed import user_frame
 
 
 def locals() -> dict[str, Any]:  # noqa: A001
-    """The locals of the frame that calls this, those that are bound."""
+    """The bound locals of the calling frame."""
     names: dict[str, Any] = sys._getframe(1).f_locals
     return names
 

@@ -67,8 +67,8 @@ def _running_locals() -> Iterator[Any]:
 def _listed(accepts: Callable[[type], bool]) -> list[Any]:
     """What the collector lists.
 
-    No other thread runs while the list of all objects is there: a tuple that another thread is just making from
-    a generator stands in it, and making that longer fails with a `SystemError` while anybody else holds it.
+    No other thread runs while the list of all objects exists. It may contain a tuple that another thread is building
+    from a generator, and that thread gets a `SystemError` if anybody else holds a reference to the tuple.
     """
     every: list[Any] = [()]
     found: list[Any] = []

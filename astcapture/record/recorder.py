@@ -1,7 +1,7 @@
 """The functions that rewritten code calls, which it imports from here.
 
-They are the only code of ours in the user's. Nothing in them raises into the program or imports anything. Torch's
-compiler, which traces Python, is given functions that it can follow in place of those that it cannot.
+Nothing in them raises into the program, or imports anything. Torch's compiler cannot trace most of them, and traces
+their counterparts in `record.torch.traced` instead.
 """
 
 from __future__ import annotations

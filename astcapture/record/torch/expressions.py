@@ -13,7 +13,7 @@ import functools
 import threading
 from collections.abc import Mapping
 from types import CodeType, FunctionType, ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 from astcapture.record.torch.resumed import user_frame
 from astcapture.record.torch.tensors import is_tensor_type
@@ -156,7 +156,7 @@ def _tried_out(tracer: Any, function: FunctionType, arguments: list[Any], source
     quiet = [getattr(output.shape_env, name, None) for name in ("suppress_guards", "ignore_fresh_unbacked_symbols")]
     if any(one is _NONE for one in examples) or None in quiet or not computes_only(source, globals_):
         return _NOT_TRIED
-    if not _LEAVING.isdisjoint(attributes_of(source)):
+    if not _LEAVING.isdisjoint(_outline(source).attributes):
         return DataIsNeeded()
     try:
         with contextlib.ExitStack() as stack:
@@ -210,34 +210,47 @@ def _reason(error: Exception) -> str:
 _BUILTINS = frozenset({"int", "float", "bool", "len", "abs", "min", "max", "sum", "tuple", "list", "range", "str"})
 #: Nodes that do no more than to read and to compute.
 _COMPUTING = (
-    *(ast.Expression, ast.Lambda, ast.arguments, ast.arg, ast.Name, ast.Constant, ast.expr_context, ast.operator),
+    *(ast.Lambda, ast.arguments, ast.arg, ast.Name, ast.Constant, ast.expr_context, ast.operator),
     *(ast.unaryop, ast.boolop, ast.cmpop, ast.BinOp, ast.UnaryOp, ast.BoolOp, ast.Compare, ast.IfExp, ast.Subscript),
     *(ast.Slice, ast.Tuple, ast.List, ast.Dict, ast.Attribute, ast.Call, ast.keyword, ast.Starred, ast.JoinedStr),
     *(ast.FormattedValue, ast.ListComp, ast.comprehension),
 )
-#: Methods of tensors that do something else than to compute.
-_DOING = frozenset({"backward", "register_hook", "retain_grad", "share_memory_"})
+#: Methods of tensors that do something else than to compute; so do those whose name ends with ``_``.
+_DOING = frozenset({"backward", "register_hook", "retain_grad"})
+
+
+class _Outline(NamedTuple):
+    """What an expression is made of.
+
+    Attributes:
+        outside: the dotted names that it reads from the module, and calls.
+        attributes: every attribute that it reads.
+        computes: whether it has no part that may do more than compute, its calls left aside.
+    """
+
+    outside: tuple[tuple[str, ...], ...]
+    attributes: frozenset[str]
+    computes: bool
 
 
 @functools.cache
-def _calls(source: str) -> tuple[tuple[str, ...], ...] | None:
-    """The dotted names that an expression reads from outside; None if it may do more than to compute."""
-    tree = ast.parse(source, mode="eval")
-    assert isinstance(tree.body, ast.Lambda)
-    own = {one.arg for one in tree.body.args.args}
-    own |= {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
-    found = []
-    for node in ast.walk(tree):
-        if not isinstance(node, _COMPUTING):
-            return None
-        if isinstance(node, ast.Attribute) and (node.attr in _DOING or _is_in_place(node.attr)):
-            return None
-        if isinstance(node, ast.Call) and not _is_known(node.func):
-            return None
-        if isinstance(node, ast.Name) and node.id not in own:
-            found.append(node.id)
-    callees = [_dotted(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)]
-    return (*((name,) for name in found), *(one for one in callees if one and one[0] not in own))
+def _outline(source: str) -> _Outline:
+    function = ast.parse(source, mode="eval").body
+    assert isinstance(function, ast.Lambda)
+    nodes = [*ast.walk(function)]
+    names = [node for node in nodes if isinstance(node, ast.Name)]
+    callees = [node.func for node in nodes if isinstance(node, ast.Call)]
+    attributes = frozenset(node.attr for node in nodes if isinstance(node, ast.Attribute))
+    own = {one.arg for one in function.args.args}
+    own |= {node.id for node in names if isinstance(node.ctx, ast.Store)}
+    dotted = [*((node.id,) for node in names), *map(_dotted, callees)]
+    computes = (
+        all(isinstance(node, _COMPUTING) for node in nodes)
+        and all(isinstance(callee, (ast.Name, ast.Attribute)) for callee in callees)
+        and _DOING.isdisjoint(attributes)
+        and not any(name.endswith("_") and not name.startswith("__") for name in attributes)
+    )
+    return _Outline(tuple(one for one in dotted if one and one[0] not in own), attributes, computes)
 
 
 def _dotted(node: ast.expr) -> tuple[str, ...]:
@@ -249,20 +262,6 @@ def _dotted(node: ast.expr) -> tuple[str, ...]:
     return (node.id, *reversed(parts)) if isinstance(node, ast.Name) else ()
 
 
-@functools.cache
-def attributes_of(source: str) -> frozenset[str]:
-    """The attributes that an expression reads."""
-    return frozenset(node.attr for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Attribute))
-
-
-def _is_in_place(name: str) -> bool:
-    return name.endswith("_") and not name.startswith("__")
-
-
-def _is_known(function: ast.expr) -> bool:
-    return isinstance(function, (ast.Name, ast.Attribute))
-
-
 def computes_only(source: str, globals_: dict[str, Any]) -> bool:
     """Whether an expression does nothing but compute: it calls methods of its locals, and functions of torch's.
 
@@ -271,8 +270,8 @@ def computes_only(source: str, globals_: dict[str, Any]) -> bool:
     >>> computes_only("lambda q: helper(q)", {"helper": print}), computes_only("lambda q: q.zero_()", {})
     (False, False)
     """
-    names = _calls(source)
-    return names is not None and all(_is_torchs(one, globals_) for one in names)
+    outline = _outline(source)
+    return outline.computes and all(_is_torchs(one, globals_) for one in outline.outside)
 
 
 def _is_torchs(dotted: tuple[str, ...], globals_: dict[str, Any]) -> bool:

@@ -139,16 +139,11 @@ def _attend_unfused_compiled(
     if compiled.is_exported(None):
         _leave_out_exported(sites, True)
         return partial(callee, *arguments, **options)
-    return partial(_attended_unfused_compiled, sites, owners, seen_as, callee, arguments, options)
+    return partial(_attended_unfused_compiled, sites, owners, seen_as, callee, *arguments, **options)
 
 
 def _attended_unfused_compiled(
-    sites: Sites,
-    owners: Owners,
-    seen_as: Shape,
-    callee: Any,
-    arguments: tuple[Any, ...],
-    options: dict[str, Any],
+    sites: Sites, owners: Owners, seen_as: Shape, callee: Any, /, *arguments: Any, **options: Any
 ) -> Any:
     output = callee(*arguments, **options)
     if state.on:
