@@ -50,7 +50,7 @@ def _both(first: Any, second: Any) -> list[Any]:
 
 
 def _is_object(one: Any) -> bool:
-    return isinstance(one, (ModuleType, type)) or modules.is_module(one) or callable(one)
+    return isinstance(one, (ModuleType, type, *_WRAPPERS)) or modules.is_module(one) or callable(one)
 
 
 def _texts_of(one: Any, with_captures: bool) -> Sequence[object]:
