@@ -227,7 +227,7 @@ def _why_empty(sink: Cache, model: _Model) -> str | None:
     keys = [
         key
         for key, labels in sink.notes().declared.items()
-        if any(model.names(*key.split(":", 1), label) for label in labels)
+        if any(model.names(key.partition(":")[0], key.partition(":")[2], label) for label in labels)
     ]
     reasons = [found for key in keys if (found := sink.why_nothing(key)) is not None]
     return "; ".join(dict.fromkeys(reasons)) or None

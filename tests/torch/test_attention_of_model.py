@@ -349,7 +349,7 @@ def test_a_model_that_no_recipe_knows_is_an_error_that_says_what_to_write(mymode
     text = str(raised.value)
     assert 'write install({"mymodel:Unmarked.forward": "scores"})' in text
     assert "mymodel:Unmarked.forward (mymodel.py:15): scores, attn" in text and "attn_bias" not in text
-    with pytest.raises(CaptureError, match='"mymodel:Fused.forward": "weights@sdpa"'):
+    with pytest.raises(CaptureError, match=r'"mymodel:Fused\.forward": "weights@sdpa"'):
         astcapture.attention(module.Fused())
     with pytest.raises(CaptureError, match=r"no local in its classes looks like a map \(Plain\): `astcapture locals"):
         astcapture.attention(module.Plain())
@@ -462,9 +462,9 @@ def functools_partial(function: Any) -> Any:
 
 def test_what_has_no_def_is_refused_by_name(mymodel):
     module = mymodel()
-    with pytest.raises(CaptureError, match="torch.*relu is compiled: only a function with a def"):
+    with pytest.raises(CaptureError, match=r"torch.*relu is compiled: only a function with a def"):
         astcapture.install({torch.relu: "x"})
-    with pytest.raises(CaptureError, match="is a lambda .*write a def"):
+    with pytest.raises(CaptureError, match=r"is a lambda .*write a def"):
         astcapture.install({(lambda x: x): "x"})
     with pytest.raises(CaptureError, match="class Unmarked has no function marked"):
         astcapture.install([module.Unmarked])
