@@ -26,8 +26,8 @@ name as a [target](targets.md):
 - in Python: `astcapture.install("@hf-attention")`
 - two together: `ASTCAPTURE="@timm-attention;@torch-mha"`
 
-`astcapture recipes` prints this list, and `astcapture recipes NAME` the targets of one recipe. [Models](models.md) lists
-the models that each recipe was checked with.
+`astcapture recipes` prints this list, and `astcapture recipes NAME` the targets of one recipe. [Models](models.md)
+lists the models that each recipe was checked with.
 
 | recipe | library | checked with version | what is captured | number of targets |
 | --- | --- | --- | --- | --- |
