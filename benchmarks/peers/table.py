@@ -47,7 +47,7 @@ def _cell(values: Sequence[float], unit: float = 1.0, digits: int = 2, sign: str
 
 
 def per_forward(measured: dict[str, Measured]) -> str:
-    rows = ["| way | time per forward, ms | relative to the plain model | relative to \"by hand\" |"]
+    rows = ['| way | time per forward, ms | relative to the plain model | relative to "by hand" |']
     rows[0] += " maps survive a later in-place change |"
     rows.append("| --- | --- | --- | --- | --- |")
     for one in measured.values():

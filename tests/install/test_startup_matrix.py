@@ -67,7 +67,9 @@ STARTS = {
     "script in a virtual environment, installed from a wheel": Start(),
     "script in a virtual environment, editable install": Start(where="editable"),
     "virtual environment with --system-site-packages, astcapture installed outside of it": Start(where="inheriting"),
-    "virtual environment with --system-site-packages and -s, astcapture in the user's site-packages": Start(("-s",), where="inheriting"),
+    "virtual environment with --system-site-packages and -s, astcapture in the user's site-packages": Start(
+        ("-s",), where="inheriting"
+    ),
     "virtual environment without --system-site-packages, astcapture installed outside of it": Start(where="secluded"),
     "zipapp, the modules to capture are outside of it": Start(program=("outside.pyz",)),
     "zipapp, the modules to capture are inside": Start(program=("inside.pyz",)),
@@ -81,9 +83,7 @@ STARTS = {
     "python -O": Start(("-O",)),
     "python -OO": Start(("-OO",)),
     "subprocess": Start(program=("parent.py",), files={"parent.py": SUBPROCESS.format(more="")}),
-    "subprocess with env={}": Start(
-        program=("parent.py",), files={"parent.py": SUBPROCESS.format(more=", env={}")}
-    ),
+    "subprocess with env={}": Start(program=("parent.py",), files={"parent.py": SUBPROCESS.format(more=", env={}")}),
     **{
         f"multiprocessing, {method}": Start(
             program=("workers.py",), files={"workers.py": WORKERS.format(method=method)}
