@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from functools import partial
 from types import MappingProxyType, TracebackType
 from typing import Any
@@ -13,6 +14,7 @@ from astcapture.record.torch.bypassed import Live, also_bypassed
 from astcapture.store.rank import rank_of_process
 from astcapture.values.captured import Captured
 from astcapture.values.held import Held
+from astcapture.values.html import Summary, Table
 from astcapture.values.live import make_record
 from astcapture.values.notes import Notes
 from astcapture.values.record import Record
@@ -61,10 +63,18 @@ class Cache(Captured):
         return [*(record for part in parts for record in part.records(key)), *recent]
 
     def __repr__(self) -> str:
-        drain()
-        return f"<Cache: {len(self.held)} values of {len(self)} functions>"
+        return f"<{self._in_words()}>"
 
-    def summary(self, *, all: bool = False) -> str:  # noqa: A002
+    def _in_words(self) -> str:
+        with shared.looking():
+            drain()
+            return f"Cache: {len(self.held)} values of {len(self)} functions"
+
+    def _as_table(self) -> Table:
+        table = self.summary().table
+        return replace(table, caption=self._in_words()) if table.rows else table
+
+    def summary(self, *, all: bool = False) -> Summary:  # noqa: A002
         with shared.lock:
             records, notes, live = self._found(None), self.notes(), Live()
             also = self._also(live)
@@ -206,8 +216,7 @@ cache = Cache()
 
 def drain() -> None:
     """Move what the recorder holds into the caches that it belongs to; called before every look."""
-    if shared.check is not None:
-        shared.check()
+    shared.raise_what_went_wrong()
     with shared.lock:
         declarations = events.declared[:]
         del events.declared[: len(declarations)]

@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any
 
 from astcapture.record.torch.bypassed import Live
+from astcapture.values.html import Table, only_looks
 from astcapture.values.notes import Notes
 from astcapture.values.record import Record
 from astcapture.values.records import Records, Unknown
@@ -54,6 +55,14 @@ class Captured(Mapping[str, Records]):
 
     def __len__(self) -> int:
         return len(self._keys())
+
+    @only_looks
+    def _repr_html_(self) -> str:
+        return self._as_table().html()
+
+    @abstractmethod
+    def _as_table(self) -> Table:
+        """What notebooks show; no value is read for it."""
 
     # Two of them that hold nothing are still two.
     __eq__ = object.__eq__

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from astcapture.values.run import Run
 from astcapture.values.stored import stored_form
+
+if TYPE_CHECKING:
+    from astcapture.values.run import Run
 
 
 @dataclass

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from astcapture.record.weight import rough_size
+from astcapture.values.html import Table, only_looks
+from astcapture.values.lines import shown_line
 
 
 class Form(NamedTuple):
@@ -66,6 +69,24 @@ class Record:
         """What the value looks like; known of a stored value without reading it."""
         return form_of(self.value)
 
+    @only_looks
+    def _repr_html_(self) -> str:
+        shape, dtype, nbytes = self.form()
+        facts = {
+            "function": self.key,
+            "label": self.label,
+            "model": self.model,
+            "layer": self.layer,
+            "call": self.call,
+            "line": shown_line(self.module, self.lineno),
+            "shape": shape,
+            "dtype": dtype,
+            "bytes": f"{nbytes:,}" if nbytes else None,
+            "tags": ", ".join(f"{name}={reprlib.repr(tag)}" for name, tag in self.tags.items()) or None,
+        }
+        rows = [(name, str(fact)) for name, fact in facts.items() if fact is not None]
+        return Table(("", ""), rows, "Record").html()
+
 
 def shape_of(value: Any) -> tuple[int, ...] | None:
     """The shape of a tensor or array; None for all else, classes of arrays included."""
@@ -77,12 +98,14 @@ def shape_of(value: Any) -> tuple[int, ...] | None:
 
 
 def form_of(value: Any) -> Form:
-    """The form of a value in memory."""
-    shape, dtype = shape_of(value), getattr(value, "dtype", None)
-    if shape is None:
-        return Form(None, type(value).__name__, 0)
-    name = str(dtype).removeprefix("torch.") if dtype is not None else type(value).__name__
-    return Form(shape, name, _nbytes(value) if dtype is not None else 0)
+    """The form of a value in memory; of an object whose attributes fail, its type."""
+    try:
+        shape, dtype = shape_of(value), getattr(value, "dtype", None)
+        if shape is not None and dtype is not None:
+            return Form(shape, str(dtype).removeprefix("torch."), _nbytes(value))
+    except Exception:
+        shape = None
+    return Form(shape, type(value).__name__, 0)
 
 
 def _nbytes(value: Any) -> int:

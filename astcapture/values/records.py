@@ -10,6 +10,8 @@ from typing import Any, overload
 
 from astcapture.errors import CaptureError
 from astcapture.values.arrays import one_shape, to_dask, to_numpy
+from astcapture.values.html import ROWS, Table, only_looks
+from astcapture.values.lines import shown_line
 from astcapture.values.record import Record, in_words
 
 
@@ -141,8 +143,44 @@ class Records(Sequence[Any]):
     def __repr__(self) -> str:
         if not self._records:
             return "<Records: empty>"
-        labels = ", ".join(self.labels)
-        return f"<Records: {len(self)} × {labels}, the first {in_words(self._records[0].form())}>"
+        return f"<{self._counted()}, the first {in_words(self._records[0].form())}>"
+
+    def _counted(self) -> str:
+        return f"Records: {len(self)} × {', '.join(self.labels)}"
+
+    @only_looks
+    def _repr_html_(self) -> str:
+        if not self._records:
+            why = self._why_empty(None)
+            return Table(caption=f"Records: empty: {why}" if why else "Records: empty").html()
+        return table_of(self._records, self._counted()).html()
+
+
+def table_of(records: Sequence[Record], caption: str) -> Table:
+    """The first records, one a row: what tells them apart, and what their values look like."""
+    shown = records[:ROWS]
+    rows = []
+    for number, record in enumerate(shown):
+        shape, dtype, _ = record.form()
+        lines = shown_line(record.module, record.lineno)
+        call = "" if record.call is None else str(record.call)
+        layer, form = record.layer or "", "" if shape is None else str(shape)
+        rows.append((str(number), record.key, record.label, record.model or "", layer, call, form, dtype, lines))
+    header = ("index", "function", "label", "model", "layer", "call", "shape", "dtype", "line")
+    # What all have in common is said once, or not at all.
+    same = [len(set(column)) == 1 for column in zip(*rows, strict=True)]
+    several = [name not in ("function", "model") or not same[index] for index, name in enumerate(header)]
+    kept = [index for index, _ in enumerate(header) if several[index] and any(row[index] for row in rows)]
+    if same[1]:
+        caption = f"{caption} of {rows[0][1]}"
+    return Table(
+        [header[index] for index in kept],
+        [[row[index] for index in kept] for row in rows],
+        caption,
+        right={"index", "call"},
+        count=len(records),
+        all_of_it=".records has all",
+    )
 
 
 _FILTERS = ("key", *Record.__dataclass_fields__)

@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
 
+from astcapture.values.html import Summary, Table
 from astcapture.values.lines import shown_line
 from astcapture.values.notes import Notes
 from astcapture.values.record import Record
 from astcapture.values.why_empty import WHY_NOT_CALLED
 
 _HEADER = ("function", "label", "line", "model", "layer", "count", "shape", "dtype", "bytes", "missed")
-_RIGHT = {"count", "bytes", "missed"}
+#: The columns of numbers.
+RIGHT = frozenset({"count", "bytes", "missed"})
+#: What shows all rows of a table in a notebook.
+ALL_OF_IT = "print(….summary()) shows all"
 
 #: A function, a label, the line where one execution takes several values of it, the model, and the layer.
 Group = tuple[str, str, "int | None", "str | None", "str | None"]
@@ -21,7 +25,7 @@ Why = Callable[[str, str], str]
 
 def summarise(
     records: Iterable[Record], notes: Notes, why: Why, *, also: Sequence[str] = (), everything: bool = False
-) -> str:
+) -> Summary:
     """Lay out what was captured.
 
     Args:
@@ -53,7 +57,8 @@ def summarise(
             rows.append(_row(group, groups.get(group, []), missed if index == 0 else 0))
     sentences = _sentences(also, recorded, hidden, notes, why)
     if rows:
-        return "\n".join([*_layout(rows), *sentences])
+        header, *rows = _without_empty_columns(rows)
+        return as_summary(Table(header, rows, right=RIGHT, sentences=sentences, all_of_it=ALL_OF_IT))
     if not notes.declared and not also:
         nothing = "astcapture: no function was rewritten, so nothing could be captured. " + (
             "Those that a wildcard matches do not bind what it names."
@@ -62,7 +67,13 @@ def summarise(
         )
     else:
         nothing = "astcapture: nothing was captured."
-    return "\n".join([nothing, *sentences])
+    return as_summary(Table(caption=nothing, sentences=sentences, all_of_it=ALL_OF_IT))
+
+
+def as_summary(table: Table) -> Summary:
+    """The text of a table, which notebooks show as the table."""
+    lines = columns([tuple(table.header), *map(tuple, table.rows)], right=RIGHT) if table.rows else [table.caption]
+    return Summary("\n".join([*lines, *([""] * bool(table.sentences)), *table.sentences]), table)
 
 
 def _hidden(recorded: Collection[tuple[str, str]], notes: Notes) -> set[tuple[str, str]]:
@@ -129,10 +140,10 @@ def in_bytes(size: float) -> str:
     return f"{size:.3g} TB"
 
 
-def _layout(rows: Sequence[tuple[str, ...]]) -> list[str]:
-    """Columns that would be empty are left out."""
+def _without_empty_columns(rows: Sequence[tuple[str, ...]]) -> list[tuple[str, ...]]:
+    """The header and the rows."""
     shown = [index for index, name in enumerate(_HEADER) if name == "count" or any(row[index] for row in rows)]
-    return columns([tuple(row[index] for index in shown) for row in (_HEADER, *rows)], right=_RIGHT)
+    return [tuple(row[index] for index in shown) for row in (_HEADER, *rows)]
 
 
 def columns(rows: Sequence[tuple[str, ...]], right: Collection[str]) -> list[str]:
@@ -176,7 +187,7 @@ def _sentences(
     for module, names in notes.skipped.items():
         for qualname, name in names:
             lines.append(f"{module}:{qualname}: left alone, it does not bind {name!r}")
-    return ["", *lines] if lines else []
+    return lines
 
 
 def _of_recipes(functions: Collection[str], hidden: Collection[tuple[str, str]], notes: Notes, why: Why) -> list[str]:
