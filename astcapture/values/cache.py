@@ -14,7 +14,7 @@ from astcapture.record.torch.bypassed import Live, also_bypassed
 from astcapture.store.rank import rank_of_process
 from astcapture.values.captured import Captured
 from astcapture.values.held import Held
-from astcapture.values.html import Summary, Table
+from astcapture.values.html import Summary, Table, counted
 from astcapture.values.live import make_record
 from astcapture.values.notes import Notes
 from astcapture.values.record import Record
@@ -68,7 +68,7 @@ class Cache(Captured):
     def _in_words(self) -> str:
         with shared.looking():
             drain()
-            return f"Cache: {len(self.held)} values of {len(self)} functions"
+            return f"Cache: {counted(len(self.held), 'value')} of {counted(len(self), 'function')}"
 
     def _as_table(self) -> Table:
         table = self.summary().table

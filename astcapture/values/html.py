@@ -26,13 +26,13 @@ class Table:
     """A table, with the sentences below it.
 
     Attributes:
-        header: the names of the columns.
+        header: the names of the columns; none where each row has a name and one cell.
         rows: the cells of each row; the first names the row. They may be fewer than there are.
         caption: what the table shows.
         right: the names of the columns that hold numbers.
         sentences: what is written below.
         count: how many rows there are, if `rows` has not all of them.
-        all_of_it: what to write to see all rows.
+        all_of_it: how to see all rows.
     """
 
     header: Sequence[str] = ()
@@ -47,7 +47,7 @@ class Table:
         """The HTML text; everything that comes from outside is escaped."""
         parts = []
         if self.rows:
-            parts = ["<table>", *self._caption(), "<thead>", self._head(), "</thead>", "<tbody>"]
+            parts = ["<table>", *self._caption(), *self._head(), "<tbody>"]
             parts += [*map(self._row, self.rows[:ROWS]), "</tbody>", "</table>"]
             parts += _paragraph(_more(max(self.count, len(self.rows)) - ROWS, "row", self.all_of_it))
         else:
@@ -62,12 +62,12 @@ class Table:
         style = "caption-side:top;text-align:left;font-weight:bold"
         return [f'<caption style="{style}">{html.escape(self.caption)}</caption>'] if self.caption else []
 
-    def _head(self) -> str:
+    def _head(self) -> list[str]:
         cells = [f'<th scope="col"{self._style(name, name)}>{html.escape(name)}</th>' for name in self.header]
-        return f"<tr>{''.join(cells)}</tr>"
+        return ["<thead>", f"<tr>{''.join(cells)}</tr>", "</thead>"] if cells else []
 
     def _row(self, row: Sequence[str]) -> str:
-        first, *rest = zip(self.header, row, strict=True)
+        first, *rest = zip(self.header or ("",) * len(row), row, strict=True)
         cells = [f'<th scope="row"{self._style(*first)}>{html.escape(first[1])}</th>']
         cells += [f"<td{self._style(name, cell)}>{html.escape(cell)}</td>" for name, cell in rest]
         return f"<tr>{''.join(cells)}</tr>"
@@ -75,17 +75,23 @@ class Table:
     def _style(self, name: str, cell: str) -> str:
         side = "right" if name in self.right else "left"
         unbroken = ";white-space:nowrap" if len(cell) <= _BROKEN else ""
-        return f' style="text-align:{side};vertical-align:top{unbroken}"'
+        return f' style="text-align:{side};vertical-align:top;padding:1px 8px{unbroken}"'
 
 
 def _paragraph(text: str) -> list[str]:
     return [f"<p>{html.escape(text)}</p>"] if text else []
 
 
+def counted(count: int, what: str) -> str:
+    """A number of things: ``1 value``, ``2,000 processes``."""
+    plural = "" if count == 1 else "es" if what.endswith("s") else "s"
+    return f"{count:,} {what}{plural}"
+
+
 def _more(count: int, what: str, all_of_it: str) -> str:
     if count <= 0:
         return ""
-    return f"… and {count:,} more {what}{'s' if count > 1 else ''}{': ' + all_of_it if all_of_it else ''}"
+    return f"… and {counted(count, f'more {what}')}{'; ' if all_of_it else ''}{all_of_it}"
 
 
 class Summary(str):

@@ -82,10 +82,10 @@ class Record:
             "shape": shape,
             "dtype": dtype,
             "bytes": f"{nbytes:,}" if nbytes else None,
-            "tags": ", ".join(f"{name}={reprlib.repr(tag)}" for name, tag in self.tags.items()) or None,
+            "tags": tags_in_words(self.tags) or None,
         }
         rows = [(name, str(fact)) for name, fact in facts.items() if fact is not None]
-        return Table(("", ""), rows, "Record").html()
+        return Table(rows=rows, caption="Record").html()
 
 
 def shape_of(value: Any) -> tuple[int, ...] | None:
@@ -113,6 +113,11 @@ def _nbytes(value: Any) -> int:
         return int(getattr(value, "nbytes", 0))
     except RuntimeError:
         return rough_size(value)  # a sparse tensor says nothing of that kind
+
+
+def tags_in_words(tags: Mapping[str, Any]) -> str:
+    """Tags as they were written: ``image='dog.jpg', step=3``."""
+    return ", ".join(f"{name}={reprlib.repr(tag)}" for name, tag in tags.items())
 
 
 def describe(value: Any) -> str:

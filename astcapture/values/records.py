@@ -12,7 +12,7 @@ from astcapture.errors import CaptureError
 from astcapture.values.arrays import one_shape, to_dask, to_numpy
 from astcapture.values.html import ROWS, Table, only_looks
 from astcapture.values.lines import shown_line
-from astcapture.values.record import Record, in_words
+from astcapture.values.record import Record, in_words, tags_in_words
 
 
 class Unknown(KeyError):
@@ -158,31 +158,35 @@ class Records(Sequence[Any]):
 
 def table_of(records: Sequence[Record], caption: str) -> Table:
     """The first records, one a row: what tells them apart, and what their values look like."""
-    shown = records[:ROWS]
-    rows = []
-    for number, record in enumerate(shown):
+    columns: dict[str, list[str]] = {name: [] for name in _COLUMNS}
+    for number, record in enumerate(records[:ROWS]):
         shape, dtype, _ = record.form()
-        lines = shown_line(record.module, record.lineno)
-        call = "" if record.call is None else str(record.call)
-        layer, form = record.layer or "", "" if shape is None else str(shape)
-        rows.append((str(number), record.key, record.label, record.model or "", layer, call, form, dtype, lines))
-    header = ("index", "function", "label", "model", "layer", "call", "shape", "dtype", "line")
-    # What all have in common is said once, or not at all.
-    same = [len(set(column)) == 1 for column in zip(*rows, strict=True)]
-    several = [name not in ("function", "model") or not same[index] for index, name in enumerate(header)]
-    kept = [index for index, _ in enumerate(header) if several[index] and any(row[index] for row in rows)]
-    if same[1]:
-        caption = f"{caption} of {rows[0][1]}"
-    return Table(
-        [header[index] for index in kept],
-        [[row[index] for index in kept] for row in rows],
-        caption,
-        right={"index", "call"},
-        count=len(records),
-        all_of_it=".records has all",
-    )
+        cells = (
+            str(number),
+            record.key,
+            record.label,
+            record.model or "",
+            record.layer or "",
+            "" if record.call is None else str(record.call),
+            "" if shape is None else str(shape),
+            dtype,
+            shown_line(record.module, record.lineno),
+            tags_in_words(record.tags),
+        )
+        for column, cell in zip(columns.values(), cells, strict=True):
+            column.append(cell)
+    if len(set(columns["function"])) == 1:
+        caption = f"{caption} of {columns['function'][0]}"
+    # These are there where they tell records apart; of the others those that are not empty.
+    for name in ("function", "model", "tags"):
+        if len(set(columns[name])) == 1:
+            del columns[name]
+    columns = {name: cells for name, cells in columns.items() if any(cells)}
+    rows = [*zip(*columns.values(), strict=True)]
+    return Table([*columns], rows, caption, right={"index", "call"}, count=len(records))
 
 
+_COLUMNS = ("index", "function", "label", "model", "layer", "call", "shape", "dtype", "line", "tags")
 _FILTERS = ("key", *Record.__dataclass_fields__)
 
 

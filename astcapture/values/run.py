@@ -15,7 +15,7 @@ from astcapture.store.raw import Damaged
 from astcapture.store.reading import Shard, open_shard
 from astcapture.store.shard import SUFFIX
 from astcapture.values.captured import Captured
-from astcapture.values.html import Summary, Table
+from astcapture.values.html import Summary, Table, counted
 from astcapture.values.inventory import inventory
 from astcapture.values.notes import Notes, merge, read
 from astcapture.values.record import Record
@@ -119,7 +119,8 @@ class Run(Captured):
 
     def _in_words(self) -> str:
         count = sum(len(shard) for one in self.processes for shard in one.shards)
-        return f"Run {self.path}: {count} values of {len(self)} functions, {len(self.processes)} processes"
+        of = f"{counted(len(self), 'function')}, {counted(len(self.processes), 'process')}"
+        return f"Run {self.path}: {counted(count, 'value')} of {of}"
 
     def _as_table(self) -> Table:
         # Counted from the headers: a record for each value would take seconds where there are a million.

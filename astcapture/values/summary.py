@@ -14,8 +14,8 @@ from astcapture.values.why_empty import WHY_NOT_CALLED
 _HEADER = ("function", "label", "line", "model", "layer", "count", "shape", "dtype", "bytes", "missed")
 #: The columns of numbers.
 RIGHT = frozenset({"count", "bytes", "missed"})
-#: What shows all rows of a table in a notebook.
-ALL_OF_IT = "print(….summary()) shows all"
+#: How to see all rows of a table that a notebook shows.
+ALL_OF_IT = "print its summary() to see all"
 
 #: A function, a label, the line where one execution takes several values of it, the model, and the layer.
 Group = tuple[str, str, "int | None", "str | None", "str | None"]
