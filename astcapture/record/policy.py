@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from astcapture.record.options import PLAIN, Conversion, Conversions, matches
 from astcapture.targets.target import Target
 
-_Site = tuple[str, str, str, int]
+_Site = tuple[str, str, str, int] | tuple[str, str, str, int, int]
 
 # What each hook asks for, the oldest first.
 _asked: dict[object, tuple[Sequence[Target], Conversions]] = {}

@@ -9,18 +9,21 @@ from types import MappingProxyType, TracebackType
 from typing import Any
 
 from astcapture.record import budget, children, draining, events, executions, policy, scope
-from astcapture.record.events import Event, Failed, Missed, Started
+from astcapture.record.events import Event, Failed, Missed, Started, cell_of
 from astcapture.record.torch.bypassed import Live, also_bypassed
 from astcapture.store.rank import rank_of_process
+from astcapture.values import cells
 from astcapture.values.captured import Captured
 from astcapture.values.held import Held
 from astcapture.values.html import Summary, Table, counted
 from astcapture.values.live import make_record
 from astcapture.values.notes import Notes
 from astcapture.values.record import Record
+from astcapture.values.records import Records
 from astcapture.values.shared import Counts, Declared, declare, shared
 from astcapture.values.summary import summarise
 from astcapture.values.why_empty import WHY_NOT_CALLED, Facts, why_empty
+from astcapture.warn import warn_at
 
 #: A key, where the module stands, and the thread.
 _Place = tuple[str, "tuple[str, str] | None", int]
@@ -49,6 +52,8 @@ class Cache(Captured):
         # The functions that have left anything here.
         self._ran: set[str] = set()
         self._cleared = False
+        # Of what old values the user was warned: one warning for each time that a cell defines a function again.
+        self._told: set[tuple[str, int, bool]] = set()
         budget.hold(self)
 
     def _keys(self) -> list[str]:
@@ -68,7 +73,9 @@ class Cache(Captured):
     def _in_words(self) -> str:
         with shared.looking():
             drain()
-            return f"Cache: {counted(len(self.held), 'value')} of {counted(len(self), 'function')}"
+            text = f"Cache: {counted(len(self.held), 'value')} of {counted(len(self), 'function')}"
+            why = None if len(self) else cells.why_not_captured(None, ())
+            return text if why is None else f"{text}; {why}"
 
     def _as_table(self) -> Table:
         table = self.summary().table
@@ -78,7 +85,21 @@ class Cache(Captured):
         with shared.lock:
             records, notes, live = self._found(None), self.notes(), Live()
             also = self._also(live)
-            return summarise(records, notes, partial(self._why, live=live), also=also, everything=all)
+            in_cells = cells.why_not_captured(None, notes.declared)
+            if notes.declared and in_cells is not None:
+                also.append(in_cells)
+            why = partial(self._why, live=live)
+            return summarise(records, notes, why, also=also, everything=all, no_function=in_cells)
+
+    def _why_not_captured(self, key: str) -> str | None:
+        return cells.why_not_captured(key, self._keys())
+
+    def _noted(self, records: Records) -> Records:
+        found = cells.mixed(records.records) if cells.defined else None
+        if found is not None and found[:3] not in self._told:
+            self._told.add(found[:3])
+            warn_at(found.text, stacklevel=3)
+        return records
 
     def _also(self, live: Live) -> list[str]:
         """What is said of functions that are left to another compiler, and of layers that ran where no Python does."""
@@ -166,7 +187,7 @@ class Cache(Captured):
 
     def _add(self, event: Event, rank: int) -> None:
         site, value, thread, where, holding = event
-        module, function, label, lineno = site
+        module, function, label, lineno = site[:4]
         key = f"{module}:{function}"
         self._ran.add(key)
         if type(value) is Started:
@@ -185,7 +206,8 @@ class Cache(Captured):
         else:
             layer, model = (None, None) if where is None else where
             tags = _NO_TAGS if holding is None else holding.tags
-            record = make_record(value, label, module, function, lineno, layer, call, rank, thread, tags, model)
+            cell = cell_of(site)
+            record = make_record(value, label, module, function, lineno, layer, call, rank, thread, tags, model, cell)
             shared.recorded.add((key, label))
             if self is not cache:
                 shared.in_blocks[key, label] += 1

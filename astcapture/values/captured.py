@@ -36,7 +36,15 @@ class Captured(Mapping[str, Records]):
 
     def __getitem__(self, key: str) -> Records:
         full = self._full_key(key)
-        return Records(self._found(full), partial(self._why_empty, full))
+        return self._noted(Records(self._found(full), partial(self._why_empty, full)))
+
+    def _noted(self, records: Records) -> Records:
+        """The same, after what the user is to be warned of."""
+        return records
+
+    def _why_not_captured(self, key: str) -> str | None:
+        """Why there is no such key, where more is known than the keys tell."""
+        return None
 
     def _why_empty(self, key: str, label: str | None) -> str | None:
         """Why a function left no value, or none of that label; None where nothing is known of it."""
@@ -84,6 +92,9 @@ class Captured(Mapping[str, Records]):
             listed = " or ".join(map(repr, candidates[:_LISTED]))
             more = f" or another of the {len(candidates)} that end so" if candidates[_LISTED:] else ""
             raise Unknown(f"{key!r} is ambiguous: write {listed}{more}")
+        why = self._why_not_captured(key)
+        if why is not None:
+            raise Unknown(f"{key!r} is not captured: {why}")
         if not keys:
             raise Unknown(f"{key!r} is not captured, {self._nothing}")
         of_functions = [full for full, labels in self.notes().declared.items() if key in labels]
@@ -103,7 +114,9 @@ class Captured(Mapping[str, Records]):
         >>> list(Cache().select(label="attn"))
         []
         """
-        return Records(self._found(None)).select(**filters)
+        found = Records(self._found(None)).select(**filters)
+        # Who asks for the values of a cell knows that there are others.
+        return found if "cell" in filters else self._noted(found)
 
     @abstractmethod
     def summary(self, *, all: bool = False) -> str:  # noqa: A002

@@ -37,6 +37,8 @@ class Record:
         thread: the identity of the thread, as `threading.get_ident` gives it.
         tags: what `astcapture.tag` attached.
         model: the class of the model that the layer is in, ``"ViT"``; ``"ViT#2"`` for the second live one of a class.
+        cell: the number of the notebook's cell that defined the function, 5 for ``In[5]``; the line is in it. ``None``
+            for a function of a module.
     """
 
     value: Any
@@ -50,6 +52,7 @@ class Record:
     thread: int = 0
     tags: Mapping[str, Any] = field(default_factory=dict)
     model: str | None = None
+    cell: int | None = None
 
     @property
     def key(self) -> str:
@@ -63,6 +66,7 @@ class Record:
     def __repr__(self) -> str:
         where = f" layer={self.layer}" if self.layer is not None else ""
         where += f" model={self.model}" if self.model is not None else ""
+        where += f" cell={self.cell}" if self.cell is not None else ""
         return f"<Record {self.key} {self.label}{where} {in_words(self.form())}>"
 
     def form(self) -> Form:
@@ -78,6 +82,7 @@ class Record:
             "model": self.model,
             "layer": self.layer,
             "call": self.call,
+            "cell": in_cell(self.cell) if self.cell is not None else None,
             "line": shown_line(self.module, self.lineno),
             "shape": shape,
             "dtype": dtype,
@@ -113,6 +118,11 @@ def _nbytes(value: Any) -> int:
         return int(getattr(value, "nbytes", 0))
     except RuntimeError:
         return rough_size(value)  # a sparse tensor says nothing of that kind
+
+
+def in_cell(number: int) -> str:
+    """A cell as IPython calls it: ``In[5]``."""
+    return f"In[{number}]"
 
 
 def tags_in_words(tags: Mapping[str, Any]) -> str:

@@ -12,7 +12,7 @@ from astcapture.errors import CaptureError
 from astcapture.values.arrays import one_shape, to_dask, to_numpy
 from astcapture.values.html import ROWS, Table, only_looks
 from astcapture.values.lines import shown_line
-from astcapture.values.record import Record, in_words, tags_in_words
+from astcapture.values.record import Record, in_cell, in_words, tags_in_words
 
 
 class Unknown(KeyError):
@@ -146,7 +146,9 @@ class Records(Sequence[Any]):
         return f"<{self._counted()}, the first {in_words(self._records[0].form())}>"
 
     def _counted(self) -> str:
-        return f"Records: {len(self)} × {', '.join(self.labels)}"
+        cells = dict.fromkeys(record.cell for record in self._records)
+        again = [in_cell(number) for number in cells if number is not None] if len(cells) > 1 else []
+        return f"Records: {len(self)} × {', '.join(self.labels)}{' from ' * bool(again)}{' and '.join(again)}"
 
     @only_looks
     def _repr_html_(self) -> str:
@@ -170,6 +172,7 @@ def table_of(records: Sequence[Record], caption: str) -> Table:
             "" if record.call is None else str(record.call),
             "" if shape is None else str(shape),
             dtype,
+            "" if record.cell is None else in_cell(record.cell),
             shown_line(record.module, record.lineno),
             tags_in_words(record.tags),
         )
@@ -186,7 +189,7 @@ def table_of(records: Sequence[Record], caption: str) -> Table:
     return Table([*columns], rows, caption, right={"index", "call"}, count=len(records))
 
 
-_COLUMNS = ("index", "function", "label", "model", "layer", "call", "shape", "dtype", "line", "tags")
+_COLUMNS = ("index", "function", "label", "model", "layer", "call", "shape", "dtype", "cell", "line", "tags")
 _FILTERS = ("key", *Record.__dataclass_fields__)
 
 
