@@ -18,7 +18,7 @@ from astcapture.values.captured import Captured
 from astcapture.values.html import Summary, Table, counted
 from astcapture.values.inventory import inventory
 from astcapture.values.notes import Notes, merge, read
-from astcapture.values.record import Record
+from astcapture.values.record import Record, in_cell
 from astcapture.values.stored import Process, stored_records
 from astcapture.values.summary import ALL_OF_IT, RIGHT, in_bytes, some, summarise
 from astcapture.values.why_empty import WHY_NOT_CALLED, Facts, why_empty
@@ -124,13 +124,25 @@ class Run(Captured):
 
     def _as_table(self) -> Table:
         # Counted from the headers: a record for each value would take seconds where there are a million.
-        lines = inventory(self)
+        lines = inventory(self, by_cell=True)
         several = len({line.model for line in lines if line.model is not None}) > 1
-        header = ("function", "label", *["model"] * several, "layer", "count", "shape", "dtype", "bytes")
+        again = len({(line.key, line.cell) for line in lines}) > len({line.key for line in lines})
+        header = (
+            "function",
+            "label",
+            *["cell"] * again,
+            *["model"] * several,
+            "layer",
+            "count",
+            "shape",
+            "dtype",
+            "bytes",
+        )
         rows = [
             (
                 line.key,
                 line.label,
+                *["" if line.cell is None else in_cell(line.cell)] * again,
                 *[line.model or ""] * several,
                 line.layer or "",
                 str(line.count),
