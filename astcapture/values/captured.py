@@ -46,6 +46,10 @@ class Captured(Mapping[str, Records]):
         """Why there is no such key, where more is known than the keys tell."""
         return None
 
+    def why_nothing(self, key: str) -> str | None:
+        """Why a captured function has no value; None where nothing is known of it."""
+        return self._why_empty(key, None)
+
     def _why_empty(self, key: str, label: str | None) -> str | None:
         """Why a function left no value, or none of that label; None where nothing is known of it."""
         labels = self.notes().declared.get(key, ())
@@ -117,6 +121,15 @@ class Captured(Mapping[str, Records]):
         found = Records(self._found(None)).select(**filters)
         # Who asks for the values of a cell knows that there are others.
         return found if "cell" in filters else self._noted(found)
+
+    def last(self) -> Records:
+        """The values of the last pass through a model, of all functions; see `Records.last`.
+
+        >>> from astcapture import Cache
+        >>> list(Cache().last())
+        []
+        """
+        return Records(self._found(None)).last()
 
     @abstractmethod
     def summary(self, *, all: bool = False) -> str:  # noqa: A002

@@ -83,7 +83,7 @@ class Record:
             "layer": self.layer,
             "call": self.call,
             "cell": in_cell(self.cell) if self.cell is not None else None,
-            "line": shown_line(self.module, self.lineno),
+            "line": str(self.lineno) if self.cell is not None else shown_line(self.module, self.lineno),
             "shape": shape,
             "dtype": dtype,
             "bytes": f"{nbytes:,}" if nbytes else None,

@@ -77,14 +77,9 @@ def test_a_cell_that_was_run_before_the_extension_was_loaded_has_its_number(run_
 
 
 def test_a_stored_run_has_the_numbers_of_the_cells(run_cells):
-    shown = "run.summary(), run._repr_html_()"
     stored = "astcapture.cache.save('run')\nrun = astcapture.load('run')"
-    outcomes = run_cells(
-        *BOTH,
-        stored,
-        "[record.cell for record in run['Attention.forward'].records]",
-        "run.summary(), run._repr_html_()",
-    )
+    numbers = "[record.cell for record in run['Attention.forward'].records]"
+    outcomes = run_cells(*BOTH, stored, numbers, "run.summary(), run._repr_html_()")
     assert outcomes[-2].value == "[2, 4]"
     assert outcomes[-1].value.count("In[2]") == outcomes[-1].value.count("In[4]") == 2
 
