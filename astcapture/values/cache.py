@@ -246,7 +246,8 @@ def drain() -> None:
         for declaration in declarations:
             declare(declaration)
         taken = draining.drain()
-        for ((module, function, label, _), sink), number in budget.take_left_out().items():
+        for (site, sink), number in budget.take_left_out().items():
+            module, function, label = site[:3]
             (cache if sink is None else sink)._count(f"{module}:{function}", label).left_out += number
         rank = rank_of_process() if taken else 0
         blocks = policy.any_block()

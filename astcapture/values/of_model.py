@@ -28,11 +28,11 @@ class ModelCache(Cache):
         self._outer = outer
 
     def _add(self, event: Event, rank: int) -> None:
-        (module, function, label, lineno), _, _, where, _ = event
-        if self._is_of_model(module, function, label, where):
+        site, _, _, where, _ = event
+        if self._is_of_model(*site[:3], where):
             super()._add(event, rank)
         outer = self._outer
-        if isinstance(outer, ModelCache) or not policy.asked_in_blocks_alone((module, function, label, lineno)):
+        if isinstance(outer, ModelCache) or not policy.asked_in_blocks_alone(site):
             (cache if outer is None else outer)._add(event, rank)
 
 

@@ -98,3 +98,40 @@ def test_the_same_cell_run_twice_is_plain_again_in_both_its_functions_after_unlo
     cells = execute(IMPORTS, "%load_ext astcapture", keep, keep, names, "%unload_ext astcapture", names)
     assert cells[4].outputs[0]["data"]["text/plain"] == "[('_@record',), ('_@record',)]"
     assert cells[6].outputs[0]["data"]["text/plain"] == "[(), ()]"
+
+
+def test_what_a_cell_fails_to_record_is_counted_as_ever(run_cells):
+    """Every way that a value can go, with the number of a cell behind its site."""
+    functions = """\
+@capture("y")
+def missed(x):
+    if x:
+        y = x
+@capture("x.nope")
+def failed(x):
+    return x
+@capture("y")
+def begun(x):
+    y = x
+    yield y
+missed(0), failed(1), next(begun(1))"""
+    outcomes = run_cells(IMPORTS, functions, "print(astcapture.cache.summary())")
+    out = outcomes[-1].out
+    assert "'y' is empty because it was not bound at the one return that ran" in out
+    assert "'x.nope' failed once; the first time with AttributeError" in out
+    assert "it is a generator, and one run began and did not come to the end" in out
+
+
+def test_values_of_a_cell_that_pass_the_memory_limit_are_counted(run_cells):
+    function = "@capture('y')\ndef f(n):\n    y = np.zeros(n)\n    return y"
+    hook = f"{IMPORTS}\nimport numpy as np\nhook = astcapture.install(['__main__'], limit=100)"
+    outcomes = run_cells(hook, function, "f(2).sum(), f(1000).sum()", "print(astcapture.cache.summary())")
+    assert [outcome.error for outcome in outcomes] == [None] * 4
+    assert "'y' was not stored 2 times: recording had stopped at the memory limit" in outcomes[-1].out
+
+
+def test_compiled_functions_of_cells_have_the_number_too(run_cells):
+    pytest.importorskip("torch")
+    compiled = "import torch\nmodel = torch.compile(Attention().forward, backend='eager', fullgraph=True)"
+    outcomes = run_cells(IMPORTS, OLD, compiled, f"model(torch.ones(1))\n{LOOK}\nfound.records[0].cell, found[0]")
+    assert outcomes[-1].value == "(2, tensor([2.]))"
