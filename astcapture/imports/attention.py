@@ -75,6 +75,7 @@ class attention:
     ) -> None:
         modules.find_torch()
         self._targets = attention_targets(model)
+        self._kept = model
         self._model = _Model(model, self._targets)
         self._conversions = read_conversions(copy, device, dtype, reduce, grad, layers)
         self._limit, self._strict, self._store = read_limit(limit), strict, store
@@ -171,7 +172,7 @@ class _Block:
 
 
 class _Model:
-    """A model: its name, and which values are its own. It is not kept alive.
+    """A model: its name, and which values are its own. It is not kept alive; what is gone records nothing more.
 
     Its places are looked up again when a value comes from another place and modules have moved since.
     """
@@ -192,6 +193,8 @@ class _Model:
 
     def holds(self, where: Place | None) -> bool:
         """Whether a value of that layer of that model is of this one; outside any layer nobody can tell, and it is."""
+        if self._reference() is None:
+            return False  # another model may have its name by now
         if where is None or where in self._places:
             return True
         if self._changes == changes():
@@ -204,8 +207,10 @@ class _Model:
         return self.names(module, function, label) and self.holds(where)
 
     def is_of(self, record: Record) -> bool:
+        """Whether a value that has been recorded is one of this model, which may be gone by now."""
         where = None if record.layer is None or record.model is None else (record.layer, record.model)
-        return self.takes(record.module, record.function, record.label, where)
+        known = where is None or where in self._places or self.holds(where)
+        return known and self.names(record.module, record.function, record.label)
 
     def names(self, module: str, function: str, label: str) -> bool:
         """Whether what is captured for this model includes a label of a function."""
@@ -222,7 +227,7 @@ def _why_empty(sink: Cache, model: _Model) -> str | None:
     keys = [
         key
         for key, labels in sink.notes().declared.items()
-        if any(model.names(*key.split(":", 1), label) for label in labels)
+        if any(model.names(key.partition(":")[0], key.partition(":")[2], label) for label in labels)
     ]
     reasons = [found for key in keys if (found := sink.why_nothing(key)) is not None]
     return "; ".join(dict.fromkeys(reasons)) or None

@@ -20,13 +20,10 @@ from astcapture.record.torch.module_tree import attributes_of, below
 from astcapture.rewrite.attention import attention_calls, attention_names
 from astcapture.rewrite.find import Function, find_functions
 from astcapture.rewrite.scope import function_scope
+from astcapture.targets.map_names import is_like_a_map
 from astcapture.targets.recipes import SIGN, reached_through, recipes
 from astcapture.targets.target import Target, parse_targets
 
-#: How a word begins in the names that maps have, and the words of names like those that are none.
-_LIKE_A_MAP = ("attn", "atten", "prob", "score", "softmax", "weights", "dots")
-_UNLIKE_A_MAP = {"bias", "mask", "out", "output", "outputs", "shape", "dim", "heads", "drop", "scale", "size", "proj",
-                 "implementation", "interface"}  # fmt: skip
 #: As many classes, and locals of each, an error lists.
 _LISTED = 6
 
@@ -225,7 +222,7 @@ def _like_maps(kind: type) -> list[tuple[Function, list[str]]]:
     found = []
     for function in _functions_of(kind):
         scope = function_scope(function)
-        names = [name for name in scope.bound if name not in scope.parameters and _is_like_a_map(name)]
+        names = [name for name in scope.bound if name not in scope.parameters and is_like_a_map(name)]
         if attention_calls(function.node, attention_names(ast.Module([function.node], []))):
             names.append("weights@sdpa")
         if names and _may_be_run(function.node.name):
@@ -236,12 +233,6 @@ def _like_maps(kind: type) -> list[tuple[Function, list[str]]]:
 def _may_be_run(name: str) -> bool:
     """Whether a function of that name may compute attention, rather than build or load the model."""
     return name == "forward" or "atten" in name or "attn" in name
-
-
-def _is_like_a_map(name: str) -> bool:
-    words = name.lower().strip("_").split("_")
-    like = "att" in words or any(word.startswith(_LIKE_A_MAP) for word in words)
-    return like and not _UNLIKE_A_MAP.intersection(words)
 
 
 def _not_a_module(model: Any) -> str:

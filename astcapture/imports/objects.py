@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import Any
@@ -50,7 +49,7 @@ def _both(first: Any, second: Any) -> list[Any]:
 
 
 def _is_object(one: Any) -> bool:
-    return isinstance(one, (ModuleType, type)) or modules.is_module(one) or callable(one)
+    return isinstance(one, (ModuleType, type, *_WRAPPERS)) or modules.is_module(one) or callable(one)
 
 
 def _texts_of(one: Any, with_captures: bool) -> Sequence[object]:
@@ -78,7 +77,7 @@ def _name_of(one: Any, given: Any) -> str:
         raise CaptureError(f"{_called(given)} {kind}: only a function with a def in a source file can be captured")
     code = function.__code__
     # A function may have been renamed; its code knows from Python 3.11 on what its def is called.
-    qualname = code.co_qualname if sys.version_info >= (3, 11) else function.__qualname__
+    qualname: str = getattr(code, "co_qualname", function.__qualname__)
     if code.co_name == "<lambda>":
         raise CaptureError(f"{_called(given)} is a lambda ({code.co_filename}:{code.co_firstlineno}): write a def")
     module = function.__globals__.get("__name__") or function.__module__
@@ -97,7 +96,7 @@ def _inside(one: Any) -> Iterator[Any]:
         if inner is None or any(inner is known for known in chain):
             break
         chain.append(inner)
-    return reversed(chain)
+    yield from reversed(chain)
 
 
 #: An object may claim to wrap without end.

@@ -57,7 +57,9 @@ def add(hook: object, targets: Sequence[Target], conversions: Conversions, one_m
 
 
 def remove(hook: object) -> None:
-    _asked.pop(hook, None)
+    asked = _asked.pop(hook, None)
+    if asked is not None and asked[2] is not None:
+        _other_models.clear()
     _forget_sites()
 
 
@@ -117,7 +119,8 @@ def asked_in_blocks_alone(site: _Site) -> bool:
         by_module = False
         for targets, _, one_model in list(_asked.values()):
             for target in targets:
-                closeness = _closeness(target, module, qualname, label)
+                # That an execution begins has no label.
+                closeness = _closeness(target, module, qualname, label or _any_label(target))
                 of_recipe = of_recipe or (bool(closeness) and bool(target.recipe))
                 if one_model is not None and one_model.in_block:
                     inside = inside or bool(closeness)
@@ -127,6 +130,10 @@ def asked_in_blocks_alone(site: _Site) -> bool:
                     outside = outside or bool(closeness)
         known = _in_blocks[site[:3]] = inside and not outside and (of_recipe or not by_module)
     return known
+
+
+def _any_label(target: Target) -> str:
+    return target.captures[0].label if target.captures else ""
 
 
 def any_block() -> bool:

@@ -135,10 +135,12 @@ class Captured(Mapping[str, Records]):
     def summary(self, *, all: bool = False) -> str:  # noqa: A002
         """A table of what was captured: function, label, model, layer, count, shape, dtype, bytes, what was missed.
 
-        Below it stands why something is empty. Functions of a recipe that left nothing share one line.
+        Below the table are the reasons why something is empty. The functions of a recipe that recorded nothing share
+        one line. A map that was not bound has no row where another label of the same function holds the map, as
+        ``weights`` of fused attention does for ``attn``.
 
         Args:
-            all: list every function, those of recipes that left nothing too.
+            all: list every function and label.
         """
 
     def save(self, folder: str | os.PathLike[str]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from astcapture.record import policy
-from astcapture.record.events import Event
+from astcapture.record.events import Event, Started
 from astcapture.values.cache import Cache, cache
 from astcapture.values.record import Record
 from astcapture.values.records import Records
@@ -28,8 +28,9 @@ class ModelCache(Cache):
         self._outer = outer
 
     def _add(self, event: Event, rank: int) -> None:
-        site, _, _, where, _ = event
-        if self._is_of_model(*site[:3], where):
+        site, value, _, where, _ = event
+        # That an execution begins counts for whichever value comes next.
+        if type(value) is Started or self._is_of_model(*site[:3], where):
             super()._add(event, rank)
         outer = self._outer
         if isinstance(outer, ModelCache) or not policy.asked_in_blocks_alone(site):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
 
+from astcapture.targets.map_names import is_like_a_map
 from astcapture.values.html import Summary, Table
 from astcapture.values.lines import shown_line
 from astcapture.values.notes import Notes
@@ -40,7 +41,8 @@ def summarise(
         notes: what is known besides.
         why: says why a label of a function has no value.
         also: what else is to be said below the table.
-        everything: list the functions of recipes that left nothing too.
+        everything: list the functions of recipes that left nothing too, and maps that were not bound where another
+            label of the same function holds the map.
         no_function: why no function is captured, where more is known than that none is.
     """
     records = list(records)
@@ -87,9 +89,15 @@ def as_summary(table: Table) -> Summary:
 
 
 def _hidden(recorded: Collection[tuple[str, str]], notes: Notes) -> set[tuple[str, str]]:
-    """What is not worth a row: of recipes, functions that left nothing, and labels that another one stands for."""
+    """What is not worth a row: of recipes, functions that left nothing; and maps that another label of theirs holds."""
     functions = {key for key, _ in recorded}
-    hidden = set()
+    with_a_map = {key for key, label in recorded if is_like_a_map(label)}
+    hidden = {
+        (key, label)
+        for key in with_a_map
+        for label in notes.declared.get(key, ())
+        if (key, label) not in recorded and is_like_a_map(label) and _was_missed_alone(key, label, notes)
+    }
     for key in notes.recipes:
         for label in notes.declared.get(key, ()):
             missed, failed, _ = notes.counts.get((key, label), (0, 0, None))
@@ -98,6 +106,12 @@ def _hidden(recorded: Collection[tuple[str, str]], notes: Notes) -> set[tuple[st
             if key in functions or not missed:
                 hidden.add((key, label))
     return hidden
+
+
+def _was_missed_alone(key: str, label: str, notes: Notes) -> bool:
+    """Whether a label has no value because no return that ran binds it, and for no other reason."""
+    missed, failed, _ = notes.counts.get((key, label), (0, 0, None))
+    return bool(missed) and not failed and (key, label) not in notes.refused
 
 
 def _every_label(groups: Iterable[Group], notes: Notes) -> list[tuple[str, str]]:

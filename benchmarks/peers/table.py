@@ -47,21 +47,22 @@ def _cell(values: Sequence[float], unit: float = 1.0, digits: int = 2, sign: str
 
 
 def per_forward(measured: dict[str, Measured]) -> str:
-    rows = ["| | ms a forward | against the plain model | against by hand | maps outlive a change in place |"]
+    rows = ['| way | time per forward, ms | relative to the plain model | relative to "by hand" |']
+    rows[0] += " maps survive a later in-place change |"
     rows.append("| --- | --- | --- | --- | --- |")
     for one in measured.values():
         if one.problem:
             rows.append(f"| {one.name} | {one.problem} | | | |")
             continue
         against = [_cell(ratios(one, measured[name]), sign="×") for name in (PLAIN, BY_HAND)]
-        own = "" if one.own_copy is None else "yes" if one.own_copy else "no: no copy is made"
+        own = "" if one.own_copy is None else "yes" if one.own_copy else "no: it makes no copy"
         rows.append(f"| {one.name} | {_cell(one.seconds, 1000)} | {' | '.join(against)} | {own} |")
     return "\n".join(rows)
 
 
 def besides(measured: dict[str, Measured]) -> str:
-    rows = ["| | lines to write | import alone, ms | import beside torch and transformers, ms | s to the first maps |"]
-    rows[0] += " MB held | MB at the most |"
+    rows = ["| way | lines to write | import alone, ms | import when torch and transformers are imported already, ms |"]
+    rows[0] += " time to the first maps, s | memory held, MB | peak memory, MB |"
     rows.append("| --- | --- | --- | --- | --- | --- | --- |")
     for one in measured.values():
         if one.problem:

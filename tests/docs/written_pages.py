@@ -1,6 +1,6 @@
-"""Writes the pages of the docs that are lists of what is in the package: ``python tests/docs/written_pages.py``.
+"""Writes the pages of the docs that list what is in the package: ``python tests/docs/written_pages.py``.
 
-A test compares each with what is written here.
+A test compares each page with what is written here.
 """
 
 from __future__ import annotations
@@ -13,27 +13,50 @@ from astcapture.cli.main import COMMANDS, commands
 from astcapture.targets.recipes import Recipe, recipes
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
-#: Of more targets than this, the command line lists them.
+#: A page names the command that lists the targets of a recipe that has more than this.
 LISTED = 6
 
 RECIPES = """\
 # Recipes
 
-What `@NAME` stands for, as a [target](targets.md): `install("@torch-mha")`, `ASTCAPTURE=@torch-mha`. Written by
-`python tests/docs/written_pages.py` from the file that ships, `astcapture/targets/recipes.toml`; a test compares the
-two. `astcapture recipes NAME` lists the targets of one. [Models](models.md) tells with which models each is checked.
+A recipe captures the attention weights of a library without naming its functions. Pick one from the table, and use its
+name as a [target](targets.md):
 
-| recipe | library | checked with | what is captured | targets |
+- without editing the script: `ASTCAPTURE=@hf-attention python script.py`
+- in Python: `astcapture.install("@hf-attention")`
+- two together: `ASTCAPTURE="@timm-attention;@torch-mha"`
+
+`astcapture recipes` prints this list, and `astcapture recipes NAME` the targets of one recipe. [Models](models.md)
+lists the models that each recipe was checked with.
+
+| recipe | library | checked with version | what is captured | number of targets |
 | --- | --- | --- | --- | --- |
 """
 
 COMMAND_LINE = """\
 # Command line
 
-`astcapture`, or `python -m astcapture`. The exit status is 0, 1 for a failure that is explained in one line, and 2 for
-wrong usage; `run` ends with the script's own. Here stands what `--help` prints, written by
-`python tests/docs/written_pages.py`; a test compares the two.
+Every command of `astcapture`, with its options. You can also write `python -m astcapture`.
 
+| you want to | command |
+| --- | --- |
+| capture from a script without editing it | `astcapture run -c mymodel eval.py` |
+| capture, and write the values to a folder | `astcapture run -c mymodel -o runs/eval eval.py` |
+| list what the folder holds | `astcapture ls runs/eval` |
+| draw the attention maps of the folder | `astcapture plot runs/eval -o pictures/` |
+| see which names a function binds | `astcapture locals mymodel:Attention.forward` |
+| see what capturing adds to a function | `astcapture show --diff mymodel:Attention.forward=attn` |
+| list the libraries that can be captured by name | `astcapture recipes` |
+| find out why `ASTCAPTURE=mymodel python eval.py` captures nothing | `astcapture doctor` |
+
+The exit status is 0 for success, 1 for a failure that one line explains, and 2 for wrong usage. `run` exits with the
+status of the script.
+
+"""
+
+#: The last lines of each page.
+WRITTEN = """
+*`python tests/docs/written_pages.py` writes this page from {}; a test compares the two.*
 """
 
 
@@ -43,20 +66,23 @@ def recipes_page() -> str:
         f"| {len(one.targets)} |\n"
         for one in recipes()
     ]
-    return RECIPES + "".join(rows) + "".join(_recipe(one) for one in recipes())
+    sections = "".join(_recipe(one) for one in recipes())
+    return RECIPES + "".join(rows) + sections + WRITTEN.format("`astcapture/targets/recipes.toml`")
 
 
 def _recipe(one: Recipe) -> str:
     lines = ["", f"## @{one.name}", "", one.note]
     if len(one.targets) <= LISTED:
         lines += ["", "```text", *one.targets, "```"]
+    else:
+        lines += ["", f"`astcapture recipes {one.name}` lists its {len(one.targets)} targets."]
     return "\n".join(lines) + "\n"
 
 
 def command_line_page() -> str:
     helps = [f"```text\n{_help()}```\n"]
     helps += [f"## {one.name}\n\n```text\n{_help(str(one.name))}```\n" for one in COMMANDS]
-    return COMMAND_LINE + "\n".join(helps)
+    return COMMAND_LINE + "\n".join(helps) + WRITTEN.format("the `--help` of each command")
 
 
 def _help(*command: str) -> str:

@@ -64,13 +64,15 @@ class Start:
 
 
 STARTS = {
-    "script in a virtual environment, from a wheel": Start(),
-    "the same, editable install": Start(where="editable"),
-    "virtual environment with --system-site-packages, astcapture outside of it": Start(where="inheriting"),
-    "the same with -s, astcapture in the user's site-packages": Start(("-s",), where="inheriting"),
-    "virtual environment without, astcapture outside of it": Start(where="secluded"),
-    "zipapp, the modules to capture outside of it": Start(program=("outside.pyz",)),
-    "zipapp, the modules to capture inside": Start(program=("inside.pyz",)),
+    "script in a virtual environment, installed from a wheel": Start(),
+    "script in a virtual environment, editable install": Start(where="editable"),
+    "virtual environment with --system-site-packages, astcapture installed outside of it": Start(where="inheriting"),
+    "virtual environment with --system-site-packages and -s, astcapture in the user's site-packages": Start(
+        ("-s",), where="inheriting"
+    ),
+    "virtual environment without --system-site-packages, astcapture installed outside of it": Start(where="secluded"),
+    "zipapp, the modules to capture are outside of it": Start(program=("outside.pyz",)),
+    "zipapp, the modules to capture are inside": Start(program=("inside.pyz",)),
     "python -m": Start(program=("-m", "script")),
     "python -c": Start(program=("-c", "import model; print(model.f(1))")),
     "python -E": Start(("-E",)),
@@ -81,9 +83,7 @@ STARTS = {
     "python -O": Start(("-O",)),
     "python -OO": Start(("-OO",)),
     "subprocess": Start(program=("parent.py",), files={"parent.py": SUBPROCESS.format(more="")}),
-    "subprocess with an environment of its own": Start(
-        program=("parent.py",), files={"parent.py": SUBPROCESS.format(more=", env={}")}
-    ),
+    "subprocess with env={}": Start(program=("parent.py",), files={"parent.py": SUBPROCESS.format(more=", env={}")}),
     **{
         f"multiprocessing, {method}": Start(
             program=("workers.py",), files={"workers.py": WORKERS.format(method=method)}
@@ -95,7 +95,7 @@ STARTS = {
         files={"test_it.py": PYTEST},
         environ={"PYTHONPATH": LIBRARIES},
     ),
-    "pytest-xdist, its workers": Start(
+    "pytest-xdist workers": Start(
         program=("-m", "pytest", "-q", "-n1", "-p", "xdist", "-p", "no:cacheprovider", "test_it.py"),
         files={"test_it.py": PYTEST},
         environ={"PYTHONPATH": LIBRARIES, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},

@@ -283,8 +283,9 @@ def sliding(captured: Tensor, returned: Tensor) -> Tensor:
     return captured if captured.shape == returned.shape else captured.transpose(1, 2)[:, :, : returned.shape[2]]
 
 
-_VISION_TOWER = (2, "the image encoder's")
-_SCORES = "output_attentions returns the scores before the softmax, and the weights are captured"
+_VISION_TOWER = (2, "the image encoder")
+_SCORES = "`output_attentions` returns the scores before the softmax; the weights after it are captured"
+_IN_N_GRAMS = "; in the n-gram decoder, it returns the weights too"
 
 
 def _rows(kind: str, names: str, config: Mapping[str, Any], inputs: Inputs) -> list[Architecture]:
@@ -342,7 +343,7 @@ ARCHITECTURES: list[Architecture] = [
         pair,
         unflattened,
     ),
-    _A("prophetnet", "encoder and decoder", _PROPHETNET, pair, differs=_SCORES + ", but for the n-gram decoder"),
+    _A("prophetnet", "encoder and decoder", _PROPHETNET, pair, differs=_SCORES + _IN_N_GRAMS),
     *_rows("vision", "beit data2vec-vision deit dinov2 dinov3_vit ijepa vit vit_msn", _VIT, image),
     *_rows("vision", "swin swinv2", _SWIN, image),
     _A("hiera", "vision", _HIERA, image),
@@ -350,11 +351,11 @@ ARCHITECTURES: list[Architecture] = [
     _A("segformer", "vision", _SEGFORMER, image),
     _A("vit_mae", "vision", _MAE, image),
     _A("yolos", "vision", {**_VIT, "image_size": [32, 32], "num_detection_tokens": 4}, image),
-    _A("timesformer", "video", {**_VIT, "num_frames": 4}, film, beyond=(2, "those over time, beside those over space")),
+    _A("timesformer", "video", {**_VIT, "num_frames": 4}, film, beyond=(2, "attention over time, not only over space")),
     _A("videomae", "video", {**_VIT, "num_frames": 4, "tubelet_size": 2}, film),
     _A("vivit", "video", {**_VIT, "num_frames": 4, "tubelet_size": [2, 8, 8]}, film),
     *_rows("audio", "data2vec-audio hubert sew unispeech unispeech-sat wav2vec2", _WAV2VEC2, wave),
-    _A("wavlm", "audio", _WAV2VEC2, wave, averaged, note="with `@torch-mha`; it returns the mean once for each head"),
+    _A("wavlm", "audio", _WAV2VEC2, wave, averaged, note="captured by `@torch-mha`"),
     _A(
         "audio-spectrogram-transformer",
         "audio",
@@ -365,10 +366,10 @@ ARCHITECTURES: list[Architecture] = [
     _A("speech_to_text", "audio", _SPEECH_TO_TEXT, frames_and_text),
     _A("patchtst", "time series", _PATCHTST, lambda: {"past_values": _random(2, 32, 2)}),
     *_rows("multimodal", "altclip chinese_clip clip", _TWO_TOWERS, text_and_image),
-    _A("siglip", "multimodal", _TWO_TOWERS, text_and_image, beyond=(1, "the pooling head's, with `@torch-mha`")),
+    _A("siglip", "multimodal", _TWO_TOWERS, text_and_image, beyond=(1, "the pooling head, with `@torch-mha`")),
     _A("git", "multimodal", {**_BERT, "vision_config": _VIT}, text_and_image, beyond=_VISION_TOWER),
     _A("llava", "multimodal", _LLAVA, prompt_with_image, beyond=_VISION_TOWER),
-    _A("lxmert", "multimodal", _LXMERT, text_and_regions, beyond=(3, "the cross layer's other three")),
+    _A("lxmert", "multimodal", _LXMERT, text_and_regions, beyond=(3, "the other three of the cross layer")),
     _A("vilt", "multimodal", {**_BERT, **_VIT}, text_and_image),
     _A(
         "visual_bert",
@@ -489,5 +490,5 @@ UNCAPTURED = [
     Uncaptured("fnet", _BERT, "a Fourier transform mixes the tokens: there are no weights"),
     Uncaptured("mamba", _BERT, "a state-space model: there are no weights"),
     Uncaptured("rwkv", _BERT, "a linear recurrence: there are no weights between two tokens"),
-    Uncaptured("mra", _BERT, "a sparse approximation in blocks, of which no map is made"),
+    Uncaptured("mra", _BERT, "a sparse approximation in blocks, which never builds a map"),
 ]

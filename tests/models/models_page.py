@@ -11,72 +11,93 @@ from test_timm import MIXED, MODELS
 PAGE = Path(__file__).parents[2] / "docs" / "models.md"
 LIBRARIES = ("torch", "transformers", "timm", "torchvision", "open_clip_torch", "diffusers")
 LAYOUTS = {
-    unflattened: "batch and heads in one axis",
-    sliding: "encoder: tokens before heads, padded to whole windows",
-    averaged: "the mean over heads",
+    unflattened: "batch and heads are one axis",
+    sliding: "in the encoder, the axis of tokens is before the axis of heads, and is padded to whole windows",
+    averaged: "each head by itself; `output_attentions` returns the mean over heads, repeated for each head",
 }
 
 TEXT = """\
-# Models that are captured
+# Models
 
-Written by `python tests/models/models_page.py` from the tables that `pytest tests/models` runs; a test fails where the
-two differ. Checked with torch {torch}, transformers {transformers}, timm {timm} and torchvision {torchvision}.
+This page lists the models whose attention maps are tested, with one section for each [recipe](recipes.md). Other
+models of these libraries may work too: run one and look at `astcapture.cache.summary()`.
+
+| library | recipe | tested |
+| --- | --- | --- |
+| transformers {transformers} | `@hf-attention` | {sdpa} architectures with fused attention (SDPA), the default |
+| transformers {transformers} | `@hf-attention-eager` | {count} architectures with `attn_implementation="eager"` |
+| timm {timm} | `@timm-attention` | {timm_count} models, fused and not |
+| torchvision {torchvision} | `@torchvision-attention` | ViT, Swin, Swin V2, MaxViT, Video Swin, MViT |
+| open_clip {open_clip_torch} | `@open-clip-attention` | both towers of CLIP |
+| diffusers {diffusers} | `@diffusers-attention` | `UNet2DConditionModel`, `FluxTransformer2DModel` |
+
+The tests use torch {torch}. `python tests/models/models_page.py` writes this page from the tables that
+`pytest tests/models` runs. A test fails if the two differ.
+
+## transformers, `@hf-attention`
+
+Under `attn_implementation="sdpa"`, the default, the fused kernel never builds the weights; `@hf-attention` recomputes
+them. In float32 they are within 1e-5 of the weights of the eager path, for these {sdpa} architectures:
+
+{sdpa_names}.
+
+Most of the other architectures below have no SDPA path: use `@hf-attention-eager`. Flash attention is not recorded.
 
 ## transformers, `@hf-attention-eager`
 
-Each model is built small with random weights and `attn_implementation="eager"`, and run with
-`output_attentions=True`. What is captured must equal what it returns bit for bit, layer by layer in order, and nothing
-may be captured that the table does not tell of. {count} architectures do; so does the pretrained all-MiniLM-L6-v2, and
+Each model is small, has random weights and `attn_implementation="eager"`, and runs with `output_attentions=True`. The
+captured weights must equal the returned ones bit for bit, layer by layer and in order, and nothing else may be
+captured except as noted below. This is true for {count} architectures, for the pretrained all-MiniLM-L6-v2, and for
 each step of `generate()` with GPT-2, Llama, Mixtral (decoders with a cache) and T5.
 
 | kind | architectures |
 | --- | --- |
 {kinds}
 
-What to know of some of them:
+In some of them, more is captured than `output_attentions` returns ("also"), or the axes differ:
 
 | architecture | what is captured |
 | --- | --- |
 {notes}
 
-What is not captured, or not as it is returned:
+These are not captured, or differ in another way:
 
 | architecture | why |
 | --- | --- |
 {reasons}
 
-Under `attn_implementation="sdpa"`, the default, the eager function is not called: `@hf-attention` computes the
-weights. They are within 1e-5 of those of the eager path, in float32, for {sdpa} of these architectures: {sdpa_names}.
-Most of the others have no SDPA path; of flash attention nothing is recorded.
-
 ## timm, `@timm-attention`
 
-Built small with random weights, once after `timm.layers.set_fused_attn(False)` and once fused. There is one map for
-each attention module, every row sums to one, and the weights of the fused model are within 1e-5 of the unfused maps:
+Each model is small and has random weights. It runs once after `timm.layers.set_fused_attn(False)` and once fused.
+There is one map for each attention module, every row sums to one, and the recomputed weights of the fused model are
+within 1e-5 of the maps of the unfused one:
+
 {timm_models}.
-The exception is `{mixed}` of CaiT, which mixes the heads after the softmax (its rows sum to anything) and has no
-fused path. For ViT and DeiT the map times the values is checked to give what the module returns.
+
+The exception is `{mixed}` of CaiT. It mixes the heads after the softmax, so its rows do not sum to one, and it has no
+fused path. For ViT and DeiT, a test also checks that the map times the values gives the output of the module.
 
 ## torchvision, `@torchvision-attention`
 
-Every row of every map sums to one for `SwinTransformer`, with blocks of version 1 and 2, and `MaxVit`.
-`VisionTransformer` (`vit_b_16`) calls `nn.MultiheadAttention` with `need_weights=False`: its weights are computed, and
-within 1e-5 of what the module returns when it is asked. In eval mode without gradients it takes a path in C++ that
-no Python sees: call `torch.backends.mha.set_fastpath_enabled(False)`. Every row of
-the maps of Video Swin (`SwinTransformer3d`) and `MViT` sums to one too.
+- `VisionTransformer` (`vit_b_16`) calls `nn.MultiheadAttention` with `need_weights=False`. Its weights are
+  recomputed, and are within 1e-5 of those that the module returns with `need_weights=True`. In eval mode without
+  gradients it runs in C++, which Python cannot see: call `torch.backends.mha.set_fastpath_enabled(False)` first.
+- For `SwinTransformer` with blocks of version 1 and 2, `MaxVit`, Video Swin (`SwinTransformer3d`) and `MViT`, every
+  row of every map sums to one.
 
 ## open_clip, `@open-clip-attention`
 
-open_clip {open_clip_torch}: the weights of both towers of a small CLIP are there under their layers, every row sums to
-one, and those of the text look at no later token. The weights of its own `Attention` times the values are what it
-returns. Its branch without fused attention stops in `torch.bmm` in this version, and scaled cosine attention with it.
+- The weights of both towers of a small CLIP are captured under their layers. Every row sums to one, and in the text
+  tower no token attends to a later one.
+- For open_clip's own `Attention`, the weights times the values give its output. In this version, its branch without
+  fused attention fails in `torch.bmm`, and so does scaled cosine attention.
 
 ## diffusers, `@diffusers-attention`
 
-diffusers {diffusers}: a small `UNet2DConditionModel` is run with the processors `AttnProcessor` and `AttnProcessor2_0`;
-the weights computed for the second are within 1e-5 of the maps of the first, in each of its eight attentions by name.
-A small `FluxTransformer2DModel` is captured where it dispatches its attention. Of the other processors it is checked
-that they bind the name.
+- A small `UNet2DConditionModel` runs with the processors `AttnProcessor` and `AttnProcessor2_0`. The weights
+  recomputed for the second are within 1e-5 of the maps of the first, in each of its eight attention modules.
+- A small `FluxTransformer2DModel` is captured where it dispatches its attention.
+- For the other processors, a test only checks that they have the captured name.
 """
 
 
@@ -96,7 +117,8 @@ def page() -> str:
         ),
         sdpa=len(UNDER_SDPA),
         sdpa_names=", ".join(sorted(UNDER_SDPA)),
-        timm_models=",\n".join(f"`{name}`" for name in MODELS),
+        timm_count=len(MODELS),
+        timm_models=", ".join(f"`{name}`" for name in MODELS),
         mixed="`, `".join(MIXED),
     )
 
@@ -109,7 +131,7 @@ def about(one: Architecture) -> str:
     """What sets the captures apart from what `output_attentions` returns; "" for most."""
     parts = [LAYOUTS[one.layout]] if one.layout is not None else []
     if one.beyond[0]:
-        parts.append(f"beyond what is returned: {one.beyond[1]}")
+        parts.append(f"also: {one.beyond[1]}")
     return "; ".join([*parts, *filter(None, [one.note])])
 
 

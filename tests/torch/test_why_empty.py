@@ -31,7 +31,8 @@ class Attention(torch.nn.Module):
         if self.fused:
             x = F.scaled_dot_product_attention(x, x, x)
         else:
-            attn = (x @ x.mT).softmax(-1)
+            q = x
+            attn = (q @ x.mT).softmax(-1)
             x = attn @ x
         return x
 """
@@ -164,3 +165,23 @@ def test_layers_that_were_not_chosen_are_named() -> None:
         model = torch.nn.ModuleDict({"head": importlib.import_module("empty_map_model").Attention()})
         model["head"](torch.ones(1, 3, 4))
         assert "layers= chooses none of the layers that ran: head" in astcapture.cache.summary()
+
+
+@pytest.mark.usefixtures("fused_module")
+def test_a_map_that_was_not_bound_has_no_row_where_another_label_of_the_function_holds_it() -> None:
+    records, summary = run("empty_map_model:Attention.forward=attn,weights@sdpa")
+    assert records.labels == ("weights",)
+    assert "missed" not in summary and "attn " not in summary and "is empty" not in summary
+    with astcapture.install("empty_map_model:Attention.forward=attn,weights@sdpa"), astcapture.recording() as rec:
+        importlib.import_module("empty_map_model").Attention()(torch.ones(1, 3, 4))
+        assert "'attn' is empty" in rec.summary(all=True)
+
+
+@pytest.mark.usefixtures("fused_module")
+def test_what_is_no_map_keeps_its_row_where_it_was_not_bound() -> None:
+    with (
+        astcapture.install({"empty_map_model:Attention.forward": ["q", "weights@sdpa"]}),
+        astcapture.recording() as rec,
+    ):
+        importlib.import_module("empty_map_model").Attention()(torch.ones(1, 3, 4))
+        assert "'q' is empty" in rec.summary()

@@ -212,7 +212,7 @@ def where_of_module(module: Any) -> Where:
 def every_place(model: Any) -> set[Where]:
     """Every place of a live module and of those below it, whatever runs: one that is held twice has two."""
     _watch()
-    found = set()
+    found: set[Where] = set()
     for module in below(model):
         _place(module, list)
         found.update(Where(way.path, _model_name(way.model)) for way in _ways(_original(module)))
