@@ -19,6 +19,7 @@ from astcapture.plot.images import as_image
 from astcapture.plot.over_image import Area, Laid, draw_image, draw_over_image, panel_width
 from astcapture.plot.panels import arrange
 from astcapture.plot.patches import Grid, layout
+from astcapture.plot.shown_once import shown_once
 
 _PANEL_INCHES = 2.0
 _TITLE_INCHES = 1.45
@@ -102,7 +103,7 @@ def cls_attention(
     assert whole is not None  # the axes have been made in one
     if title is not None:
         whole.suptitle(title)
-    return whole
+    return shown_once(whole)
 
 
 def _panels(figure: Figure | SubFigure | None, count: int, size: tuple[int, ...]) -> list[Axes]:

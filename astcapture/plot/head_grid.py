@@ -15,6 +15,7 @@ from astcapture.plot.colours import choose_colours
 from astcapture.plot.heat_map import draw_heat_map, label_token_axes, panel_ratio
 from astcapture.plot.panels import arrange
 from astcapture.plot.reduce import block_means, block_size
+from astcapture.plot.shown_once import shown_once
 
 _PANEL_INCHES = 1.9
 #: As many as a panel shows on the screen.
@@ -95,4 +96,4 @@ def heads(
     figure.supylabel("query", fontsize="medium")
     if title is not None:
         figure.suptitle(title)
-    return figure
+    return shown_once(figure)

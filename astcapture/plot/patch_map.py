@@ -19,6 +19,7 @@ from astcapture.plot.images import as_image
 from astcapture.plot.outline import draw_outline
 from astcapture.plot.over_image import Area, Laid, draw_image, draw_over_image, panel_width
 from astcapture.plot.patches import Grid, layout, patch_position, split_patches
+from astcapture.plot.shown_once import shown_once
 from astcapture.plot.special_cells import Cells, draw_special_cells, place_cells
 
 
@@ -107,7 +108,7 @@ def patch_to_patch(
     draw_colour_bar([right], colours, weights[query])
     if title is not None:
         figure.suptitle(title)
-    return figure
+    return shown_once(figure)
 
 
 def _new_axes(picture: FloatArray, cells: Cells, special: int) -> tuple[Axes, Axes]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from astcapture.record import scope
-from astcapture.record.events import Site
+from astcapture.record.events import Site, cell_of
 from astcapture.record.options import PLAIN, Conversion, Taken
 from astcapture.record.policy import conversion_of
 from astcapture.record.scope import Holding
@@ -28,7 +28,8 @@ def bound(how: Conversion, site: Site, where: Where | None, holding: Holding | N
     reduce = how.reduce
     if reduce is None or not how.reduce_takes_record:
         return how
-    module, function, label, lineno = site
+    module, function, label, lineno = site[:4]
     layer, model = (None, None) if where is None else where
-    record = Taken(label, module, function, lineno, layer, model, {} if holding is None else holding.tags)
+    tags = {} if holding is None else holding.tags
+    record = Taken(label, module, function, lineno, layer, model, tags, cell_of(site))
     return replace(how, reduce=lambda value: reduce(value, record), reduce_takes_record=False)

@@ -9,12 +9,17 @@ if TYPE_CHECKING:
     from astcapture.record.scope import Holding
     from astcapture.record.torch.places import Where
 
-#: ``(module, qualname, label, lineno)``: a literal in the rewritten code.
-Site = tuple[str, str, str, int]
+#: ``(module, qualname, label, lineno)``: a literal in the rewritten code. In a notebook the number of the cell follows.
+Site = tuple[str, str, str, int] | tuple[str, str, str, int, int]
 #: Sites at a call of attention, each with the name of what is taken there: a parameter, ``output`` or ``weights``.
 Sites = tuple[tuple[Site, str], ...]
 #: A site, what was recorded there, the thread, where the module stands, and what holds for who recorded it.
 Event = tuple[Site, Any, int, "Where | None", "Holding | None"]
+
+
+def cell_of(site: Site) -> int | None:
+    """The number of the notebook's cell that a site is in; None where it is in none."""
+    return site[4] if len(site) > 4 else None
 
 
 class Missed:

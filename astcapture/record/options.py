@@ -29,6 +29,7 @@ class Taken(NamedTuple):
     layer: str | None
     model: str | None
     tags: Mapping[str, Any]
+    cell: int | None = None
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from astcapture.record.options import PLAIN, Conversion, Conversions, Place, matches
 from astcapture.targets.target import Target
 
-_Site = tuple[str, str, str, int]
+_Site = tuple[str, str, str, int] | tuple[str, str, str, int, int]
 
 
 @dataclass(frozen=True, eq=False)

@@ -23,7 +23,7 @@ from __future__ import annotations
 import ast
 import sys
 from collections.abc import Iterator, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 from astcapture.rewrite.binds import Binding, Slot, bound_by, nested_in, stores, subpatterns, walruses
@@ -53,8 +53,7 @@ def record_bindings(planned: FunctionPlan, module: str) -> None:
 
 class _Bindings:
     def __init__(self, planned: FunctionPlan, module: str) -> None:
-        self.module = module
-        self.qualname = planned.function.qualname
+        self.site = partial(planned.site, module)
         self.function = planned.function.node
         self.owners = planned.owners
         #: Under which labels a name is recorded.
@@ -74,7 +73,7 @@ class _Bindings:
         result: ast.expr = node
         place = Place(node.lineno, node.col_offset)
         for label in self.labels.get(node.target.id, ()):
-            site = literal((self.module, self.qualname, label, node.lineno), place)
+            site = literal(self.site(label, node.lineno), place)
             owners = [] if node in self.in_scopes_of_their_own else self.read_owners(place)
             arguments = [result, site, read(node.target.id, place), *owners]
             call = ast.Call(recorder_name("record", result), arguments, [])
@@ -150,7 +149,7 @@ class _Bindings:
         ]
 
     def record(self, name: str, label: str, line: int, place: Place, unsure: bool) -> ast.stmt:
-        site = literal((self.module, self.qualname, label, line), place)
+        site = literal(self.site(label, line), place)
         owners = self.read_owners(place)
         recording = call_statement("record", [literal(None, place), site, read(name, place), *owners], place)
         if not unsure:

@@ -46,7 +46,7 @@ def record_calls(planned: FunctionPlan, module: str) -> None:
     for call, called in calls:
         name = recorder_name(called, call.func)
         sites = tuple(
-            ((module, planned.function.qualname, capture.label, call.lineno), capture.expression)
+            (planned.site(module, capture.label, call.lineno), capture.expression)
             for capture in captures
             if called != "attend_unfused" or capture.expression == "weights"
         )

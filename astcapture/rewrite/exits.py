@@ -164,7 +164,7 @@ class Exit:
         return isinstance(value, ast.Tuple) and all(self.is_inert(element) for element in value.elts)
 
     def site(self, capture: Capture) -> ast.expr:
-        parts = (self.module, self.planned.function.qualname, capture.label, self.line)
+        parts = self.planned.site(self.module, capture.label, self.line)
         return self.expression(ast.Tuple([self.constant(part) for part in parts], ast.Load()))
 
     def read(self, capture: Capture) -> ast.expr:

@@ -29,6 +29,13 @@ class FunctionPlan:
     captures: tuple[Capture, ...]
     #: What may stand for torch's attention in the module.
     attention_names: frozenset[str] = frozenset()
+    #: The number of the notebook's cell that it is in.
+    cell: int | None = None
+
+    def site(self, module: str, label: str, line: int | None) -> tuple[str | int | None, ...]:
+        """What the recorder is told of a place in it; see `record.events.Site`."""
+        site = (module, self.function.qualname, label, line)
+        return site if self.cell is None else (*site, self.cell)
 
     @property
     def tells_that_it_starts(self) -> bool:

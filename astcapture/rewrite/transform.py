@@ -137,7 +137,7 @@ def _tell_that_it_starts(planned: FunctionPlan, module: str, name: str) -> None:
         index += 1
     # On the line that is visited first anyway.
     place = nodes.Place(first_line_of(function.body[index]), function.body[index].col_offset)
-    site = nodes.literal((module, planned.function.qualname, "", function.lineno), place)
+    site = nodes.literal(planned.site(module, "", function.lineno), place)
     function.body.insert(index, nodes.call_statement(name, [site], place))
 
 

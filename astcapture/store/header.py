@@ -20,8 +20,8 @@ VERSION = 1
 #: The keys of `__metadata__`.
 TEXT, CHECKSUM = "astcapture", "checksum"
 
-#: ``(module, qualname, label, lineno)``.
-Site = tuple[str, str, str, int]
+#: ``(module, qualname, label, lineno)``, and in a notebook the number of the cell.
+Site = tuple[str, str, str, int] | tuple[str, str, str, int, int]
 
 
 class Entry(Protocol):
@@ -49,6 +49,8 @@ class Entry(Protocol):
     def tags(self) -> Mapping[str, Any]: ...
     @property
     def model(self) -> str | None: ...
+    @property
+    def cell(self) -> int | None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +133,8 @@ def header_text(
         if tag is None:
             tag = seen[id(entry.tags)] = len(tags)
             tags.append(plain_tags(entry.tags))
-        site = sites.number((entry.module, entry.function, entry.label, entry.lineno))
+        cell = () if entry.cell is None else (entry.cell,)
+        site = sites.number((entry.module, entry.function, entry.label, entry.lineno, *cell))
         form, model = forms.number(encoded.form), models.number(entry.model)
         row = (site, layers.number(entry.layer), entry.rank, entry.thread, tag, form, model)
         group.append(groups.number(row))
@@ -196,7 +199,7 @@ def parse(found: Any) -> Header:
     sites, layers, tags = [tuple(site) for site in plain["sites"]], plain["layers"], plain["tags"]
     forms = [_form(form) for form in plain["forms"]]
     _expect(isinstance(run, dict) and isinstance(notes, dict))
-    _expect(all(tuple(map(type, site)) == (str, str, str, int) for site in sites))
+    _expect(all(tuple(map(type, site)) in (_SITE, (*_SITE, int)) for site in sites))
     # Runs that were stored before models had names have none.
     models = plain.get("models", [None])
     _expect(all(name is None or type(name) is str for name in (*layers, *models)))
@@ -222,6 +225,10 @@ def parse(found: Any) -> Header:
     _expect(len(header.group) == len(header.call))
     _expect(not header.group or 0 <= min(header.group) <= max(header.group) < len(groups))
     return header
+
+
+#: The types of a site's parts.
+_SITE = (str, str, str, int)
 
 
 def _expect(holds: bool) -> None:

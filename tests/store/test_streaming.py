@@ -51,7 +51,7 @@ def test_what_is_captured_is_on_disk_within_seconds_and_cache_goes_on_to_give_it
         assert [record.call for record in cache["f"].records] == [0, 1, 2, 3, 4, 5]
         assert threading.enumerate() == before and threading.active_count() == len(before)
         assert "streamed:f  y          6  (3,)   int64  144 B" in cache.summary()
-        assert repr(cache) == "<Cache: 6 values of 1 functions>"
+        assert repr(cache) == "<Cache: 6 values of 1 function>"
     assert [int(value[0]) for value in cache["f"]] == [0, 1, 2, 3, 4, 5]
     run = astcapture.load(store)
     numpy.testing.assert_array_equal(run["f"].stack(), cache["f"].stack())
