@@ -65,7 +65,7 @@ def cls_attention(
         figure: an empty figure or subfigure to draw in; a new one if left out.
         mean: whether to draw the mean over the heads.
         shared_scale: True for one scale of colours for all panels, False for a scale of each panel's own. If left out,
-            the scale is shared unless most heads would use less than half of it. What was chosen is written on the
+            the scale is shared unless most heads would use less than two thirds of it. What was chosen is written on the
             picture.
         style, area, stretch, opacity, interpolation: as for `overlay`.
         colorbar: whether a colour bar is drawn.
@@ -97,7 +97,7 @@ def cls_attention(
     picture = None if image is None else as_image(image)
     laid = Laid(opacity, interpolation, area, style, stretch)
     if shared_scale is None:
-        shared_scale = not one_hides_the_rest(patches, 0.5)
+        shared_scale = not one_hides_the_rest(patches, 2 / 3)
 
     def colours_of(weights: FloatArray) -> Colours:
         colours = choose_colours(weights, cmap=cmap, vmin=vmin, vmax=vmax)
