@@ -58,7 +58,13 @@ def attention_map(
         features = features[index]
     elif batch is not None:
         raise ValueError(f"batch={batch} was given, and a feature map of shape {features.shape} has no batch axis")
-    return _draw(formulas.attention_map(features, factors), image, ax, "attention", options | {"title": title_of(feature_map, options.get("title"))})
+    return _draw(
+        formulas.attention_map(features, factors),
+        image,
+        ax,
+        "attention",
+        options | {"title": title_of(feature_map, options.get("title"))},
+    )
 
 
 def grad_cam(
@@ -97,7 +103,13 @@ def grad_cam(
         features, slope = features[index], slope[index]
     elif batch is not None and features.ndim == 3:
         raise ValueError(f"batch={batch} was given, and a feature map of shape {features.shape} has no batch axis")
-    return _draw(formulas.grad_cam(features, slope), image, ax, "Grad-CAM", options | {"title": title_of(feature_map, options.get("title"))})
+    return _draw(
+        formulas.grad_cam(features, slope),
+        image,
+        ax,
+        "Grad-CAM",
+        options | {"title": title_of(feature_map, options.get("title"))},
+    )
 
 
 def _captured_gradient(feature_map: Any) -> Any:

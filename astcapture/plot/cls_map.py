@@ -65,8 +65,8 @@ def cls_attention(
         figure: an empty figure or subfigure to draw in; a new one if left out.
         mean: whether to draw the mean over the heads.
         shared_scale: True for one scale of colours for all panels, False for a scale of each panel's own. If left out,
-            the scale is shared unless most heads would use less than two thirds of it. What was chosen is written on the
-            picture.
+            the scale is shared unless most heads would use less than two thirds of it. What was chosen is written on
+            the picture.
         style, area, stretch, opacity, interpolation: as for `overlay`.
         colorbar: whether a colour bar is drawn.
         title: the title above all panels; that it is what CLS attends to, and the layer where it is known, if left

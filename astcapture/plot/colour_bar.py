@@ -74,7 +74,7 @@ def _beside(ax: Axes, place: dict[str, Any], *, labelled: bool) -> Axes:
     cax, _ = make_axes_gridspec(ax, **place) if split else make_axes(ax, **place)
     given = cax.get_axes_locator()
 
-    def locate(bar: Axes, renderer: Any) -> Bbox:
+    def locate(bar: Any, renderer: Any) -> Bbox:
         box = given(bar, renderer) if given is not None else bar.get_position(original=True)
         ax.apply_aspect()  # of an image, the axes take its proportions
         shown = ax.get_position()

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-import numpy as np
-
 from astcapture.plot.arrays import FloatArray, as_array
 from astcapture.plot.attention_maps import layer_maps, one_map
 from astcapture.plot.formulas.steps import growth_fault, join_steps
@@ -29,6 +27,7 @@ def frames(values: Layers, *, batch: int | None, head: int | None) -> list[Frame
     Raises:
         ValueError: nothing in it, Records of several layers and steps, or another shape.
 
+    >>> import numpy as np
     >>> frames([np.full((2, 3, 3), 1 / 3)], batch=None, head=None)[0].name
     '0'
     """
@@ -49,6 +48,7 @@ def appended(maps: Sequence[FloatArray]) -> list[FloatArray]:
 
     Each becomes the whole map up to there, see `formulas.join_steps`. Any other maps are returned as they are.
 
+    >>> import numpy as np
     >>> [one.shape for one in appended([np.ones((2, 2)), np.ones((1, 3))])]
     [(2, 2), (3, 3)]
     """

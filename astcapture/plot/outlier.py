@@ -8,6 +8,7 @@ import numpy as np
 
 from astcapture.plot.arrays import FloatArray
 
+
 def one_hides_the_rest(maps: Iterable[FloatArray], least_share: float = 1 / 3) -> bool:
     """Whether most of several maps would use less than this share of a scale of colours for all.
 

@@ -33,7 +33,9 @@ def in_scale(size: float) -> float:
     So a style sheet with smaller letters makes a smaller figure of the same proportions.
     """
     points = mpl.rcParams["font.size"]
-    return size * (points if isinstance(points, (int, float)) else FontProperties(size=points).get_size_in_points()) / 10
+    return (
+        size * (points if isinstance(points, (int, float)) else FontProperties(size=points).get_size_in_points()) / 10
+    )
 
 
 def new_figure(width: float, height: float, layout: Any = "compressed") -> Figure:

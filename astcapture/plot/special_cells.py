@@ -56,7 +56,15 @@ def draw_special_cells(
             (name, top, "bottom", 3),
             (write_weight(float(weight)), top + cells.side, "top", -3),
         ):
-            ax.annotate(text, (middle, y), (0, shift), textcoords="offset points", ha="center", va=anchor, fontsize=in_scale(7.5))
+            ax.annotate(
+                text,
+                (middle, y),
+                (0, shift),
+                textcoords="offset points",
+                ha="center",
+                va=anchor,
+                fontsize=in_scale(7.5),
+            )
 
 
 def write_weight(weight: float) -> str:

@@ -82,9 +82,7 @@ def _lines(ax: Axes, measured: Measured, names: Sequence[str], label: str) -> No
     colours = mpl.colormaps["viridis"](np.linspace(0, 0.9, len(names)))
     for name, values, colour in zip(names, measured.values, colours, strict=True):
         ax.plot(measured.calls, values.mean(axis=1), color=colour, marker=".", label=name)
-        ax.fill_between(
-            measured.calls, values.min(axis=1), values.max(axis=1), color=colour, alpha=0.12, linewidth=0
-        )
+        ax.fill_between(measured.calls, values.min(axis=1), values.max(axis=1), color=colour, alpha=0.12, linewidth=0)
     ax.xaxis.set_major_locator(MaxNLocator(8, integer=True, min_n_ticks=1, steps=[1, 2, 5, 10]))
     ax.grid(axis="y", color="0.9")
     ax.set_axisbelow(True)
@@ -95,7 +93,12 @@ def _lines(ax: Axes, measured: Measured, names: Sequence[str], label: str) -> No
 
 
 def _dots(
-    ax: Axes, values: Sequence[FloatArray], spreads: Sequence[FloatArray] | None, *, vmin: float | None, vmax: float | None
+    ax: Axes,
+    values: Sequence[FloatArray],
+    spreads: Sequence[FloatArray] | None,
+    *,
+    vmin: float | None,
+    vmax: float | None,
 ) -> None:
     places = np.repeat(np.arange(len(values)), [len(one) for one in values])
     ax.scatter(places, np.concatenate(list(values)), s=22, alpha=0.6, color="tab:blue", edgecolors="none", label="head")
@@ -104,9 +107,15 @@ def _dots(
         deviation = np.concatenate(list(spreads))
         reach = reach + deviation
         ax.errorbar(
-            places, np.concatenate(list(values)), yerr=deviation, fmt="none", ecolor="tab:blue", alpha=0.3, elinewidth=1,
+            places,
+            np.concatenate(list(values)),
+            yerr=deviation,
+            fmt="none",
+            ecolor="tab:blue",
+            elinewidth=1,
+            alpha=0.3,
             label="standard deviation\nover the calls",
-        )  # fmt: skip
+        )
     means = [np.mean(one) for one in values]
     ax.plot(range(len(values)), means, color="black", linewidth=1, marker="_", markersize=9, label="mean of heads")
     ax.set_xlim(-0.5, len(values) - 0.5)

@@ -154,15 +154,15 @@ def _draw_all(
     of_map, of_lines = ax, ax
     if ax is None:
         letters = 0.085 * max(map(len, [*queries, *keys]))
-        side = max(3.6, 0.2 * min(max(shown.shape), MOST_LABELS)) + letters
+        side = max(3.8, 0.22 * min(max(shown.shape), MOST_LABELS) + 0.6)
         wide = 2.0 + 2 * letters
         if style == "lines":
             of_lines = new_axes(wide, side, "constrained")
         elif style == "map":
-            of_map = new_axes(side + 1.2, side, "compressed")
+            of_map = new_axes(side + letters + 1.2, side + letters, "compressed")
         else:
-            figure = new_figure(side + 1.6 + wide, side, "constrained")
-            of_lines, of_map = figure.subplots(1, 2, width_ratios=(wide, side + 1.2))
+            figure = new_figure(side + letters + 1.6 + wide, side + letters, "constrained")
+            of_lines, of_map = figure.subplots(1, 2, width_ratios=(wide, side + letters + 1.2))
     if style != "map":
         assert of_lines is not None  # just made, or given
         draw_word_lines(of_lines, shown, queries, keys)

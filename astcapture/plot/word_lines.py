@@ -33,7 +33,7 @@ def draw_word_lines(ax: Axes, weights: FloatArray, queries: Sequence[str], keys:
     lines = LineCollection(
         [[(0.0, left[q]), (1.0, right[k])] for _, q, k in drawn],
         colors=[(*to_rgb(_COLOUR), strength) for strength, _, _ in drawn],
-        linewidths=1.5 * mpl.rcParams["lines.linewidth"] / 1.5,
+        linewidths=mpl.rcParams["lines.linewidth"],
     )
     ax.add_collection(lines)
     for x, words, heights, side in ((0.0, queries, left, "right"), (1.0, keys, right, "left")):
@@ -50,8 +50,8 @@ def draw_word_lines(ax: Axes, weights: FloatArray, queries: Sequence[str], keys:
             )
     ax.set(xlim=(0, 1), ylim=(0, 1))
     ax.set_xticks([0, 1], labels=[QUERIES, KEYS])
-    ax.xaxis.get_majorticklabels()[0].set_ha("right")
-    ax.xaxis.get_majorticklabels()[1].set_ha("left")
+    ax.xaxis.get_majorticklabels()[0].set_horizontalalignment("right")
+    ax.xaxis.get_majorticklabels()[1].set_horizontalalignment("left")
     ax.set_yticks([])
     ax.tick_params(length=0)
     ax.set_frame_on(False)

@@ -44,7 +44,7 @@ def folder(tmp_path_factory) -> Path:
                     model(torch.rand(2, 1, 8, 8))
             rec.save(folder / "run")
         del sys.modules["vit"]
-    Image.fromarray(np.linspace(0, 255, 16 * 24).astype(np.uint8).reshape(16, 24)).save(folder / "image.png")
+    Image.fromarray(np.linspace(0, 255, 24 * 24).astype(np.uint8).reshape(24, 24)).save(folder / "image.png")
     astcapture.cache.clear()
     return folder
 
@@ -98,7 +98,7 @@ MAPS = ["--label", "attn", "--batch", "0"]
         ("layers", MAPS, [f"layers-Attention.forward-call{call}.png" for call in range(2)]),
         ("rollout", [*MAPS, "--image", "image.png"],
          ["rollout-Attention.forward-call0.png", "rollout-Attention.forward-call1.png"]),
-        ("distance", ["--label", "attn"], [f"distance-Attention.forward-call{call}.png" for call in range(2)]),
+        ("distance", ["--label", "attn", "--patch-size", "2"], ["distance-Attention.forward.png"]),
         ("entropy", [*MAPS, "--call", "1"], ["entropy-Attention.forward-call1.png"]),
         ("animate", MAPS, [f"animate-{layer}.gif" for layer in LAYERS]),
         ("animate", [*MAPS, "--call", "0"], ["animate-Attention.forward-call0.gif"]),
@@ -180,7 +180,7 @@ def test_a_value_of_the_model_itself_is_named_by_its_function(plot):
     ("options", "message"),
     [
         ([], "run: labels there: attn, tokens: pick one with --label"),
-        (["--label", "atn"], "run: nothing matches --label atn; layers there: blocks.0.attn, "),
+        (["--label", "atn"], "run: nothing matches --label atn; functions there: Attention.forward, "),
         (["--label", "attn"], "blocks.0.attn, call 0: attention of shape (2, 2, 17, 17) has 2 along its batch"),
         (["--label", "attn", "--batch", "2"], "blocks.0.attn, call 0: --batch 2 is outside attention of shape"),
         (["--function", "Attenton.forward"], "run: 'Attenton.forward' is not captured; did you mean 'Attention"),

@@ -47,10 +47,12 @@ def join_steps(steps: Sequence[Plottable]) -> FloatArray:
     sizes = [(one.shape[-2], one.shape[-1]) for one in maps]
     fault = growth_fault(sizes)
     if fault is not None:
+        queries, keys = sizes[fault]
+        before = sizes[fault - 1][1] if fault else 0
         raise ValueError(
-            f"step {fault} of {sizes[fault][0]} queries and {sizes[fault][1]} keys does not go on from step "
-            f"{max(fault - 1, 0)} of {sizes[max(fault - 1, 0)][1]} keys: each step has as many keys as the one before and "
-            "its own queries; a static cache or a sliding window has to be cut to these first"
+            f"step {fault} has {queries} queries and {keys} keys, after {before} keys in the step before: a step has "
+            "the keys of the step before and one for each of its queries. Cut the maps of a static cache or a sliding "
+            "window to these keys first"
         )
     # Of a loop whose first step was left out, the queries before are not known.
     unknown = sizes[0][1] - sizes[0][0]
