@@ -19,6 +19,8 @@ from astcapture.plot.page import in_scale, page_of
 
 #: The numbers of ticks of a bar, and the points of height that each asks for.
 _TICKS = ((6, 75.0), (4, 45.0), (3, 28.0), (2, 0.0))
+#: From one tick to the next.
+_LEAST_POINTS = 13.0
 #: Of the bar, its numbers and its label together, where no layout engine makes room.
 _BAR_INCHES = 0.95
 _NUMBERS_INCHES = 0.65
@@ -95,7 +97,10 @@ class _RoundTicks(Locator):
         points = self.ax.get_window_extent().height * 72 / page_of(self.ax).dpi / in_scale(1)
         most = next(count for count, needed in _TICKS if points >= needed)
         low, high = sorted(self.ax.get_ylim())
-        return round_ticks(low, high, most)
+        ticks = round_ticks(low, high, most)
+        # A bar beside a single row of cells has room for one number.
+        apart = points * (ticks[1] - ticks[0]) / (high - low) if len(ticks) > 1 else points
+        return ticks if apart >= _LEAST_POINTS else ticks[-1:]
 
 
 def round_ticks(low: float, high: float, most: int) -> list[float]:

@@ -119,6 +119,8 @@ def compare(
 
 def _pairs(a: Any, b: Any) -> list[tuple[Any, Any]]:
     if isinstance(a, Records) and isinstance(b, Records):
+        if len(a) == len(b) == 0:
+            raise ValueError("both Records are empty: nothing was captured, so there is nothing to draw")
         check_pairs(a.records, b.records)
         return list(zip(a.records, b.records, strict=True))
     return [(a, b)]

@@ -111,13 +111,13 @@ def test_records_of_other_steps_do_not_pair():
     steps = [[Record(A[0], "attn", "m", "f", 1, "h.0", call) for call in calls] for calls in ((0, 1), (4, 5), (4, 6))]
     first, later, apart = map(Records, steps)
     assert len(later - first) == 2  # the same steps, counted from the first
-    with pytest.raises(CaptureError, match="pair 1, layer 'h.0', is of call 1 and call 6"):
+    with pytest.raises(CaptureError, match=r"pair 1, layer 'h.0', is of call 1 and call 6"):
         first - apart
 
 
 def test_values_without_a_difference_say_so():
     words = Records([Record("a", "attn", "m", "f", 1, "h.0")])
-    with pytest.raises(CaptureError, match="pair 0, layer 'h.0': there is no difference of str"):
+    with pytest.raises(CaptureError, match=r"pair 0, layer 'h.0': there is no difference of str"):
         words - words
     with pytest.raises(TypeError):
         words - 1  # type: ignore[operator]

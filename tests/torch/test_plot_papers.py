@@ -124,7 +124,7 @@ def test_an_image_that_does_not_fit_the_patches_is_refused_with_what_to_pass(dra
 
 def peaked(count: int = 4) -> np.ndarray:
     """Heads of which one has weights that are ten times those of the others."""
-    weights = np.array(attention(count, 9, 9)) ** 0.2
+    weights = attention(count, 9, 9).numpy() ** 0.2
     weights /= weights.sum(axis=-1, keepdims=True)
     weights[1] = np.eye(9)
     return weights
@@ -156,7 +156,7 @@ def test_the_scale_of_heads_can_be_chosen():
 def test_layers_and_cls_have_scales_of_their_own_too():
     ax = plot.layers([peaked(), peaked()])
     assert ax.get_xlabel() == "head\ncolours: weight, a scale for each map" and not bars(ax.figure)
-    weights = np.array(attention(4, 17, 17)) ** 0.2
+    weights = attention(4, 17, 17).numpy() ** 0.2
     weights[2, 0] = np.eye(17)[3]
     figure = plot.cls_attention(weights, PHOTO)
     assert "colours: weight of a patch, a scale for each panel" in written(figure)
