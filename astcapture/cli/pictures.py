@@ -70,15 +70,15 @@ def _tokens(values: Records, *, tokens: list[str], **options: Any) -> Any:
 KINDS: Mapping[str, Kind] = {
     "head": _kind("head", "batch head tokens cls"),
     "heads": _kind("heads", "batch cls"),
-    "tokens": _kind(_tokens, "batch head query", "tokens"),
-    "patch": _kind(_patch_to_patch, "batch head grid cls stretch", "image patch"),
-    "cls": _kind("cls_attention", "batch grid cls image stretch"),
-    "overlay": _kind("overlay", "stretch", "image"),
+    "tokens": _kind(_tokens, "batch head query style", "tokens"),
+    "patch": _kind(_patch_to_patch, "batch head grid cls stretch style", "image patch"),
+    "cls": _kind("cls_attention", "batch grid cls image stretch style"),
+    "overlay": _kind("overlay", "stretch style", "image"),
     "layers": _kind("layers", "batch", of="layers"),
-    "rollout": _kind("rollout", "batch grid cls image patch tokens stretch", of="layers"),
-    "distance": _kind("distance", "batch grid cls patch_size", of="calls"),
-    "entropy": _kind("entropy", "batch", of="calls"),
-    "animate": _kind("animate", "batch head grid cls image patch tokens stretch", of="frames"),
+    "rollout": _kind("rollout", "batch grid cls image patch tokens stretch style", of="layers"),
+    "distance": _kind("distance", "batch grid cls patch_size style", of="calls"),
+    "entropy": _kind("entropy", "batch style", of="calls"),
+    "animate": _kind("animate", "batch head grid cls image patch tokens stretch style", of="frames"),
 }
 
 
@@ -154,5 +154,5 @@ def _file_name(kind: str, values: Records) -> str:
 
 def _as_options(message: str) -> str:
     """Write ``batch=0`` as the command line does, ``--batch 0``."""
-    message = message.replace("stretch=True", "--stretch")
+    message = message.replace("stretch=True", "--stretch style")
     return re.sub(r"\b(batch|head|grid|cls|patch|query|image|tokens)=", r"--\1 ", message)

@@ -56,33 +56,34 @@ def _patch(context: click.Context, option: click.Parameter, text: str | None) ->
     return int(text) if len(numbers) == 1 else (int(numbers[0]), int(numbers[1]))
 
 
-@click.command(short_help="Draw what a stored run holds.", options_metavar="[OPTIONS] -o OUT")
+@click.command(short_help="Draw pictures of a stored run.", options_metavar="[OPTIONS] -o OUT")
 @click.argument("folder", metavar="DIR")
 @click.option(
     "--kind", type=click.Choice(list(KINDS)), default="heads", show_default=True, help="What to draw, see above."
 )
-@click.option("--layer", metavar="PATTERN", help="Layers, with wildcards: 'blocks.*'.")
-@click.option("--label", help="The values captured under this name.")
-@click.option("--function", metavar="KEY", help="The values of this function: [MODULE:]QUALNAME.")
-@click.option("--call", type=int, metavar="N", help="The values of this execution, from 0: a step of a loop.")
+@click.option("--layer", metavar="PATTERN", help="Only these layers, with wildcards: 'blocks.*'.")
+@click.option("--label", help="Only values captured under this name.")
+@click.option("--function", metavar="KEY", help="Only values of this function: [MODULE:]QUALNAME.")
+@click.option("--call", type=int, metavar="N", help="Only this execution, from 0: a step of a loop.")
 @click.option(
-    "--tag", "tags", callback=_tags, multiple=True, metavar="KEY=VALUE", help="The values with this tag; wildcards."
+    "--tag", "tags", callback=_tags, multiple=True, metavar="KEY=VALUE", help="Only values with this tag; wildcards."
 )
-@click.option("--batch", type=int, metavar="N", help="The example, where there are several.")
-@click.option("--head", type=int, metavar="N", help="The head; of all kinds but head, the mean if left out.")
-@click.option("--image", metavar="FILE", help="The image that the model saw.")
-@click.option("--patch", callback=_patch, metavar="ROW,COLUMN", help="The patch that looks; or its number, or cls.")
-@click.option("--grid", callback=_grid, metavar="ROWSxCOLUMNS", help="How many patches, where they are no square.")
-@click.option("--cls", type=int, metavar="N", help="How many tokens stand before the patches.")
+@click.option("--batch", type=int, metavar="N", help="Which example of the batch.")
+@click.option("--head", type=int, metavar="N", help="The head. Default: mean over heads (required for head).")
+@click.option("--image", metavar="FILE", help="The image that the model saw, after resizing and cropping.")
+@click.option("--patch", callback=_patch, metavar="ROW,COLUMN", help="The patch that attends; or its number, or cls.")
+@click.option("--grid", callback=_grid, metavar="ROWSxCOLUMNS", help="The patches, if they do not form a square.")
+@click.option("--cls", type=int, metavar="N", help="Number of tokens before the patches.")
 @click.option("--patch-size", callback=_patch_size, metavar="N", help="The side of a patch in pixels; or HEIGHTxWIDTH.")
 @click.option("--stretch", is_flag=True, default=None, help="Stretch the map over an image of other proportions.")
-@click.option("--tokens", metavar="TEXT", help="The tokens, with spaces between; or a file of one a line.")
-@click.option("--query", metavar="TOKEN", help="The token whose attention shades the text: its number or its text.")
-@click.option("--title", help="Above each picture; the layer and the call if left out.")
-@click.option("--format", "ending", type=click.Choice(STILLS + MOVIES), help="png, or gif for animate, if left out.")
+@click.option("--style", metavar="NAME", help="How it is drawn: see the docs of each kind, mask for instance.")
+@click.option("--tokens", metavar="TEXT", help="The tokens, separated by spaces; or a file, one per line.")
+@click.option("--query", metavar="TOKEN", help="Shade the text by what this token attends to: number or text.")
+@click.option("--title", help="Title of each picture. Default: layer and call.")
+@click.option("--format", "ending", type=click.Choice(STILLS + MOVIES), help="Default: png, or gif for animate.")
 @click.option("--dpi", type=click.FloatRange(min=1), default=100, show_default=True, help="Dots per inch.")
 @click.option("--all", "every", is_flag=True, help=f"Write more than {MOST_FILES} files.")
-@click.option("-o", "out", metavar="OUT", required=True, help="The folder for the pictures; made where there is none.")
+@click.option("-o", "out", metavar="OUT", required=True, help="Folder for the pictures; created if it does not exist.")
 def plot(
     folder: str,
     kind: str,
@@ -115,8 +116,8 @@ def plot(
     One film for each layer, or over the layers where there is one execution:
       animate
 
-    More than 40 files are written with --all only. What cannot be drawn ends with exit status 1 and the reason in
-    one line.
+    More than 40 files are written with --all only. If something cannot be drawn, the exit status is 1 and one line
+    says why.
 
     \b
     Examples:
