@@ -76,7 +76,7 @@ PICTURES: dict[str, Callable[[], Figure]] = {
     "cls_attention": lambda: plot.cls_attention(attention(3, 17), image(40, 40), title="layer 3"),
     "overlay": lambda: plot.overlay(attention(1, 7)[0], image(40, 60), area=(10, 0, 50, 40), title="a map").figure,
     "overlay_mask": lambda: plot.overlay(attention(1, 7)[0], image(40, 40), style="mask").figure,
-    "words": lambda: plot.tokens(attention(1, 6)[0], WORDS[1:7]).figure,
+    "words": lambda: plot.tokens(attention(1, 5)[0], WORDS[1:6]).figure,
     "step": lambda: plot.heads(attention(3, 14)[:, -1:], title="a decoding step"),
     "compare": lambda: plot.compare(attention(1, 9)[0], attention(2, 9)[1], names=("before", "after")),
     "calls": lambda: plot.entropy(calls(), style="calls").figure,
