@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from astcapture import plot
     from astcapture.errors import CaptureError, CaptureWarning
+    from astcapture.imports.attention import attention
     from astcapture.imports.hook import Hook, install
     from astcapture.imports.source import show
     from astcapture.record.switch import pause, resume
@@ -40,6 +41,7 @@ _HOMES = {
     "Record": "astcapture.values.record",
     "Records": "astcapture.values.records",
     "Run": "astcapture.values.run",
+    "attention": "astcapture.imports.attention",
     "cache": "astcapture.values.cache",
     "install": "astcapture.imports.hook",
     "load": "astcapture.values.run",
@@ -61,6 +63,7 @@ __all__ = [
     "Records",
     "Run",
     "__version__",
+    "attention",
     "cache",
     "capture",
     "install",

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib.machinery import ModuleSpec
-from types import TracebackType
+from types import ModuleType, TracebackType
 from typing import Any
 
 from astcapture.errors import CaptureError
@@ -15,6 +15,7 @@ from astcapture.imports.finder import CaptureFinder, importing_line
 from astcapture.imports.lazily import import_what_waits
 from astcapture.imports.names import meant, names_of, with_aliases
 from astcapture.imports.notice import notice_unrewritten
+from astcapture.imports.objects import as_texts
 from astcapture.imports.patch import bring_up_to_date, outdated
 from astcapture.record import budget, events, policy, switch
 from astcapture.record.draining import settle_compiled
@@ -25,9 +26,13 @@ from astcapture.targets import marker
 from astcapture.targets.environment import read_environment
 from astcapture.targets.target import Target, TargetsLike, parse_targets
 from astcapture.values import open_store as stores
+from astcapture.values.cache import drain
 from astcapture.warn import warn
 
 finder = CaptureFinder()
+
+#: What names functions besides a string: a function, a class, an ``nn.Module`` (all are called), a Python module.
+Named = str | Callable[..., Any] | ModuleType
 
 #: How values are taken where nothing is said of it.
 _OPTIONS: dict[str, Any] = {
@@ -50,12 +55,14 @@ class Hook:
         conversions: Conversions | None = None,
         limit: int | str | None = AUTO,
         store: str | os.PathLike[str] | None = None,
+        one_model: policy.OneModel | None = None,
     ) -> None:
         self.targets = targets
         self.strict = strict
         self._conversions = read_conversions() if conversions is None else conversions
         self._limit = limit
         self._store = store
+        self._one_model = one_model
         self._installed = False
         # With the targets that some of these turn out to mean.
         self._meant = [alias for target in targets for alias in with_aliases(target)]
@@ -74,7 +81,7 @@ class Hook:
         finder.by_hook[self] = (self.targets, self.strict)
         self._installed = True
         settle_compiled()
-        policy.add(self, self._meant, self._conversions)
+        policy.add(self, self._meant, self._conversions, self._one_model)
         budget.ask(self, self._limit)
         convert()
         switch.installed(+1)
@@ -104,6 +111,8 @@ class Hook:
         self._installed = False
         del finder.by_hook[self]
         settle_compiled()
+        if policy.any_block():
+            drain()  # where a value goes depends on who asks for it
         policy.remove(self)
         budget.release(self)
         convert()
@@ -142,7 +151,7 @@ class Hook:
         if target in self._meant and moved not in self._meant:
             self._meant.append(moved)
             policy.remove(self)
-            policy.add(self, self._meant, self._conversions)
+            policy.add(self, self._meant, self._conversions, self._one_model)
 
     def __enter__(self) -> Hook:
         return self
@@ -160,7 +169,7 @@ class Hook:
 
 
 def install(
-    targets: TargetsLike | None = None,
+    targets: TargetsLike | Named | Iterable[Named] | Mapping[Any, str | Sequence[str]] | None = None,
     *,
     store: str | os.PathLike[str] | None = None,
     copy: bool | Mapping[str, bool] = True,
@@ -177,8 +186,11 @@ def install(
 
     Args:
         targets: ``"MODULE"`` for the marked functions of a module and its submodules,
-            ``"MODULE:QUALNAME=NAME,NAME"`` for functions of anybody's, a list of those, or a
-            mapping ``{"MODULE:QUALNAME": [names]}``. Without it, what ``ASTCAPTURE`` says.
+            ``"MODULE:QUALNAME=NAME,NAME"`` for any function, a list of those, or a mapping
+            ``{"MODULE:QUALNAME": [names]}``. Without it, what ``ASTCAPTURE`` says. In place of a string, also as a
+            key: a function or a method (``{Attention.forward: "attn"}``), a Python module, a class, or a model. A
+            class or an ``nn.Module`` with names means its ``forward``, and without names the functions that are
+            marked in its code; a model without marks means its attention, by the recipes.
         strict: raise where the rewriter fails, instead of importing the plain module with a warning, and where
             the store cannot be written to.
         imported: what to do about modules that are imported already: ``"patch"`` exchanges the code
@@ -229,7 +241,7 @@ def install(
         limit = settings.limit if limit == AUTO and settings.limit is not None else limit
     if imported not in ("patch", "error"):
         raise CaptureError(f'install(imported={imported!r}): write imported="patch" or imported="error"')
-    parsed = parse_targets(targets)
+    parsed = parse_targets(as_texts(targets))
     if not parsed:
         raise CaptureError('install() has no targets, and ASTCAPTURE is not set: write install(["mymodel"])')
     if imported == "error":

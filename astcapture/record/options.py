@@ -15,6 +15,8 @@ from astcapture.record.torch.dtypes import read_dtype
 from astcapture.targets.target import matcher
 
 Reduce = Callable[..., Any]
+#: The layer and the model that a value was recorded in.
+Place = tuple[str, str]
 
 
 class Taken(NamedTuple):
@@ -41,6 +43,7 @@ class Conversion:
         grad: keep the gradient that reaches the value in backward too.
         layers: patterns of the layers whose values are taken; None for all, and for values outside any layer.
         reduce_takes_record: whether `reduce` is given a `Taken` besides the value.
+        models: the tests of the models whose values are taken, of which one has to hold; None for every model.
     """
 
     copy: bool = True
@@ -50,10 +53,22 @@ class Conversion:
     grad: bool = False
     layers: tuple[str, ...] | None = None
     reduce_takes_record: bool = False
+    models: tuple[Callable[[Place | None], bool], ...] | None = None
 
-    def takes(self, where: tuple[str, str] | None) -> bool:
+    def takes(self, where: Place | None) -> bool:
         """Whether a value that was recorded there is taken."""
-        return self.layers is None or (where is not None and _is_chosen(self.layers, where[0]))
+        return self.takes_model(where) and (
+            self.layers is None or (where is not None and _is_chosen(self.layers, where[0]))
+        )
+
+    def takes_model(self, where: Place | None) -> bool:
+        """Whether values of that model are taken."""
+        return self.models is None or any(takes(where) for takes in self.models)
+
+    @property
+    def takes_all(self) -> bool:
+        """Whether values of every layer of every model are taken."""
+        return self.layers is None and self.models is None
 
 
 @cache

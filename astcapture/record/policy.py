@@ -6,47 +6,70 @@ before one that names the function, and that before one that names the module. O
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 
-from astcapture.record.options import PLAIN, Conversion, Conversions, matches
+from astcapture.record.options import PLAIN, Conversion, Conversions, Place, matches
 from astcapture.targets.target import Target
 
 _Site = tuple[str, str, str, int]
 
+
+@dataclass(frozen=True, eq=False)
+class OneModel:
+    """The values that a hook asks for, where it does not ask for those of every model.
+
+    Attributes:
+        takes: whether the values of a layer of a model are asked for; None stands for outside any module.
+        in_block: whether they are asked for inside of one block alone, which has its own place for them.
+    """
+
+    takes: Callable[[Place | None], bool]
+    in_block: bool
+
+
 # What each hook asks for, the oldest first.
-_asked: dict[object, tuple[Sequence[Target], Conversions]] = {}
+_asked: dict[object, tuple[Sequence[Target], Conversions, OneModel | None]] = {}
 # What every hook asked for that was ever installed, for the report at exit.
 _ever: list[Conversions] = []
 # What holds at the sites met so far.
 _known: dict[_Site, Conversion] = {}
-# For each function and label, some of the layers that `layers` left out.
+# For each function and label, whether it is asked for in blocks alone.
+_in_blocks: dict[tuple[str, str, str], bool] = {}
+# For each function and label, some of the layers that `layers` left out, and some of the models that are not the one.
 _passed_over: dict[tuple[str, str, str], dict[str | None, None]] = {}
+_other_models: dict[tuple[str, str, str], dict[str, None]] = {}
 #: As many are named.
 _NAMED = 4
 
 
-def add(hook: object, targets: Sequence[Target], conversions: Conversions) -> None:
+def add(hook: object, targets: Sequence[Target], conversions: Conversions, one_model: OneModel | None = None) -> None:
     """Let a hook's options hold for what its targets name, until it is removed."""
     # Patterns are compiled now: `re` and `fnmatch` may be captured themselves, and come back where a value is taken.
     for target in targets:
         target.matches_module("")
         target.matches_function("")
     conversions.of("", "", "")
-    _asked[hook] = targets, conversions
+    _asked[hook] = targets, conversions, one_model
     if conversions.patterns:
         _ever.append(conversions)
-    _known.clear()
+    _forget_sites()
 
 
 def remove(hook: object) -> None:
     _asked.pop(hook, None)
+    _forget_sites()
+
+
+def _forget_sites() -> None:
     _known.clear()
+    _in_blocks.clear()
 
 
 def recipe_of(module: str, qualname: str) -> str:
     """The recipe that names a function; nothing where another target names it too."""
     found = ""
-    for targets, _ in list(_asked.values()):
+    for targets, _, _ in list(_asked.values()):
         for target in targets:
             if target.matches_module(module) and (target.qualname is None or target.matches_function(qualname)):
                 if not target.recipe:
@@ -57,7 +80,7 @@ def recipe_of(module: str, qualname: str) -> str:
 
 def plain() -> bool:
     """Whether every site is taken without any option."""
-    return all(conversions.plain for _, conversions in _asked.values())
+    return all(conversions.plain and one_model is None for _, conversions, one_model in _asked.values())
 
 
 def conversion_of(site: _Site) -> Conversion:
@@ -70,11 +93,45 @@ def conversion_of(site: _Site) -> Conversion:
 
 def _look_up(module: str, qualname: str, label: str) -> Conversion:
     best, chosen = 0, PLAIN
-    for targets, conversions in list(_asked.values()):
+    models: list[OneModel | None] = []
+    for targets, conversions, one_model in list(_asked.values()):
         closeness = max((_closeness(target, module, qualname, label) for target in targets), default=0)
+        if closeness:
+            models.append(one_model)
         if closeness and closeness >= best:
             best, chosen = closeness, conversions.of(module, qualname, label)
+    if models and None not in models:
+        chosen = replace(chosen, models=tuple(one.takes for one in models if one is not None))
     return chosen
+
+
+def asked_in_blocks_alone(site: _Site) -> bool:
+    """Whether the values of a site are asked for inside of blocks for one model, and by no other hook.
+
+    A target that names no more than its module stands for the marked functions there, which no recipe names.
+    """
+    known = _in_blocks.get(site[:3])
+    if known is None:
+        module, qualname, label = site[:3]
+        inside = outside = of_recipe = False
+        by_module = False
+        for targets, _, one_model in list(_asked.values()):
+            for target in targets:
+                closeness = _closeness(target, module, qualname, label)
+                of_recipe = of_recipe or (bool(closeness) and bool(target.recipe))
+                if one_model is not None and one_model.in_block:
+                    inside = inside or bool(closeness)
+                elif closeness == 1:
+                    by_module = True
+                else:
+                    outside = outside or bool(closeness)
+        known = _in_blocks[site[:3]] = inside and not outside and (of_recipe or not by_module)
+    return known
+
+
+def any_block() -> bool:
+    """Whether a hook for one block is installed."""
+    return any(one_model is not None and one_model.in_block for _, _, one_model in _asked.values())
 
 
 def _closeness(target: Target, module: str, qualname: str, label: str) -> int:
@@ -91,8 +148,13 @@ def _closeness(target: Target, module: str, qualname: str, label: str) -> int:
     return 3 if label in labels else 2 if "*" in labels else 0
 
 
-def pass_over(site: _Site, where: tuple[str, str] | None) -> None:
-    """Note that a value is left out because `layers` does not choose its layer."""
+def pass_over(site: _Site, where: Place | None) -> None:
+    """Note that a value is left out, because its layer or its model is not among those that were asked for."""
+    if where is not None and not conversion_of(site).takes_model(where):
+        models = _other_models.setdefault(site[:3], {})
+        if len(models) < _NAMED:
+            models[where[1]] = None
+        return
     layers = _passed_over.setdefault(site[:3], {})
     if len(layers) < _NAMED:
         layers[None if where is None else where[0]] = None
@@ -101,6 +163,11 @@ def pass_over(site: _Site, where: tuple[str, str] | None) -> None:
 def passed_over(module: str, qualname: str, label: str) -> list[str | None]:
     """Some layers that ran and that `layers` does not choose; None stands for outside any module."""
     return list(_passed_over.get((module, qualname, label), ()))
+
+
+def other_models(module: str, qualname: str, label: str) -> list[str]:
+    """Some models that ran and whose values nobody asked for."""
+    return list(_other_models.get((module, qualname, label), ()))
 
 
 def unmatched(captured: Iterable[tuple[str, str, str]]) -> list[str]:

@@ -225,7 +225,7 @@ def is_left_out(site: Site, owners: tuple[Any, ...]) -> bool:
     if holding is not None and holding.paused:
         return True
     how = conversion_at(site)
-    if how.layers is None:
+    if how.takes_all:
         return False
     if state.torch_pending:
         look_for_torch()

@@ -62,6 +62,14 @@ def weights_shapes() -> dict[str, WeightsShape]:
     }
 
 
+def reached_through(function: str) -> str | None:
+    """The name that a model's code mentions where it reaches a function of a recipe through something else.
+
+    None where it mentions the function itself, as a global of its module.
+    """
+    return next((entry["through"] for entry in _data()["reached"] if entry["function"] == function), None)
+
+
 @cache
 def _data() -> dict[str, Any]:
     # Imported here: most processes name no recipe.

@@ -119,6 +119,7 @@ class Cache(Captured):
                 runs=key in self._ran,
                 in_blocks=shared.in_blocks[key, label] if self is cache else 0,
                 passed_over=policy.passed_over(module, qualname, label),
+                other_models=policy.other_models(module, qualname, label),
                 processes=children.told().get(key, ()),
                 cleared=self._cleared,
             )
@@ -217,10 +218,14 @@ def drain() -> None:
         for ((module, function, label, _), sink), number in budget.take_left_out().items():
             (cache if sink is None else sink)._count(f"{module}:{function}", label).left_out += number
         rank = rank_of_process() if taken else 0
+        blocks = policy.any_block()
         for event in taken:
             holding = event[4]
             sink = None if holding is None else holding.sink
-            (cache if sink is None else sink)._add(event, rank)
+            if sink is not None:
+                sink._add(event, rank)
+            elif not (blocks and policy.asked_in_blocks_alone(event[0])):
+                cache._add(event, rank)
 
 
 class recording:

@@ -37,6 +37,10 @@ class Captured(Mapping[str, Records]):
         full = self._full_key(key)
         return Records(self._found(full), partial(self._why_empty, full))
 
+    def why_nothing(self, key: str) -> str | None:
+        """Why a captured function has no value; None where nothing is known of it."""
+        return self._why_empty(key, None)
+
     def _why_empty(self, key: str, label: str | None) -> str | None:
         """Why a function left no value, or none of that label; None where nothing is known of it."""
         labels = self.notes().declared.get(key, ())
@@ -95,6 +99,15 @@ class Captured(Mapping[str, Records]):
         []
         """
         return Records(self._found(None)).select(**filters)
+
+    def last(self) -> Records:
+        """The values of the last pass through a model, of all functions; see `Records.last`.
+
+        >>> from astcapture import Cache
+        >>> list(Cache().last())
+        []
+        """
+        return Records(self._found(None)).last()
 
     @abstractmethod
     def summary(self, *, all: bool = False) -> str:  # noqa: A002

@@ -10,6 +10,7 @@ from typing import Any, overload
 
 from astcapture.errors import CaptureError
 from astcapture.values.arrays import one_shape, to_dask, to_numpy
+from astcapture.values.counted import from_the_end, in_order, last_pass
 from astcapture.values.record import Record, in_words
 
 
@@ -31,7 +32,7 @@ class Records(Sequence[Any]):
     def __init__(
         self, records: Sequence[Record] = (), why_empty: Callable[[str | None], str | None] = lambda label: None
     ) -> None:
-        self._records = tuple(records)
+        self._records: tuple[Record, ...] = tuple(records)
         # Why there is no value, or none of a label, for those who ask for one.
         self._why_empty = why_empty
 
@@ -43,13 +44,13 @@ class Records(Sequence[Any]):
     @property
     def labels(self) -> tuple[str, ...]:
         """The labels that occur, in order of first appearance."""
-        return tuple(dict.fromkeys(record.label for record in self._records))
+        return tuple(dict.fromkeys(record.label for record in self.records))
 
     def __len__(self) -> int:
-        return len(self._records)
+        return len(self.records)
 
     def __iter__(self) -> Iterator[Any]:
-        return (record.value for record in self._records)
+        return (record.value for record in self.records)
 
     @overload
     def __getitem__(self, index: int) -> Any: ...
@@ -57,17 +58,17 @@ class Records(Sequence[Any]):
     def __getitem__(self, index: slice | str) -> Records: ...
     def __getitem__(self, index: int | slice | str) -> Any:
         if isinstance(index, str):
-            found = [record for record in self._records if record.label == index]
+            found = [record for record in self.records if record.label == index]
             if not found:
                 reason = self._why_empty(index) or _listed("labels here", self.labels)
                 raise Unknown(f"no value labelled {index!r}; {reason}")
             return Records(found)
         if isinstance(index, slice):
-            return Records(self._records[index])
-        if not self._records:
+            return Records(self.records[index])
+        if not self.records:
             known = self._why_empty(None)
             raise IndexError(f"there is no value here: {known}" if known else "there is no value here")
-        return self._records[index].value
+        return self.records[index].value
 
     def select(self, **filters: Any) -> Records:
         """The values whose record matches every filter.
@@ -76,15 +77,43 @@ class Records(Sequence[Any]):
         (``label="attn*"``), a function is asked (``lineno=lambda line: line > 10``), a list,
         set or tuple means any of its members, anything else is compared.
 
+        Two filters count, and they count what the others leave: ``layer=3`` is the fourth layer in order of first
+        appearance, ``layer=-1`` the last one; ``call=-1`` is the last execution of each function on each layer.
+
         Raises:
             CaptureError: a filter that is neither a field nor a tag of these records, and looks like a slip.
+
+        >>> records = Records([Record(step, "a", "m", "f", 3, f"blocks.{step % 2}", step // 2) for step in range(6)])
+        >>> list(records.select(layer=0)), list(records.select(layer=-1, call=-1))
+        ([0, 2, 4], [5])
         """
         for name in filters:
             self._check_filter(name)
-        return Records([record for record in self._records if all(_matches(record, *one) for one in filters.items())])
+        counted = {name: wanted for name, wanted in filters.items() if _is_counted(name, wanted)}
+        others = [one for one in filters.items() if one[0] not in counted]
+        found: Sequence[Record] = [one for one in self.records if all(_matches(one, *each) for each in others)]
+        why_empty: Callable[[str | None], str | None] = lambda label: None  # noqa: E731
+        if "layer" in counted and found:
+            found, why_empty = in_order(found, counted["layer"])
+        if "call" in counted:
+            found = from_the_end(found, counted["call"])
+        return Records(found, why_empty)
+
+    def last(self) -> Records:
+        """The values of the last pass through a model: of the newest model that ran, back to where its pass began.
+
+        A pass begins where a layer is recorded that the pass has recorded already, with another execution. So in
+        a generation loop it is the last step. A model that runs one layer several times in each forward, as ALBERT
+        does, gives the last run of that layer: use ``select(call=...)`` there.
+
+        >>> records = Records([Record(step, "a", "m", "f", 3, f"blocks.{step % 2}", step // 2) for step in range(6)])
+        >>> list(records.last())
+        [4, 5]
+        """
+        return Records(last_pass(self.records), self._why_empty)
 
     def _check_filter(self, name: str) -> None:
-        if name in _FILTERS or any(name in record.tags for record in self._records):
+        if name in _FILTERS or any(name in record.tags for record in self.records):
             return
         close = difflib.get_close_matches(name, _FILTERS, n=1)
         if close:
@@ -95,9 +124,9 @@ class Records(Sequence[Any]):
 
         Where records of several models are here, the keys are ``"MODEL:LAYER"``.
         """
-        several = len({record.model for record in self._records if record.model is not None}) > 1
+        several = len({record.model for record in self.records if record.model is not None}) > 1
         layers: dict[str | None, list[Record]] = {}
-        for record in self._records:
+        for record in self.records:
             key = record.layer if record.model is None or not several else f"{record.model}:{record.layer}"
             layers.setdefault(key, []).append(record)
         return {layer: Records(found) for layer, found in layers.items()}
@@ -108,7 +137,7 @@ class Records(Sequence[Any]):
         Raises:
             CaptureError: there is nothing to stack, or the shapes differ.
         """
-        one_shape(self._records, "to stack")
+        one_shape(self.records, "to stack")
         values = list(self)
         torch = sys.modules.get("torch")
         if torch is not None and all(isinstance(value, torch.Tensor) for value in values):
@@ -125,7 +154,7 @@ class Records(Sequence[Any]):
         Raises:
             CaptureError: there is nothing to stack, or the shapes differ.
         """
-        return to_numpy(self._records)
+        return to_numpy(self.records)
 
     def to_dask(self) -> Any:
         """All values as one dask array with a new leading axis, of stored ones a chunk for each shard.
@@ -136,16 +165,24 @@ class Records(Sequence[Any]):
         Raises:
             CaptureError: dask is not installed, there is nothing to stack, or the shapes differ.
         """
-        return to_dask(self._records)
+        return to_dask(self.records)
 
     def __repr__(self) -> str:
-        if not self._records:
+        if not self.records:
             return "<Records: empty>"
         labels = ", ".join(self.labels)
-        return f"<Records: {len(self)} × {labels}, the first {in_words(self._records[0].form())}>"
+        return f"<Records: {len(self)} × {labels}, the first {in_words(self.records[0].form())}>"
 
 
 _FILTERS = ("key", *Record.__dataclass_fields__)
+
+
+def _is_counted(name: str, wanted: Any) -> bool:
+    """Whether a filter counts layers, or executions from the end; others are compared with what the record says."""
+    several = wanted if isinstance(wanted, (list, tuple, set, frozenset)) else (wanted,)
+    if not several or not all(isinstance(one, int) for one in several):
+        return False
+    return name == "layer" or (name == "call" and any(one < 0 for one in several))
 
 
 def _matches(record: Record, name: str, wanted: Any) -> bool:

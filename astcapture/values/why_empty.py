@@ -33,6 +33,7 @@ class Facts:
         runs: whether the function is known to have run, though not where the label has a value.
         in_blocks: how many values went to `recording()` blocks.
         passed_over: some layers that ran and that `layers` does not choose.
+        other_models: some models that ran, where the values of one model alone were asked for.
         processes: processes that this one started and that recorded it, with the number of values.
         cleared: whether the cache was cleared: what is known, is known since then.
     """
@@ -46,6 +47,7 @@ class Facts:
     runs: bool = False
     in_blocks: int = 0
     passed_over: Sequence[str | None] = ()
+    other_models: Sequence[str] = ()
     processes: Sequence[tuple[int, int]] = ()
     cleared: bool = False
 
@@ -61,6 +63,8 @@ def why_empty(key: str, label: str, facts: Facts, live: Live) -> str:
         return why_missed(label, facts.missed, facts.fused, facts.unbound)
     if facts.passed_over:
         return f"layers= chooses none of the layers that ran: {', '.join(map(_layer_in_words, facts.passed_over))}"
+    if facts.other_models:
+        return f"it ran in another model alone: {', '.join(facts.other_models)}"
     if facts.runs:
         return f"it ran, and no line of it that gives {label!r} a value did"
     if facts.begun:

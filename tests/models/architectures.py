@@ -316,7 +316,7 @@ ARCHITECTURES: list[Architecture] = [
     *_rows("decoder", "codegen gptj", _GPTJ, text),
     *_rows("decoder", "gpt2 imagegpt", _GPT2, text),
     _A("gpt_neo", "decoder", _GPT_NEO, text),
-    _A("falcon", "decoder", {**_BERT, "alibi": True}, text, beyond=(2, "the scores before the softmax, with ALiBi")),
+    _A("falcon", "decoder", {**_BERT, "alibi": True}, text),
     _A("xglm", "decoder", _LLAMA, text, unflattened),
     _A("diffllama", "decoder", _LLAMA, text, beyond=(2, "the same weights again, for the other half of the values")),
     _A("decision_transformer", "decoder", _DECISION, _decisions),

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
+from named import assert_all_are_found
+
+import astcapture
 
 HOME = "diffusers.models.attention_processor"
 BLOCKS = [
@@ -46,6 +49,9 @@ def test_the_weights_of_the_fused_processor_are_the_maps_of_the_other(unet, rec)
     weights = rec[f"{HOME}:AttnProcessor2_0.__call__"]["weights"]
     assert [record.layer for record in probabilities.records] == LAYERS
     assert [record.layer for record in weights.records] == LAYERS
+    with astcapture.recording() as of_one:
+        run(unet, AttnProcessor2_0())
+    assert_all_are_found(unet, of_one)
     for flat, computed in zip(probabilities, weights, strict=True):
         assert computed.shape[0] == 2 and computed.shape[-1] in (5, 64, 16)
         torch.testing.assert_close(flat, computed.flatten(0, 1), rtol=0, atol=1e-5)
@@ -81,6 +87,7 @@ def test_the_models_that_dispatch_their_attention_are_captured_there(rec):
         "single_transformer_blocks.0.attn",
         "single_transformer_blocks.1.attn",
     ]
+    assert_all_are_found(model, rec)
     for value in weights:
         assert value.shape == (1, 2, 9, 9)
         torch.testing.assert_close(value.sum(-1), torch.ones(1, 2, 9))

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 import torch
+from named import assert_all_are_found
 
 MHA = "torch.nn.functional:multi_head_attention_forward"
 
@@ -34,7 +35,9 @@ def run(model):
 
 
 def test_the_standard_towers_are_captured_where_torch_computes_their_attention(rec, python_path):
-    run(clip())
+    model = clip()
+    run(model)
+    assert_all_are_found(model, rec)
     by_layer = rec[MHA]["weights"].by_layer()
     assert list(by_layer) == [
         "visual.transformer.resblocks.0.attn",
@@ -62,3 +65,4 @@ def test_the_weights_of_its_own_attention_times_the_values_are_what_it_returns(r
         values = values.reshape(2, 5, 2, 8).transpose(1, 2)
         expected = attention.out_proj((weights @ values).transpose(1, 2).reshape(2, 5, 16))
     torch.testing.assert_close(returned, expected, rtol=0, atol=1e-5)
+    assert_all_are_found(attention, rec)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 import torch
+from named import assert_all_are_found
 from torch import Tensor, nn
 
 import astcapture
@@ -74,6 +75,7 @@ def test_there_is_one_map_for_each_attention_module_of_the_model(name, rec, unfu
     run(model, name)
     attention = [module for module in model.modules() if hasattr(module, "attn_drop")]
     assert len(maps(rec)) == len(attention) > 0
+    assert_all_are_found(model, rec)
 
 
 @pytest.mark.parametrize("name", MODELS)

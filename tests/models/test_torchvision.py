@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 import torch
+from named import assert_all_are_found
 
 MHA = "torch.nn.functional:multi_head_attention_forward"
 
@@ -39,6 +40,7 @@ def test_rows_of_the_maps_of_windows_sum_to_one(name, key, rec):
     with torch.no_grad():
         model.eval()(image(56))
     assert len(rec[key]) == layers
+    assert_all_are_found(model, rec)
     for value in rec[key]:
         torch.testing.assert_close(value.sum(-1), torch.ones(value.shape[:-1]))
 
@@ -51,6 +53,7 @@ def test_the_maps_of_video_swin_sum_to_one(rec):
     with torch.no_grad():
         model.eval()(torch.randn(1, 3, 4, 32, 32))
     maps = rec["torchvision.models.video.swin_transformer:shifted_window_attention_3d"]["attn"]
+    assert_all_are_found(model, rec)
     assert [record.layer for record in maps.records] == [
         f"features.{stage}.{n}.attn" for stage in (0, 2) for n in (0, 1)
     ]
@@ -69,6 +72,7 @@ def test_the_maps_of_mvit_sum_to_one(rec):
         model.eval()(torch.randn(1, 3, 4, 32, 32))
     maps = rec["torchvision.models.video.mvit:MultiscaleAttention.forward"]["attn"]
     assert [record.layer for record in maps.records] == ["blocks.0.attn", "blocks.1.attn"]
+    assert_all_are_found(model, rec)
     for value in maps:
         torch.testing.assert_close(value.sum(-1), torch.ones(value.shape[:-1]))
 
@@ -103,6 +107,7 @@ def test_the_weights_of_the_vision_transformer_are_those_that_its_attention_woul
         model(image(32))
         weights = rec[MHA]["weights"]
         assert len(weights) == 2 and weights[0].shape == (1, 2, 17, 17)
+        assert_all_are_found(model, rec)
         x = inputs[0]
         _, expected = attention(x, x, x, need_weights=True, average_attn_weights=False)
     torch.testing.assert_close(weights[0], expected, rtol=0, atol=1e-5)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 import pytest
 import torch
 from architectures import ARCHITECTURES, UNCAPTURED, UNDER_SDPA, Architecture, Uncaptured, text
+from named import assert_all_are_found
 from torch import Tensor
 
 import astcapture
@@ -79,6 +80,7 @@ def test_captures_equal_what_output_attentions_returns(one, rec):
     with torch.no_grad():
         groups = returned(model(**one.inputs(), output_attentions=True))
     captured = captured_in(rec)
+    assert_all_are_found(model, rec)
     used, missing = matched(one, captured, groups)
     if one.differs:
         assert missing > 0  # once it is none, the table has to say so

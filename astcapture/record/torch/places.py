@@ -124,8 +124,9 @@ _handle: Any = None
 # The hooks that wait for the first module, which registers something, or is unpickled and called.
 _FIRST = ("module_registration", "parameter_registration", "buffer_registration", "forward_pre")
 _waiting: list[Any] = []
-# How often torch has told of a registration.
+# How often torch has told of a registration, and how often all modules have been looked at.
 _registrations = 0
+_passes = 0
 _lock = RLock()
 
 
@@ -206,6 +207,21 @@ def forget_torch() -> None:
 def where_of_module(module: Any) -> Where:
     """The place of a live module."""
     return _place(module, list)
+
+
+def every_place(model: Any) -> set[Where]:
+    """Every place of a live module and of those below it, whatever runs: one that is held twice has two."""
+    _watch()
+    found = set()
+    for module in below(model):
+        _place(module, list)
+        found.update(Where(way.path, _model_name(way.model)) for way in _ways(_original(module)))
+    return found
+
+
+def changes() -> int:
+    """A number that is another one when a module may have got another place."""
+    return _registrations + _passes
 
 
 def is_topmost(module: Any) -> bool:
@@ -348,8 +364,10 @@ def _has_moved(module: Any) -> bool:
 
 def _look_at_all() -> None:
     """Find out anew who holds whom."""
+    global _passes
     for _ in range(_TRIES):
         asked = _registrations
+        _passes += 1
         seen: dict[int, ref[Any]] = {}
         held: dict[int, list[tuple[ref[Any], str]]] = {}
         for one in modules.live_modules():
