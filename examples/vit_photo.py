@@ -64,9 +64,9 @@ def to_input(image: Image.Image) -> Tensor:
 
 def attention(model: nn.Module, inputs: Tensor) -> astcapture.Records:
     """Return the attention weights of all layers, each (1, heads, tokens, tokens). Token 0 is CLS."""
-    with astcapture.install("@hf-attention"), astcapture.recording() as rec, torch.no_grad():
+    with astcapture.attention(model) as maps, torch.no_grad():
         model(inputs)
-    return rec.select(label="weights")
+    return maps
 
 
 def over_patches(weights: Tensor) -> Tensor:
