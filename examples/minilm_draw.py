@@ -66,7 +66,7 @@ def draw_word(maps: list[Tensor], words: list[str], word: str) -> Figure:
     """Draw the sentence once for each layer, shaded by what the first `word` in it attends to."""
     query = words.index(word)
     drawn = " ".join(token for token in words if token not in MARKS)
-    width = max(4.5, 0.2 + 0.098 * len(drawn))  # inches
+    width = max(4.5, 0.4 + 0.12 * len(drawn))  # inches: the sentence is on one line
     figure, axes = plt.subplots(len(maps), 1, figsize=(width, 0.62 * len(maps) + 0.5), layout="constrained")
     figure.suptitle(f"what {word!r} attends to (dark: high weight)")
     for layer, (ax, weights) in enumerate(zip(axes, maps, strict=True)):

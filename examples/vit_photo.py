@@ -92,7 +92,7 @@ def overview(maps: astcapture.Records, image: Image.Image) -> Figure:
     row, column = EYE
     of_eye = over_patches(maps[EYE_LAYER][0, EYE_HEAD, 1 + row * GRID + column])
     panels.append((f"a patch in an eye: both eyes\nlayer {EYE_LAYER}, head {EYE_HEAD}", of_eye))
-    figure, axes = plt.subplots(1, 1 + len(panels), figsize=(14, 3.68), layout="constrained")
+    figure, axes = plt.subplots(1, 1 + len(panels), figsize=(14, 3.6), layout="constrained")
     figure.suptitle("What heads of DINOv2 attend to (bright: high weight)")
     axes[0].imshow(image)
     axes[0].set_axis_off()
