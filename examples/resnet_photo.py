@@ -119,12 +119,12 @@ def look(model: torch.nn.Module, image: Tensor, out: Path) -> dict[int, float]:
     axes[0, 0].imshow(image.permute(1, 2, 0))
     axes[0, 0].set_axis_off()
     axes[0, 0].set_title("the photograph")
-    plot.attention_map(features, attention, image, ax=axes[0, 1], title="what it attends to", opacity=0.5)
+    plot.attention_map(features, attention, image, ax=axes[0, 1], title="what it attends to")
     shares = {}
     for ax, digit in zip(axes[1], PLACES, strict=False):
         with astcapture.recording() as rec:
             model(image[None])[0, digit].backward()
-        plot.grad_cam(rec[block]["features"], image=image, ax=ax, title=f'Grad-CAM of "{digit}"', opacity=0.5)
+        plot.grad_cam(rec[block]["features"], image=image, ax=ax, title=f'Grad-CAM of "{digit}"')
         shares[digit] = share_on(rec[block]["features"], digit, image)
     save(figure, out / "resnet_photo.png")
     return shares
