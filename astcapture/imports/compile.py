@@ -122,11 +122,11 @@ def _unless_it_fails(work: Callable[[], T], source: bytes, path: str, strict: bo
     except Exception as error:
         if not _is_valid(source, path):
             return None
-        reason = f"rewriting it failed ({type(error).__name__}: {error}); this is a bug of astcapture, please report it"
+        reason = f"rewriting failed ({type(error).__name__}: {error}); this is a bug in astcapture, please report it"
         if strict:
             raise CaptureError(f"{path}: {reason}") from error
         # At the module's own file: no line of the program is to blame.
-        warn(f"{path}: imported without captures, because {reason}", path, 1)
+        warn(f"{path}: imported without captures: {reason}", path, 1)
         return None
 
 

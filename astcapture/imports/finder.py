@@ -167,7 +167,7 @@ def _warn_unless_indifferent(spec: ModuleSpec, targets: Sequence[Target]) -> Non
     warn(
         f"{spec.name} is imported without captures: {kind} loads it"
         + (f" from {spec.origin}" if spec.has_location else "")
-        + ", and only modules that a SourceFileLoader loads are rewritten",
+        + ", but only modules that SourceFileLoader loads from source can be rewritten",
         *importing_line(),
     )
 

@@ -30,8 +30,8 @@ def followed(target: Target, places: Sequence[Moved]) -> Target:
     if found is None:
         module, qualname = places[0]
         raise CaptureError(
-            f"target {target.text!r}: {target.module} imports {target.qualname} from {module}, and no source file "
-            f"was found that defines it: write the module that defines it, MODULE:{qualname}"
+            f"target {target.text!r}: {target.module} imports {target.qualname} from {module}, but no source file "
+            f"that defines it was found: name the module that defines it, MODULE:{qualname}"
         )
     module, qualname = found
     captures = target.text.partition("=")[2]

@@ -114,8 +114,8 @@ class Capturing:
             except Exception:
                 self._plain = True
             warn(
-                f"{self.name} is imported without captures: {other_tool(self)}, which "
-                "transforms it too, takes nothing but source; keep one of the two hooks off this module",
+                f"{self.name} is imported without captures: {other_tool(self)} also transforms it, and accepts "
+                "only source text; exclude the module from one of the two import hooks",
                 self.path,
                 1,
             )

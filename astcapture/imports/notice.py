@@ -53,7 +53,7 @@ def notice_unrewritten(marked: object, targets: Sequence[Target]) -> None:
     marked_here = any(target.qualname is None for target in asked)
     if marked_here and _RELOADED not in qualname and not is_declared(f"{name}:{qualname}"):
         why = _why_not(function, own_name, module)
-        warn(f"{qualname} is marked, but it is not captured: {why}", path, function.__code__.co_firstlineno)
+        warn(f"{qualname} is marked but not captured: {why}", path, function.__code__.co_firstlineno)
 
 
 def _loader(module: ModuleType | None) -> object:
@@ -65,22 +65,22 @@ def _why_not(function: FunctionType, name: str, module: ModuleType | None) -> st
     path = function.__code__.co_filename
     if _is_of_a_cell(function):
         return (
-            "the functions of notebook cells are rewritten by the extension: run %load_ext astcapture in a cell "
-            "of its own, before this one, and use the marker here by a name imported from astcapture"
+            "functions in notebook cells need the extension: run %load_ext astcapture in a separate cell before "
+            "this one, and use a marker imported from astcapture"
         )
     other = taken_by_another(_loader(module), name)
     if other is not None:
         return other
     if not os.path.isfile(path):
         return (
-            f"it was compiled from text that is in no file ({path}): compile the text with the name of the file "
-            "that it is in, compile(text, path, 'exec')"
+            f"it was compiled from text that is not in a file ({path}): pass the path of the file that holds the "
+            "text, compile(text, path, 'exec')"
         )
     if isinstance(_loader(module), Capturing):
-        return "the marker is read from the source, and there it is not a name imported from astcapture"
+        return "the marker is read from the source, and there it is not imported from astcapture"
     return (
-        f"it was not rewritten from {path}: the file has changed since, another tool transforms it, or the "
-        "marker is not a name imported from astcapture there"
+        f"it could not be rewritten from {path}: the file has changed since, another tool transforms it, or the "
+        "marker is not imported from astcapture there"
     )
 
 

@@ -131,14 +131,16 @@ def _prepared(one: Outdated, strict: bool) -> Exchange:
     done = Exchange(name)
     if path is None:
         if name not in of_cells:
-            typed = "; run %load_ext astcapture to capture what is typed in cells" if "IPython" in sys.modules else ""
+            typed = (
+                "; run %load_ext astcapture to capture functions defined in cells" if "IPython" in sys.modules else ""
+            )
             done.problems.append(f"{name} has no source file{typed}")
         return done
     try:
         with open(path, "rb") as file:
             source = file.read()
     except OSError as error:
-        done.problems.append(f"{name}: its source cannot be read ({error.strerror}: {path})")
+        done.problems.append(f"{name}: cannot read its source ({error.strerror}: {path})")
         return done
     try:
         old, new, done.plan = _versions(one, path, source)
@@ -146,9 +148,9 @@ def _prepared(one: Outdated, strict: bool) -> Exchange:
     except CaptureError:
         raise
     except SyntaxError:
-        done.problems.append(f"{name}: its source has changed since the import and does not parse ({path})")
+        done.problems.append(f"{name}: its source has changed since the import and has a syntax error now ({path})")
     except Exception as error:
-        reason = f"{name}: rewriting it failed ({type(error).__name__}: {error}); this is a bug of astcapture"
+        reason = f"{name}: rewriting failed ({type(error).__name__}: {error}); this is a bug in astcapture"
         if strict:
             raise CaptureError(f"{reason}, please report it") from error
         done.problems.append(f"{reason}, please report it")
@@ -273,7 +275,7 @@ def _never_found(done: Exchange, module: ModuleType | None) -> list[str]:
             why = "the module is frozen into the interpreter: start Python with -X frozen_modules=off"
         else:
             why = "it was replaced, or the file has changed since it was imported"
-        problems.append(f"{done.module}:{qualname}: no live function runs {where}; {why}")
+        problems.append(f"{done.module}:{qualname}: no live function runs the code at {where}: {why}")
     return problems
 
 

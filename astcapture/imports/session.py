@@ -59,9 +59,9 @@ def refuse_script(error: CaptureError, strict: bool) -> None:
         warn(f"not captured: {error}")
     elif os.environ.get(FIRST_PROCESS) == str(os.getpid()):
         if strict:
-            tell(f"astcapture: {error}; ASTCAPTURE_STRICT is set, so the program is not run")
+            tell(f"astcapture: {error}; ASTCAPTURE_STRICT is set, so the program does not run")
             os._exit(1)
-        tell(f"astcapture: {error}\nastcapture: the program runs uncaptured")
+        tell(f"astcapture: {error}\nastcapture: the program runs without capturing")
         switch_off()
 
 
@@ -101,7 +101,7 @@ def print_summary() -> None:
     elif first:
         tell("\n".join(on_a_screen(cache.summary().splitlines(), "summary")))
     elif (count := _count()) > session.inherited:
-        before = f", {session.inherited:,} of {count:,} values from before its fork" if session.inherited else ""
+        before = f", {session.inherited:,} of {count:,} values captured before its fork" if session.inherited else ""
         summary = on_a_screen(cache.summary().splitlines(), "summary")
         tell("\n".join([f"astcapture: process {session.process}{before}", *summary]))
     stay_interrupted()

@@ -73,20 +73,20 @@ def functions_of(target: str) -> tuple[str, list[tuple[Function, Scope]]]:
     if not meant:
         names = [function.qualname for function in functions]
         if parsed.qualname is None:
-            raise CaptureError(f"{path}: {parsed.module} holds no function")
+            raise CaptureError(f"{path}: {parsed.module} defines no functions")
         hint = did_you_mean(parsed.qualname, names)
-        raise CaptureError(f"{path}: {parsed.qualname!r} matches no def in {parsed.module}{hint}")
+        raise CaptureError(f"{path}: {parsed.qualname!r} matches no function in {parsed.module}{hint}")
     return path, [(function, function_scope(function)) for function in meant]
 
 
 def _read(target: Target) -> tuple[str, ast.Module]:
     if not target.exact_module:
-        raise CaptureError(f"target {target.text!r}: name one module here, without wildcards")
+        raise CaptureError(f"target {target.text!r}: the module must be named in full here, without wildcards")
     spec = find_module(target.module)
     if spec is None:
-        raise CaptureError(f"there is no module {target.module}; it is looked for as python would, from here")
+        raise CaptureError(f"no module named {target.module!r} on sys.path")
     if not spec.has_location or spec.origin is None or not spec.origin.endswith(".py"):
-        raise CaptureError(f"{target.module} has no source file: only modules loaded from source are rewritten")
+        raise CaptureError(f"{target.module} has no source file: only modules loaded from source can be rewritten")
     with open(spec.origin, "rb") as file:
         source = file.read()
     try:
@@ -97,9 +97,9 @@ def _read(target: Target) -> tuple[str, ast.Module]:
 
 def _why_none(target: Target, functions: Sequence[Function]) -> str:
     if target.qualname is None:
-        return f"{target.module} marks no function: name one, {target.module}:FUNCTION=NAME"
+        return f"{target.module} has no function marked with @capture: name one, {target.module}:FUNCTION=NAME"
     matched = [function for function in functions if target.matches_function(function.qualname)]
     if target.captures:
-        return f"target {target.text!r}: nothing that it matches binds what it names"
+        return f"target {target.text!r}: no function that it matches binds the names to capture"
     names = ", ".join(function.qualname for function in matched[:3])
-    return f"{names} carries no marker: say what to capture, {target.text}=NAME"
+    return f"{names}: not marked with @capture: name what to capture, {target.text}=NAME"

@@ -38,9 +38,9 @@ def activate() -> None:
         switch_on()
     except CaptureError as error:
         if _strict():
-            tell(f"astcapture: {error}; ASTCAPTURE_STRICT is set, so the program is not run")
+            tell(f"astcapture: {error}; ASTCAPTURE_STRICT is set, so the program does not run")
             os._exit(1)  # While site is being imported, SystemExit would be reported as a crash of the interpreter.
-        tell(f"astcapture: {error}\nastcapture: the program runs uncaptured")
+        tell(f"astcapture: {error}\nastcapture: the program runs without capturing")
 
 
 def switch_on() -> Hook:

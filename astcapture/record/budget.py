@@ -194,12 +194,12 @@ def _say(bound: int | str, held: int) -> None:
     allows = (
         f"limit={in_words(bound)!r} allows no more"
         if isinstance(bound, int)
-        else 'limit="auto" allows a quarter of the memory that was free'
+        else 'limit="auto" allows a quarter of the free memory'
     )
     text = (
-        f"recording has stopped: {in_words(held)} of captured values are held, and {allows}. The program goes on, and "
-        "cache.summary() counts what is left out. To keep all of it, store=DIR streams to disk; to keep more, "
-        "reduce= or dtype= make values smaller and limit= allows more; cache.clear() makes room, and recording resumes"
+        f"recording has stopped: captured values take {in_words(held)}, and {allows}. The program continues, and "
+        "cache.summary() counts the values that are left out. To keep all values, stream them to disk with store=DIR; "
+        "to keep more, make them smaller with reduce= or dtype=, or raise limit=. After cache.clear() recording resumes"
     )
     warn(text)
 

@@ -42,8 +42,8 @@ class Shared(Deferred):
         if self.version is not None and self.tensor._version != self.version:
             times = self.tensor._version - self.version
             raise CaptureError(
-                f"this tensor, of shape {tuple(self.tensor.shape)}, was captured with copy=False and changed in place "
-                f"{'once' if times == 1 else f'{times} times'} since: what was captured is gone; leave copy=False out"
+                f"this tensor of shape {tuple(self.tensor.shape)} was captured with copy=False and modified in place "
+                f"{'once' if times == 1 else f'{times} times'} since, so the captured value is lost: remove copy=False"
             )
         return self.tensor
 

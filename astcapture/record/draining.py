@@ -34,7 +34,7 @@ def drain() -> list[Event]:
     settle_compiled()
     while state.recursion_failures:
         site, _ = state.recursion_failures.popitem()
-        error = RecursionError("the recursion limit was reached where it is recorded")
+        error = RecursionError("the recursion limit was reached while recording the value")
         # At the recursion limit the open block could not be looked up. A block drains as it is left, so it is this one.
         front.append((site, Failed(error), 0, None, scope.holding()))
     if is_watched():

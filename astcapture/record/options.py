@@ -153,7 +153,7 @@ def _read_layers(where: str, value: Any) -> tuple[str, ...] | None:
         patterns = tuple(part.strip() for one in listed for part in one.split(",") if part.strip())
         if patterns:
             return patterns
-    raise CaptureError(f'{where}: write patterns of layers, layers="blocks.11.*" or layers=["blocks.0.*", "head"]')
+    raise CaptureError(f'{where}: write layer patterns, layers="blocks.11.*" or layers=["blocks.0.*", "head"]')
 
 
 def _takes_record(reduce: Any) -> bool:
@@ -176,7 +176,7 @@ def _read_reduce(where: str, value: Any) -> Reduce | None:
         if colon and all(part.isidentifier() for part in (*module.split("."), *name.split("."))):
             return Imported(module, name)
     raise CaptureError(
-        f'{where}: write a function of the value, reduce=lambda attn: attn.mean(1), or its name, "MODULE:FUNCTION"'
+        f'{where}: write a function of the value, reduce=lambda attn: attn.mean(1), or the name of one, "MODULE:FUNCTION"'
     )
 
 

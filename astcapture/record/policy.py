@@ -107,8 +107,8 @@ def unmatched(captured: Iterable[tuple[str, str, str]]) -> list[str]:
     """One line for each pattern of a hook that means none of what was captured: module, qualname and label."""
     known = list(captured)
     return [
-        f"{option}={{{pattern!r}: ...}} matches nothing that was captured: "
-        'a pattern is "MODULE:QUALNAME=LABEL", "MODULE:QUALNAME" or "LABEL"'
+        f"{option}={{{pattern!r}: ...}} matched nothing that was captured: "
+        'write a pattern as "MODULE:QUALNAME=LABEL", "MODULE:QUALNAME" or "LABEL"'
         for option, pattern in dict.fromkeys(pair for conversions in _ever for pair in conversions.patterns)
         if known and not any(matches(pattern, *one) for one in known)
     ]

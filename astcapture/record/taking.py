@@ -22,7 +22,7 @@ from astcapture.record.torch.transforms import is_wrapped, outside, unwrap
 from astcapture.record.weight import own_size, rough_size, whole_size
 
 _COMPILED = (
-    "compiled code hands captured values out beside its result, where no gradient reaches them: "
+    "torch.compile returns captured values as extra outputs, which receive no gradient: "
     "run the model without torch.compile"
 )
 

@@ -45,7 +45,7 @@ class Compiler:
         """Why a function is left as it is written, and what to do instead."""
         switched = self.switch is not None and name not in self.unswitched
         first = f"set {'='.join(self.switch)} to run and capture it as Python, or " if switched and self.switch else ""
-        return f"{self.name} compiles it from its {self.reads}, so it is left as it is: {first}{self.mend}"
+        return f"{self.name} compiles it from its {self.reads}, so it cannot be rewritten: {first}{self.mend}"
 
 
 def _compiler(name: str, names: str, reads: str = "source", mend: str = _CALLER) -> Compiler:

@@ -48,7 +48,7 @@ def moved(tree: ast.Module, module: str, filename: str, qualname: str) -> tuple[
 def another_name(tree: ast.Module, module: str, qualname: str, captures: str = "") -> str:
     """What to write where an assignment makes a qualname another name of a function or a class.
 
-    The end of an error, ``": forward is another name there: write m:_forward=attn"``, or an empty string; `captures`
+    The end of an error, ``": forward is an alias there: write m:_forward=attn"``, or an empty string; `captures`
     is what stands behind ``=``.
     """
     owner, _, name = qualname.rpartition(".")
@@ -61,7 +61,7 @@ def another_name(tree: ast.Module, module: str, qualname: str, captures: str = "
         written, called = f"{alias}.{rest}", head
     else:
         written, called = (f"{owner}.{alias}" if owner and _defines(scope, alias) else alias), qualname
-    return f": {called} is another name there: write {module}:{written}{_equals(captures)}"
+    return f": {called} is an alias there: write {module}:{written}{_equals(captures)}"
 
 
 def if_inherited(tree: ast.Module, module: str, filename: str, qualname: str, captures: str = "") -> str:
@@ -72,7 +72,7 @@ def if_inherited(tree: ast.Module, module: str, filename: str, qualname: str, ca
     if not written:
         return ""
     listed = " or ".join(f"{one}{_equals(captures)}" for one in written)
-    return f": {owner} does not define {name}; if it inherits it, write {listed}"
+    return f": {owner} does not define {name}; if it inherits {name}, write {listed}"
 
 
 def _equals(captures: str) -> str:

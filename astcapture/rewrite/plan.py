@@ -108,7 +108,7 @@ def marker_captures(call: ast.Call, filename: str) -> tuple[Capture, ...]:
         asked.append((text, text))
     for keyword in call.keywords:
         if keyword.arg is None:
-            raise _error(filename, call.lineno, f"{ast.unparse(call)}: write the labels out instead of **")
+            raise _error(filename, call.lineno, f"{ast.unparse(call)}: write each label as a keyword instead of **")
         text = _literal(keyword.value, call, filename)
         if keyword.arg == "at":
             at = text
@@ -134,7 +134,7 @@ def _literal(node: ast.expr, call: ast.Call, filename: str) -> str:
         filename,
         call.lineno,
         f"{ast.unparse(node)} in {ast.unparse(call)} is not a literal: the marker is read from the source "
-        'and never run, so write the name itself, @capture("attn")',
+        'without running it, so write the name itself, @capture("attn")',
     )
 
 
@@ -193,17 +193,17 @@ def _untakeable(
     if capture.at == "sdpa":
         if attention_calls(function.node, names):
             return None
-        reason = f"no call of {ATTENTION} stands in {what}, under this name or one that the module gives it"
+        reason = f"{what} does not call {ATTENTION}, under that name or an alias in its module"
         return _error(filename, lineno, f"{capture.expression}@sdpa: {reason}")
     error = _unreadable(capture, function, scope, filename, lineno)
     name = capture.expression
     if error is not None or capture.at != "assign" or name in bindings(function.node):
         return error
     if name in scope.parameters:
-        reason = f"{name!r} is a parameter of {what} and never bound in its body"
+        reason = f"{name!r} is a parameter of {what} and is never bound in its body"
     else:
-        reason = f"{name!r} is bound outside of {what}, which only reads it"
-    return _error(filename, lineno, f"{reason}: @assign records bindings, so take it at the return, without @assign")
+        reason = f"{name!r} is bound outside {what}, which only reads it"
+    return _error(filename, lineno, f"{reason}: @assign records bindings, so capture it at the return, without @assign")
 
 
 def _unreadable(capture: Capture, function: Function, scope: Scope, filename: str, lineno: int) -> CaptureError | None:
@@ -222,7 +222,7 @@ def _unreadable(capture: Capture, function: Function, scope: Scope, filename: st
     elif name in scope.globals:
         reason = f"{name!r} is a global in {what}, not a local: read it from the module instead"
     elif name in scope.in_comprehensions:
-        reason = f"{name!r} is bound only inside a comprehension in {what}: capture what the comprehension makes"
+        reason = f"{name!r} is bound only inside a comprehension in {what}: capture the result of the comprehension"
     else:
         reason = f"{name!r} is never bound in {what}" + did_you_mean(name, scope.readable)
     return _error(filename, lineno, reason)
@@ -240,11 +240,11 @@ def _nowhere(
         return None
     name, what = missing[0], f"{function.qualname} (line {function.node.lineno})"
     if name in scope.in_comprehensions:
-        reason = f"is bound only inside a comprehension in {what}: capture what the comprehension makes"
+        reason = f"is bound only inside a comprehension in {what}: capture the result of the comprehension"
     else:
         # What rewritten code calls is among the builtins, by names that cannot be written.
         known = sorted(one for one in {*own, *surroundings.known, *dir(builtins)} if one.isidentifier())
-        reason = f"is neither a local of {what} nor a name of its module, nor a builtin{did_you_mean(name, known)}"
+        reason = f"is not a local of {what}, a name in its module, or a builtin{did_you_mean(name, known)}"
     return _error(filename, lineno, f"{capture.expression!r}: {name!r} {reason}{_points(capture.expression, name)}")
 
 
@@ -254,7 +254,7 @@ def _points(expression: str, name: str) -> str:
     if not sign or not left.isidentifier() or right != name:
         return ""
     points = ", ".join(point for point in POINTS if point != "return")
-    return f"; if it is to be a point, the points are {points}, return"
+    return f"; if {right} is meant as a capture point, the points are {points}, return"
 
 
 def _not_used(name: str, what: str) -> str:
@@ -278,7 +278,7 @@ def _require_match(target: Target, functions: Sequence[Function], tree: ast.Modu
     ending = [one for one in names if one.rpartition(".")[2] == name]
     captures = target.text.partition("=")[2]
     raise CaptureError(
-        f"{plan.filename}: target {target.text!r} matches no def in {plan.module}"
+        f"{plan.filename}: target {target.text!r} matches no function in {plan.module}"
         + (
             another_name(tree, plan.module, target.qualname, captures)
             or _one_of(siblings[one] for one in difflib.get_close_matches(name, siblings))
@@ -286,7 +286,7 @@ def _require_match(target: Target, functions: Sequence[Function], tree: ast.Modu
             or did_you_mean(target.qualname, names)
             or did_you_mean(target.qualname, ending, cutoff=0.0)
         )
-        + ("" if names else ": it holds no functions")
+        + ("" if names else ": it defines no functions")
     )
 
 

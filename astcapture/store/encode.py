@@ -17,8 +17,8 @@ from astcapture.store.raw import Damaged, Form, Raw, Refused
 
 #: What a message says after a value was refused.
 STORABLE = (
-    "what can be stored is tensors, arrays, None, numbers, strings, and lists, tuples and dicts of those: "
-    "reduce= can make one of them of it"
+    "only tensors, arrays, None, numbers, strings, and lists, tuples and dicts of these can be stored: "
+    "convert the value with reduce="
 )
 
 #: JSON longer than this is stored as an array of bytes, so that the header stays small.
@@ -76,7 +76,7 @@ def _tree(value: Any, arrays: list[Raw], depth: int) -> Any:
     if kind is float:
         return value if math.isfinite(value) else {"float": repr(value)}
     if depth > _DEEP:
-        raise Refused(f"a {kind.__name__} that holds itself, or is nested more than {_DEEP} deep")
+        raise Refused(f"a {kind.__name__} that contains itself, or is nested more than {_DEEP} levels deep")
     if kind is list:
         return [_tree(one, arrays, depth + 1) for one in value]
     if kind is tuple:
@@ -84,7 +84,7 @@ def _tree(value: Any, arrays: list[Raw], depth: int) -> Any:
     if kind is dict:
         for key in value:
             if type(key) is not str:
-                raise Refused(f"a dict with a key that is no string, {key!r:.80}")
+                raise Refused(f"a dict with a key that is not a string, {key!r:.80}")
         return {"dict": {key: _tree(one, arrays, depth + 1) for key, one in value.items()}}
     raw = _pack(value)
     if raw is not None:
@@ -106,7 +106,7 @@ def array_forms(form: Form, tree: Any) -> list[Form]:
     found: dict[int, Form] = {}
     _collect(tree, found)
     if sorted(found) != list(range(form[1])):
-        raise Damaged("the arrays of a value are not those that it names")
+        raise Damaged("a value refers to arrays that do not exist")
     return [found[number] for number in range(form[1])]
 
 
@@ -164,4 +164,4 @@ def decode(tree: Any, arrays: list[Any]) -> Any:
     if kind == "size":
         size = getattr(sys.modules.get("torch"), "Size", tuple)
         return size(content)
-    raise Damaged(f"there is no kind of value {kind[:40]!r}")
+    raise Damaged(f"unknown kind of value {kind[:40]!r}")

@@ -185,13 +185,13 @@ def parse(found: Any) -> Header:
         Damaged: it is not what `metadata` made.
     """
     if not isinstance(found, dict) or not isinstance(found.get(TEXT), str):
-        raise Damaged("it is a safetensors file, and not one of astcapture's")
+        raise Damaged("it is a safetensors file that astcapture did not write")
     text = found[TEXT]
     if found.get(CHECKSUM) != f"{zlib.crc32(text.encode('utf-8', 'replace')):08x}":
         raise Damaged("the checksum of its header does not match")
     plain = json.loads(text)
     if plain["version"] != VERSION:
-        raise Damaged(f"its format has version {plain['version']}, and this astcapture reads {VERSION}")
+        raise Damaged(f"its format has version {plain['version']}, but this astcapture reads version {VERSION}")
     run, notes = plain["run"], plain["notes"]
     sites, layers, tags = [tuple(site) for site in plain["sites"]], plain["layers"], plain["tags"]
     forms = [_form(form) for form in plain["forms"]]
@@ -226,7 +226,7 @@ def parse(found: Any) -> Header:
 
 def _expect(holds: bool) -> None:
     if not holds:
-        raise Damaged("its header says something that cannot be")
+        raise Damaged("its header contains invalid data")
 
 
 def _form(plain: Any) -> Form:

@@ -38,7 +38,7 @@ class Opened:
     def __init__(self, shard: Shard) -> None:
         with open(shard.path, "rb") as file:
             if os.fstat(file.fileno()).st_size != shard.size:
-                raise Damaged("the file has changed its size")
+                raise Damaged("the size of the file has changed")
             # Private: a value may be written to, and the file stays as it is.
             self.data = mmap.mmap(file.fileno(), shard.size, access=mmap.ACCESS_COPY)
         self._header = self.data[8 : shard.start]
@@ -67,10 +67,10 @@ class Opened:
                 self._table = entries(self._header)
             entry = self._table.get(name)
             if entry is None:
-                raise Damaged("it has no entry in the header")
+                raise Damaged("the header has no entry for it")
         begin, end = entry["data_offsets"]
         if type(begin) is not int or type(end) is not int:
-            raise Damaged("its place in the file is impossible")
+            raise Damaged("its offsets in the file are invalid")
         return begin, end
 
 
@@ -93,7 +93,7 @@ def opened(shard: Shard) -> Opened:
                 _opened.popitem(last=False)
         elif found.data.size() != shard.size:
             # Touching pages that are gone would end the process.
-            raise Damaged("the file has changed its size")
+            raise Damaged("the size of the file has changed")
         _opened.move_to_end(shard)
         return found
 

@@ -42,7 +42,7 @@ def pack(value: Any) -> Raw:
     array = numpy.asarray(value)
     dtype = array.dtype
     if isinstance(value, numpy.ma.MaskedArray):
-        raise Refused("a masked array: reduce=lambda array: array.filled(0) makes one that can be stored")
+        raise Refused("a masked array: pass reduce=lambda array: array.filled(0) to store it")
     if dtype.hasobject:
         raise Refused(f"an array of Python objects (dtype {dtype})")
     name = dtype.name
@@ -50,10 +50,10 @@ def pack(value: Any) -> Raw:
         stored, shape = array, array.shape
     else:
         if dtype.isbuiltin == 2:
-            raise Refused(f"an array of {name}, a dtype that is not NumPy's own")
+            raise Refused(f"an array of {name}, which is not one of NumPy's own dtypes")
         name = repr(numpy.lib.format.dtype_to_descr(dtype))
         if _dtype(name) != dtype:
-            raise Refused(f"an array of dtype {dtype}, whose description leaves something out")
+            raise Refused(f"an array of dtype {dtype}, which NumPy cannot describe in full")
         stored, shape = array, (*array.shape, dtype.itemsize)
     contiguous = numpy.ascontiguousarray(stored)
     form: Form = ("numpy", name, array.shape, *(("scalar",) if scalar else ()))
@@ -72,7 +72,7 @@ def _dtype(name: str) -> Any:
     try:
         return numpy.dtype(name) if name in _STORED else numpy.lib.format.descr_to_dtype(ast.literal_eval(name))
     except (TypeError, ValueError, SyntaxError, RecursionError, MemoryError) as error:
-        raise Damaged(f"no NumPy dtype is described by {name[:80]!r} ({error})") from None
+        raise Damaged(f"{name[:80]!r} describes no NumPy dtype ({error})") from None
 
 
 def unpack(dtype: str, shape: Sequence[int], scalar: bool, buffer: memoryview) -> Any:

@@ -32,13 +32,13 @@ def check_root(root: Path) -> None:
     try:
         root.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError):
-        raise CaptureError(f"the store {str(root)!r} is, or lies in, a file: name a folder") from None
+        raise CaptureError(f"the store {str(root)!r} is a file or inside a file: name a folder") from None
     except OSError as error:
-        raise CaptureError(f"the store {str(root)!r} cannot be made: {error.strerror}") from None
+        raise CaptureError(f"cannot create the store {str(root)!r}: {error.strerror}") from None
     except ValueError as error:
-        raise CaptureError(f"the store {str(root)!r} is no path: {error}") from None
+        raise CaptureError(f"the store {str(root)!r} is not a valid path: {error}") from None
     if not os.access(root, os.W_OK | os.X_OK):
-        raise CaptureError(f"the store {str(root)!r} cannot be written to: no permission")
+        raise CaptureError(f"cannot write to the store {str(root)!r}: no permission")
 
 
 class ProcessFolder:

@@ -116,7 +116,7 @@ class Shard:
         mapped = opened(self)
         begin, end = mapped.offsets(name)
         if not 0 <= begin <= end <= self.size - self.start or (length is not None and end - begin != length):
-            raise Damaged("its place in the file is impossible")
+            raise Damaged("its offsets in the file are invalid")
         data = memoryview(mapped.data)[self.start + begin : self.start + end]
         if name not in self._verified:
             if checksum(data) != expected:
@@ -157,10 +157,10 @@ def open_shard(path: Path) -> Shard:
     with open(path, "rb") as file:
         size = os.fstat(file.fileno()).st_size
         if size < 8:
-            raise Damaged(f"it has {size} bytes")
+            raise Damaged(f"it is only {size} bytes long")
         length = int.from_bytes(file.read(8), "little")
         if length > size - 8 or length > _LONGEST_HEADER:
-            raise Damaged(f"its header claims {length:,} bytes, and the file has {size:,}")
+            raise Damaged(f"its header should have {length:,} bytes, but the file has {size:,}")
         text = file.read(length)
     try:
         header = parse(metadata(text))
@@ -169,5 +169,5 @@ def open_shard(path: Path) -> Shard:
     except Exception as error:  # JSON that is none, or has another shape than ours
         raise Damaged(f"its header cannot be read ({type(error).__name__}: {error!s:.80})") from None
     if header.nbytes != size - 8 - length:
-        raise Damaged(f"it should have {header.nbytes:,} bytes of data, and has {size - 8 - length:,}")
+        raise Damaged(f"it should have {header.nbytes:,} bytes of data, but has {size - 8 - length:,}")
     return Shard(path, header, size, 8 + length)

@@ -20,7 +20,7 @@ _STORED = {
 #: Dtypes that it has not, as pairs of one that it has.
 _PAIRS = {"complex128": ("float64", 16), "complex32": ("float16", 4)}
 
-_DENSE = "reduce=lambda tensor: tensor.{} makes one that can be stored"
+_DENSE = "pass reduce=lambda tensor: tensor.{} to store it"
 
 
 def is_tensor(value: Any) -> bool:
@@ -97,5 +97,5 @@ def _without_torch(dtype: str, shape: Sequence[int], buffer: memoryview) -> Any:
     try:
         kind = numpy.dtype(dtype)
     except TypeError:
-        raise Refused(f"a tensor of {dtype}, which NumPy does not have: install torch to read it") from None
+        raise Refused(f"a tensor of dtype {dtype}, which NumPy does not support: install torch to read it") from None
     return numpy.frombuffer(buffer, kind).reshape(shape)

@@ -288,7 +288,7 @@ def test_a_safetensors_file_of_somebody_else_is_left_out(run: Path):
 
 def test_a_shard_of_a_later_format_is_left_out_by_its_version(run: Path):
     forge(run, lambda about: about.update(version=2))
-    with pytest.warns(CaptureWarning, match="version 2, and this astcapture reads 1"):
+    with pytest.warns(CaptureWarning, match="version 2, but this astcapture reads version 1"):
         astcapture.load(run)
 
 

@@ -68,24 +68,24 @@ def why_bypassed(module: str, qualname: str, live: Live) -> str | None:
         return None
     if _is_scripted(torch, module, qualname):
         return (
-            "torch.jit.script compiled it from its source file, where no capture is: "
-            "run the model as it is before it is scripted"
+            "torch.jit.script compiled it from its source file, which contains no captures: "
+            "run the model without torch.jit.script"
         )
     if module in _ATTENTION and live.on_the_fast_path:
         return _FAST_PATH
     wanted = _IMPLEMENTATIONS.get(qualname) if module.startswith("transformers.") else None
     if wanted is not None and live.implementations and wanted not in live.implementations:
-        runs = "; ".join(f"{', '.join(models)} runs {name!r}" for name, models in live.implementations.items())
+        runs = "; ".join(f"{', '.join(models)} uses {name!r}" for name, models in live.implementations.items())
         return (
-            f"it belongs to attn_implementation={wanted!r}, and {runs}: "
-            f"call model.set_attn_implementation({wanted!r}) to capture this one"
+            f"it runs only with attn_implementation={wanted!r}, and {runs}: "
+            f"call model.set_attn_implementation({wanted!r}) to capture it"
         )
     return None
 
 
 _FAST_PATH = (
-    "nn.MultiheadAttention and nn.TransformerEncoderLayer take a path in C++ that no Python sees, in eval "
-    "mode without gradients: call torch.backends.mha.set_fastpath_enabled(False) first"
+    "in eval mode without gradients, nn.MultiheadAttention and nn.TransformerEncoderLayer use a fast path in C++, "
+    "which runs no Python: call torch.backends.mha.set_fastpath_enabled(False) first"
 )
 
 
@@ -98,7 +98,7 @@ def also_bypassed(module: str, found: Collection[tuple[str, str]], live: Live) -
     if not without:
         return None
     listed = ", ".join(without[:_NAMED]) + (f" and {len(without) - _NAMED} more" if without[_NAMED:] else "")
-    return f"nothing of {listed}: {_FAST_PATH}"
+    return f"no values from {listed}: {_FAST_PATH}"
 
 
 def _is_scripted(torch: Any, module: str, qualname: str) -> bool:

@@ -36,7 +36,7 @@ class Refused:
     @property
     def reason(self) -> str:
         """Why there is no value, for the user."""
-        return f"compiled code cannot carry {self.kind} out of the graph: run the model without torch.compile"
+        return f"torch.compile cannot return {self.kind} from its graph: run the model without torch.compile"
 
 
 class NoValue(Refused):
@@ -164,7 +164,7 @@ def _look(context: Any) -> None:
             _found.depth, _found.axes = wrapping(_example(_real(variable)))
             sys.modules["torch._dynamo"].allow_in_graph(taken_out)
     except Exception as error:
-        _found.how, _found.name = _REFUSED, f"what this torch does not tell the kind of ({type(error).__name__})"
+        _found.how, _found.name = _REFUSED, f"a value of unknown type ({type(error).__name__})"
 
 
 def _has_modes(tracer: Any) -> bool:

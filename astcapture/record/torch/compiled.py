@@ -18,7 +18,7 @@ from astcapture.record.torch.carried import carried
 from astcapture.record.torch.chain import Link, of_thread
 
 _NO_PLACE = (
-    "inside torch.compile, a checkpoint or torch.cond admits no side effect, and so no record: run it without "
+    "inside torch.compile, checkpoints and torch.cond allow no side effects, so nothing is recorded: run it without "
     "torch.compile, or set torch._dynamo.config.skip_fwd_side_effects_in_bwd_under_checkpoint = True first"
 )
 

@@ -106,8 +106,8 @@ def _version(tensor: Any) -> int | None:
 def _check_unchanged(tensor: Any, before: int | None, reduce: Reduce) -> None:
     if before is not None and tensor._version != before:
         raise ChangedInPlace(
-            f"reduce={getattr(reduce, '__name__', reduce)} changed the value in place, and with copy=False "
-            "that is the program's own: leave copy=False out, and reduce is given a copy"
+            f"reduce={getattr(reduce, '__name__', reduce)} modified the value in place, and with copy=False "
+            "that is the program's own tensor: remove copy=False, so that reduce gets a copy"
         )
 
 

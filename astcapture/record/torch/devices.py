@@ -39,7 +39,9 @@ def read_device(where: str, value: Any) -> str | None:
 
 def _check_there(where: str, device: Any, home: Any) -> None:
     if not home.is_available():
-        raise CaptureError(f'{where}: torch sees no {device.type} device here: write device="cpu" or leave it out')
+        raise CaptureError(f'{where}: torch finds no {device.type} device here: write device="cpu" or omit it')
     count = home.device_count() if hasattr(home, "device_count") else 1
     if device.index is not None and device.index >= count:
-        raise CaptureError(f"{where}: torch sees {count} of them, counted from 0")
+        raise CaptureError(
+            f"{where}: torch finds {count} {device.type} device{'s' if count != 1 else ''}, numbered from 0"
+        )

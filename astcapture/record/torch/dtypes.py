@@ -57,10 +57,10 @@ def _name(value: Any) -> str:
 
 def _why_not(name: str) -> str:
     if name in ("float", "double", "complex"):
-        return f'{name!r} is not the same in torch and numpy: write "float32" or "float64"'
+        return f'{name!r} means different dtypes in torch and numpy: write "float32" or "float64"'
     if name.startswith(("int", "uint", "bool")):
         return (
-            "whole numbers would cut floating values off: write a floating dtype, or make them whole yourself, "
+            "this dtype would truncate floating-point values: write a floating dtype, or convert them yourself, "
             "reduce=lambda attn: (attn * 255).byte()"
         )
     return f"write one of {', '.join(FLOATING[:4])}, a torch dtype or a numpy dtype"

@@ -144,7 +144,7 @@ def _prepare(context: Any) -> None:
     _found.why = None if error is None else _reason(error)
 
 
-RAISED = "the expression raised an exception in compiled code: without torch.compile the summary shows which"
+RAISED = "the expression raised an exception in compiled code: run without torch.compile to see which one"
 _UNBOUND = "a local is not bound"
 _NOT_TRIED = Exception()
 
@@ -199,7 +199,7 @@ _LEAVING = frozenset({"tolist", "numpy", "data_ptr", "untyped_storage"})
 
 def _reason(error: Exception) -> str:
     if type(error).__name__.startswith(_OF_DATA):
-        return "torch.compile cannot follow the expression, which needs the data: run the model without torch.compile"
+        return "torch.compile cannot trace the expression, which depends on data: run the model without torch.compile"
     return RAISED
 
 

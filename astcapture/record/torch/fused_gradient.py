@@ -17,11 +17,11 @@ from astcapture.record.torch.fused import Room, converted_blocks, size_of_blocks
 from astcapture.record.torch.stand_in import NoRoom
 
 _DROPOUT = (
-    "the call had dropout_p={dropout_p}, and which weights its kernel dropped is not known: call model.eval() or set "
-    'the dropout of attention to 0; with transformers, attn_implementation="eager" keeps it'
+    "the call used dropout_p={dropout_p}, and its kernel does not report which weights it dropped: call model.eval() or "
+    'set the dropout of attention to 0; with transformers, attn_implementation="eager" also works with dropout'
 )
-_NESTED = "the query is a nested tensor, and its gradient is not taken apart: run the sequences in a padded batch"
-_OWN_TENSORS = "the call is given tensors of a class of their own, {kind}, of which no parts can be taken"
+_NESTED = "the query is a nested tensor, whose gradient is not supported: pass the sequences as a padded batch"
+_OWN_TENSORS = "the call used tensors of the subclass {kind}, which cannot be split into blocks"
 
 
 def why_unknown(weights: AttentionWeights | UnfusedWeights) -> str | None:
@@ -60,7 +60,7 @@ def _of_fused(weights: AttentionWeights) -> Callable[[Any, Conversion, Room], An
 
     def taken(gradient: Any, how: Conversion, room: Room) -> Any:
         if value._version != version:
-            raise CaptureError("the call's value was changed in place before backward came to it")
+            raise CaptureError("the value argument of the call was modified in place before backward reached it")
         blocks = plan.of_gradient(gradient, value)
         if how.reduce is None and not room(size_of_blocks(blocks, how)):
             raise NoRoom

@@ -101,7 +101,7 @@ class Gradient:
             kept = convert(gradient, self._how) if taken is None else taken(gradient, self._how, self._room)
             self._value = kept if self._value is None else read(self._value) + read(kept)
         except NoRoom:
-            self.error = "the memory limit is reached"
+            self.error = "the memory limit was reached"
         except Exception as error:
             self.error = str(error) if isinstance(error, CaptureError) else f"{type(error).__name__}: {error}"
 

@@ -36,15 +36,15 @@ def check_reference(site: Any, value: Any) -> None:
         limit = budget.limit()
         allowed = "limit='auto'" if isinstance(limit, str) else f"limit={in_words(limit or 0)!r}"
         raise NotRecorded(
-            f"{what}, whose size nothing tells, so that {allowed} could not be kept: capture the tensors themselves or "
-            "pick them by reduce=, run the model under torch.no_grad(), or set limit=None"
+            f"{what}, whose size is unknown, so {allowed} could be exceeded: capture the tensors themselves or "
+            "select them with reduce=, run the model under torch.no_grad(), or set limit=None"
         )
     where = module, function, label = site[:3]
     if where in _told:
         return
     _told.add(where)  # first: a warning may run code that is captured itself
     warn(
-        f"{module}:{function}: {label!r} holds a {type(value).__name__}, which is kept by reference: its tensors keep "
-        "their autograd graph, and the memory of the forward pass, until cache.clear(). Capture the tensors themselves "
-        "or pick them by reduce=, and copies without a graph are kept"
+        f"{module}:{function}: {label!r} is a {type(value).__name__}, which is kept by reference: its tensors keep "
+        "their autograd graph, and with it the memory of the forward pass, until cache.clear(). To keep copies "
+        "without a graph, capture the tensors themselves or select them with reduce="
     )

@@ -11,8 +11,8 @@ from types import CodeType
 from typing import Any
 
 NAME_IS_GONE = (
-    "torch.compile broke the graph before, and of the locals it keeps those that the function still reads, which this "
-    "one is not: read it before the return, mend the graph break, or run without torch.compile"
+    "torch.compile broke the graph before the return and kept only the locals that the function reads after the break: "
+    "read it again before the return, fix the graph break, or run without torch.compile"
 )
 
 

@@ -20,33 +20,35 @@ class NotRun(RuntimeError):
     """There is no value: the function is traced."""
 
 
-_BY_FX = "torch.fx traces this function and does not run it"
+_BY_FX = "torch.fx traces this function instead of running it"
 _NO_VALUE = "so there is no value to record"
 EXPORTED = f"torch.export traces this function without data, {_NO_VALUE}"
 _COMPILED = (
-    "torch.compile has this function of torch's in its graph as a whole and compiles it without data, "
+    "torch.compile keeps this torch function in its graph as a single operation and compiles it without data, "
     f"{_NO_VALUE}: run the model without torch.compile"
 )
 #: Why an expression is not evaluated where the function does run.
-_WOULD_BE_WRITTEN = "writes every operation down, those of an expression too, which is left out: capture a name instead"
+_WOULD_BE_WRITTEN = "would add the operations of the expression to the graph, so it is skipped: capture a name instead"
 #: Classes of numbers that are known when the program runs.
 _SYMBOLS = ("SymInt", "SymFloat", "SymBool")
 
 #: Classes of stand-ins: the module that has them once it is imported, their name there, and what is said of them.
 _STAND_INS = (
-    ("torch.fx.proxy", "Proxy", _BY_FX),
+    ("torch.fx.proxy", "Proxy", f"{_BY_FX}, {_NO_VALUE}"),
     *(
         (
             home,
             "Tracer",
-            "jax traces this function and does not run it: call it outside of jax.jit, jax.grad and jax.vmap",
+            f"jax traces this function instead of running it, {_NO_VALUE}: "
+            "call it outside jax.jit, jax.grad and jax.vmap",
         )
         for home in ("jax._src.core", "jax.core")
     ),
     (
         "keras.src.backend.common.keras_tensor",
         "KerasTensor",
-        "Keras builds a model of this function and does not run it: capture what runs when the model is called",
+        f"Keras builds a model from this function instead of running it, {_NO_VALUE}: "
+        "capture a function that runs when the model is called",
     ),
 )
 _GRAPHS = "tensorflow.python.framework.ops"
@@ -63,11 +65,11 @@ def check_run(value: Any) -> None:
     bases = _bases(type(value))
     for home, name, why in _STAND_INS:
         if home in sys.modules and _derives(bases, home, name):
-            raise NotRun(f"{why}, {_NO_VALUE}")
+            raise NotRun(why)
     if _GRAPHS in sys.modules and _derives(bases, _GRAPHS, "Tensor") and not _derives(bases, _GRAPHS, "EagerTensor"):
         raise NotRun(
-            "TensorFlow traces this function into a graph and does not run it: with "
-            "tf.config.run_functions_eagerly(True) it runs. There is no value to record"
+            f"TensorFlow traces this function into a graph instead of running it, {_NO_VALUE}: "
+            "call tf.config.run_functions_eagerly(True) first"
         )
     # Asked only of what may be such a tensor or number: nothing else is touched in this state.
     if not (_is_symbol(bases) or (is_tensor(value) and _has_no_data(value))):
@@ -78,7 +80,7 @@ def check_run(value: Any) -> None:
         raise NotRun(_without_data())
     if type(value).__module__ == "torch._subclasses.functional_tensor":
         # AOTAutograd by itself: in its first pass nothing is written down yet.
-        raise NotRun(f"torch traces this function and does not run it, {_NO_VALUE}")
+        raise NotRun(f"torch traces this function instead of running it, {_NO_VALUE}")
 
 
 def why_no_expression() -> str | None:

@@ -86,7 +86,7 @@ def transfer(tensor: Any) -> Transfer:
     """
     torch = sys.modules["torch"]
     if torch.cuda.is_current_stream_capturing():
-        raise RuntimeError("a CUDA graph is being captured, so no value is there to be copied to the host")
+        raise RuntimeError("a CUDA graph is being captured, so there is no value to copy to the CPU yet")
     with torch.cuda.device(tensor.device):
         # In the order of the strides, so that the copy is one run of bytes.
         pinned = torch.empty_like(tensor, device="cpu", pin_memory=True)
