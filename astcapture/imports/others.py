@@ -27,7 +27,7 @@ def taken_by_another(loader: object, module: str) -> str | None:
     if tool is None:
         return None
     if isinstance(loader, SourceFileLoader):
-        mend = "whose hook comes before astcapture's on sys.meta_path: call astcapture.install() after that hook is installed"
+        mend = "whose hook comes before astcapture's on sys.meta_path: call astcapture.install() after installing it"
     else:
         mend = "but only modules that SourceFileLoader loads from source can be rewritten"
     return f"{tool} loaded {module}, {mend}"

@@ -176,7 +176,7 @@ def _read_reduce(where: str, value: Any) -> Reduce | None:
         if colon and all(part.isidentifier() for part in (*module.split("."), *name.split("."))):
             return Imported(module, name)
     raise CaptureError(
-        f'{where}: write a function of the value, reduce=lambda attn: attn.mean(1), or the name of one, "MODULE:FUNCTION"'
+        f'{where}: write a function of the value, reduce=lambda attn: attn.mean(1), or its name, "MODULE:FUNCTION"'
     )
 
 

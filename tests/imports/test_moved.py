@@ -146,5 +146,5 @@ def test_what_cannot_be_followed_is_an_error_that_names_the_target_to_write(
 
 def test_a_chain_of_imports_that_leads_back_ends(make_package, fresh_imports):
     make_package({"one.py": "from two import f\n", "two.py": "from one import f\n"})
-    with install("one:f=x"), pytest.raises(CaptureError, match="no source file was found that defines it"):
+    with install("one:f=x"), pytest.raises(CaptureError, match="no source file that defines it was found"):
         import one  # noqa: F401

@@ -208,7 +208,7 @@ def test_where_warnings_are_errors_it_is_written_to_standard_error(capsys: pytes
         assert budget.look(1000) == 0
     error = capsys.readouterr().err
     assert error.startswith("CaptureWarning: recording has stopped: ")
-    assert error.endswith("and recording resumes\n")
+    assert error.endswith("recording resumes\n")
 
 
 def storing(monkeypatch: pytest.MonkeyPatch, held: list[str], *, frees: bool) -> list[int]:

@@ -37,7 +37,7 @@ def test_a_name_that_is_found_nowhere_is_an_error_with_the_close_ones():
         "m.py:1: 'atn.sum()': 'atn' is not a local of f (line 1), a name in its module, or a builtin: "
         "did you mean attn or any?"
     )
-    assert "'maht' is neither" in message("import math\n" + FUNCTION, "a:=maht.sin(x)")
+    assert "'maht' is not a local" in message("import math\n" + FUNCTION, "a:=maht.sin(x)")
     assert "did you mean math?" in message("import math\n" + FUNCTION, "a:=mathh.sin(x)")
     assert "did you mean len?" in message(FUNCTION, "a:=lenn(x)")
     assert "'zzz'" in message(FUNCTION, "[zzz for q in x]")
@@ -109,7 +109,7 @@ ELSEWHERE = {
 
 @pytest.mark.parametrize("binding", ELSEWHERE.values(), ids=ELSEWHERE)
 def test_what_is_bound_in_another_scope_is_found_nowhere(binding: str):
-    assert "'other' is neither" in message(f"{binding}\n{FUNCTION}", "a:=other + x")
+    assert "'other' is not a local" in message(f"{binding}\n{FUNCTION}", "a:=other + x")
 
 
 def test_what_a_comprehension_binds_is_not_there_outside_of_it():

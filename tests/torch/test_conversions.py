@@ -241,8 +241,8 @@ def test_a_reduce_that_writes_to_a_value_that_is_not_copied_is_told(module: Load
         module().f(torch.ones(3))
     assert taken() == []
     assert astcapture.cache.counts["converted:f", "y"].error == (
-        "ChangedInPlace: reduce=spoil modified the value in place, and with copy=False that is the program's own tensor: "
-        "remove copy=False, so that reduce gets a copy"
+        "ChangedInPlace: reduce=spoil modified the value in place, and with copy=False that is the program's own "
+        "tensor: remove copy=False, so that reduce gets a copy"
     )
 
 

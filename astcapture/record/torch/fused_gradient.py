@@ -17,8 +17,8 @@ from astcapture.record.torch.fused import Room, converted_blocks, size_of_blocks
 from astcapture.record.torch.stand_in import NoRoom
 
 _DROPOUT = (
-    "the call used dropout_p={dropout_p}, and its kernel does not report which weights it dropped: call model.eval() or "
-    'set the dropout of attention to 0; with transformers, attn_implementation="eager" also works with dropout'
+    "the call used dropout_p={dropout_p}, and its kernel does not report which weights it dropped: call model.eval() "
+    'or set the dropout of attention to 0; with transformers, attn_implementation="eager" also works with dropout'
 )
 _NESTED = "the query is a nested tensor, whose gradient is not supported: pass the sequences as a padded batch"
 _OWN_TENSORS = "the call used tensors of the subclass {kind}, which cannot be split into blocks"

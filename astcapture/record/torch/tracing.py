@@ -39,16 +39,17 @@ _STAND_INS = (
         (
             home,
             "Tracer",
-            f"jax traces this function instead of running it, {_NO_VALUE}: "
-            "call it outside jax.jit, jax.grad and jax.vmap",
+            (
+                f"jax traces this function instead of running it, {_NO_VALUE}: "
+                "call it outside jax.jit, jax.grad and jax.vmap"
+            ),
         )
         for home in ("jax._src.core", "jax.core")
     ),
     (
         "keras.src.backend.common.keras_tensor",
         "KerasTensor",
-        f"Keras builds a model from this function instead of running it, {_NO_VALUE}: "
-        "capture a function that runs when the model is called",
+        f"Keras builds a model from this function, {_NO_VALUE}: capture a function that runs when the model is called",
     ),
 )
 _GRAPHS = "tensorflow.python.framework.ops"
