@@ -1,6 +1,6 @@
-"""The marker notices functions that should have been rewritten and were not, and has them caught up.
+"""The marker notices functions that should have been rewritten but were not, and has them rewritten.
 
-They come from files that bypass the import system: the running script, a file that `exec` is given, a hot reload.
+They come from files that bypass the import system: the running script, a file that is passed to `exec`, a hot reload.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from astcapture.targets.target import Target
 from astcapture.values.declared import is_declared
 from astcapture.warn import warn
 
-#: The class in which IPython's ``%autoreload`` compiles a method anew.
+#: The class in which IPython's ``%autoreload`` recompiles a method.
 _RELOADED = "__autoreload_class__"
 
 
 def notice_unrewritten(marked: object, targets: Sequence[Target]) -> None:
-    """Have `marked`, a function or what decorators made of one, captured if a target means it and it runs as written.
+    """Capture `marked`, a function or the result of decorators, if a target names it and it runs unmodified.
 
-    Where that cannot be done, a warning says why.
+    If that is not possible, a warning says why.
     """
     functions = list(functions_in(marked))
     if not functions or any(map(is_rewritten, functions)):
@@ -41,7 +41,7 @@ def notice_unrewritten(marked: object, targets: Sequence[Target]) -> None:
         asked = () if _RELOADED not in qualname else asked
     module = sys.modules.get(own_name) if isinstance(own_name, str) else None
     if not asked or getattr(_loader(module), "_plain", False) or f"{name}:{qualname}" in events.left_alone:
-        return  # nothing is asked of it, or the reason was told as the module was imported
+        return  # no target names it, or the reason was reported when the module was imported
     if not _is_of_a_cell(function) and os.path.isfile(path):
         own = module if module is not None and function.__globals__ is vars(module) else None
         try:
@@ -85,7 +85,7 @@ def _why_not(function: FunctionType, name: str, module: ModuleType | None) -> st
 
 
 def _is_of_a_cell(function: FunctionType) -> bool:
-    """Whether IPython compiled a function, from what was typed or stands in a cell."""
+    """Whether IPython compiled a function, from a cell or from the prompt."""
     get_shell = getattr(sys.modules.get("IPython"), "get_ipython", None)
     shell = get_shell() if get_shell is not None else None
     return shell is not None and bool(shell.compile.format_code_name(function.__code__.co_filename))

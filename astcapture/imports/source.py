@@ -1,4 +1,4 @@
-"""A module's source and its functions, read without importing it: for `show` and for choosing what to capture."""
+"""The source and the functions of a module, read without importing it: for `show` and the command line."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from astcapture.targets.target import Target, parse_target
 
 @dataclass(frozen=True)
 class Transformed:
-    """One function as it was written and as it runs when captured, both rendered from their trees."""
+    """One function as written and as it runs while it is captured, both rendered from their syntax trees."""
 
     key: str
     path: str
@@ -29,15 +29,17 @@ class Transformed:
 
 
 def show(target: str) -> str:
-    """The transformed source of the functions that a target means, each under a line that says where it stands.
+    """Return the rewritten source of the functions that a target names.
 
-    The module is read, not imported, and nothing is installed.
+    Each function is preceded by a comment line with its key, file and line. The module is read, not imported, and
+    nothing is installed.
 
     Args:
-        target: ``"MODULE:QUALNAME=NAME"``, or ``"MODULE:QUALNAME"`` or ``"MODULE"`` for marked functions.
+        target: ``"MODULE:QUALNAME=NAME"``; for functions marked with ``@capture`` also ``"MODULE:QUALNAME"`` or
+            ``"MODULE"``.
 
     Raises:
-        CaptureError: no such module, function or local.
+        CaptureError: there is no such module, function or local.
 
     >>> print(show("bisect:insort_left=lo"))  # doctest: +ELLIPSIS
     # bisect:insort_left ...bisect.py:...
@@ -46,7 +48,7 @@ def show(target: str) -> str:
 
 
 def transformed(target: str) -> list[Transformed]:
-    """The functions that a target means, before and after; see `show`."""
+    """The functions that a target names, before and after the rewrite; see `show`."""
     parsed = parse_target(target)
     path, tree = _read(parsed)
     plan = plan_module(tree, parsed.module, path, [parsed])
@@ -65,7 +67,7 @@ def transformed(target: str) -> list[Transformed]:
 
 
 def functions_of(target: str) -> tuple[str, list[tuple[Function, Scope]]]:
-    """The file of a module, and the functions in it that a target means, with the names that each binds."""
+    """The file of a module, and the functions in it that a target names, with the names that each binds."""
     parsed = parse_target(target)
     path, tree = _read(parsed)
     functions = find_functions(tree)

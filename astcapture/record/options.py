@@ -1,4 +1,4 @@
-"""What `install` is told of how values are taken: for all of a hook's values, or for each pattern of them."""
+"""The options of `install` that say how values are recorded, for all values of a hook or by pattern."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Reduce = Callable[..., Any]
 
 
 class Taken(NamedTuple):
-    """What a `reduce` function of two parameters is told of the value that it is given; as in `Record`."""
+    """The second argument of a `reduce` function with two parameters; the fields are those of `Record`."""
 
     label: str
     module: str
@@ -31,16 +31,16 @@ class Taken(NamedTuple):
 
 @dataclass(frozen=True)
 class Conversion:
-    """How the values of a site are taken.
+    """How the values of a site are recorded.
 
     Attributes:
-        copy: keep a copy, which later changes in place do not reach; else the value itself.
-        device: where tensors are kept; None where they are.
-        dtype: what floating values are kept in, by name; None as they are.
-        reduce: what is made of a value before it is kept: a function of the value, or of the value and a `Taken`.
-        grad: keep the gradient that reaches the value in backward too.
-        layers: patterns of the layers whose values are taken; None for all, and for values outside any layer.
-        reduce_takes_record: whether `reduce` is given a `Taken` besides the value.
+        copy: whether to keep a copy, which later in-place changes do not affect, or the value itself.
+        device: the device on which tensors are kept; None to keep their device.
+        dtype: the name of the dtype in which floating-point values are kept; None to keep their dtype.
+        reduce: a function that is applied to the value before it is kept, of the value, or of the value and a `Taken`.
+        grad: whether to keep the gradient of the value too.
+        layers: patterns of the layers whose values are recorded; None for all, also for values outside any layer.
+        reduce_takes_record: whether `reduce` gets a `Taken` as a second argument.
     """
 
     copy: bool = True
@@ -52,7 +52,7 @@ class Conversion:
     reduce_takes_record: bool = False
 
     def takes(self, where: tuple[str, str] | None) -> bool:
-        """Whether a value that was recorded there is taken."""
+        """Whether a value from this layer is recorded."""
         return self.layers is None or (where is not None and _is_chosen(self.layers, where[0]))
 
 
@@ -61,10 +61,10 @@ def _is_chosen(patterns: tuple[str, ...], layer: str) -> bool:
     return any(matcher(pattern)(layer) for pattern in patterns)
 
 
-#: What a hook does that says nothing of it.
+#: The options of a hook without any.
 PLAIN = Conversion()
 
-#: For each option, its settings in the order in which they are tried, each with the pattern that it is for.
+#: For each option, pairs of a pattern and a setting, in the order in which they are tried.
 _Rules = Mapping[str, tuple[tuple[str, Any], ...]]
 
 
@@ -76,11 +76,11 @@ class Conversions:
 
     @property
     def plain(self) -> bool:
-        """Whether every value is taken as it is without any option."""
+        """Whether all options have their default values."""
         return all(value == getattr(PLAIN, option) for option, pairs in self.rules.items() for _, value in pairs)
 
     def of(self, module: str, qualname: str, label: str) -> Conversion:
-        """How the values of a label in a function are taken: of each option, the first pattern that matches."""
+        """How the values of a label in a function are recorded: for each option, the first pattern that matches."""
         chosen = {}
         for option, pairs in self.rules.items():
             for pattern, value in pairs:
@@ -91,12 +91,12 @@ class Conversions:
 
     @property
     def patterns(self) -> list[tuple[str, str]]:
-        """Every pattern that the user wrote, with the option that it belongs to."""
+        """Every pattern that the user wrote, with its option."""
         return [(option, pattern) for option, pairs in self.rules.items() for pattern, _ in pairs if pattern != "*"]
 
 
 def matches(pattern: str, module: str, qualname: str, label: str) -> bool:
-    """Whether a pattern means a label: ``MODULE:QUALNAME``, ``MODULE:QUALNAME=LABEL`` or ``LABEL``, with wildcards.
+    """Whether a pattern matches a label: ``MODULE:QUALNAME``, ``MODULE:QUALNAME=LABEL`` or ``LABEL``, with wildcards.
 
     >>> matches("*:Attention.forward=attn", "m", "Attention.forward", "attn")
     True
@@ -112,10 +112,10 @@ def matches(pattern: str, module: str, qualname: str, label: str) -> bool:
 def read_conversions(
     copy: Any = True, device: Any = None, dtype: Any = None, reduce: Any = None, grad: Any = False, layers: Any = None
 ) -> Conversions:
-    """Check the options as `install` takes them, each a setting or a mapping from patterns to settings.
+    """Check the options of `install`, each a setting or a mapping from patterns to settings.
 
     Raises:
-        CaptureError: one that cannot be meant; the message quotes it.
+        CaptureError: an invalid setting; the message quotes it.
 
     >>> read_conversions(dtype={"attn": "float16"}).of("m", "f", "attn").dtype
     'float16'
@@ -157,9 +157,9 @@ def _read_layers(where: str, value: Any) -> tuple[str, ...] | None:
 
 
 def _takes_record(reduce: Any) -> bool:
-    """Whether a function asks for a second argument: one that it must be given."""
+    """Whether a function has a second required parameter."""
     if isinstance(reduce, Imported):
-        return True  # it asks once it is imported
+        return True  # decided when it is imported
     try:
         parameters = inspect.signature(reduce).parameters.values()
     except (TypeError, ValueError):
@@ -182,7 +182,7 @@ def _read_reduce(where: str, value: Any) -> Reduce | None:
 
 @dataclass(frozen=True)
 class Imported:
-    """A function by name, imported when the first value comes: a setting must not import a program's modules."""
+    """A function by name, imported with the first value: reading a setting must not import modules of the program."""
 
     module: str
     name: str

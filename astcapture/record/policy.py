@@ -1,7 +1,7 @@
-"""Which hook's options hold at a site.
+"""Decides which hook's options apply at a site.
 
-The hook whose target names the site most closely decides all of them: one that names the label goes
-before one that names the function, and that before one that names the module. Of equals, the newest does.
+The hook with the closest target sets all options: a target that names the label wins over one that names the function,
+and that over one that names the module. Among equals, the newest hook wins.
 """
 
 from __future__ import annotations
@@ -13,20 +13,20 @@ from astcapture.targets.target import Target
 
 _Site = tuple[str, str, str, int]
 
-# What each hook asks for, the oldest first.
+# The targets and options of each hook, the oldest first.
 _asked: dict[object, tuple[Sequence[Target], Conversions]] = {}
-# What every hook asked for that was ever installed, for the report at exit.
+# The options of every hook that was ever installed, for the report at exit.
 _ever: list[Conversions] = []
-# What holds at the sites met so far.
+# The options of the sites seen so far.
 _known: dict[_Site, Conversion] = {}
-# For each function and label, some of the layers that `layers` left out.
+# For each function and label, some of the layers that `layers` excluded.
 _passed_over: dict[tuple[str, str, str], dict[str | None, None]] = {}
-#: As many are named.
+#: At most this many are named.
 _NAMED = 4
 
 
 def add(hook: object, targets: Sequence[Target], conversions: Conversions) -> None:
-    """Let a hook's options hold for what its targets name, until it is removed."""
+    """Apply a hook's options to what its targets name, until it is removed."""
     # Patterns are compiled now: `re` and `fnmatch` may be captured themselves, and come back where a value is taken.
     for target in targets:
         target.matches_module("")
@@ -44,7 +44,7 @@ def remove(hook: object) -> None:
 
 
 def recipe_of(module: str, qualname: str) -> str:
-    """The recipe that names a function; nothing where another target names it too."""
+    """The recipe that names a function; empty if another target names it too."""
     found = ""
     for targets, _ in list(_asked.values()):
         for target in targets:
@@ -56,12 +56,12 @@ def recipe_of(module: str, qualname: str) -> str:
 
 
 def plain() -> bool:
-    """Whether every site is taken without any option."""
+    """Whether no hook has options."""
     return all(conversions.plain for _, conversions in _asked.values())
 
 
 def conversion_of(site: _Site) -> Conversion:
-    """How the values of a site are taken."""
+    """How the values of a site are recorded."""
     known = _known.get(site)
     if known is None:
         known = _known[site] = _look_up(*site[:3])
@@ -92,19 +92,19 @@ def _closeness(target: Target, module: str, qualname: str, label: str) -> int:
 
 
 def pass_over(site: _Site, where: tuple[str, str] | None) -> None:
-    """Note that a value is left out because `layers` does not choose its layer."""
+    """Note that a value is not recorded because `layers` does not select its layer."""
     layers = _passed_over.setdefault(site[:3], {})
     if len(layers) < _NAMED:
         layers[None if where is None else where[0]] = None
 
 
 def passed_over(module: str, qualname: str, label: str) -> list[str | None]:
-    """Some layers that ran and that `layers` does not choose; None stands for outside any module."""
+    """Some layers that ran and that `layers` does not select; None means outside any module."""
     return list(_passed_over.get((module, qualname, label), ()))
 
 
 def unmatched(captured: Iterable[tuple[str, str, str]]) -> list[str]:
-    """One line for each pattern of a hook that means none of what was captured: module, qualname and label."""
+    """One line for each pattern of a hook that matches no captured module, qualname and label."""
     known = list(captured)
     return [
         f"{option}={{{pattern!r}: ...}} matched nothing that was captured: "

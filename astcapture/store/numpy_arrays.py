@@ -1,4 +1,4 @@
-"""NumPy arrays and scalars to bytes and back."""
+"""Converts NumPy arrays and scalars to bytes and back."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 from astcapture.record.kinds import is_a
 from astcapture.store.raw import Damaged, Form, Raw, Refused
 
-#: Dtypes that safetensors has; all others go as bytes side by side.
+#: Dtypes that safetensors supports; all others are stored as bytes.
 _STORED = frozenset(
     {
         "bool", "uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64",
@@ -28,13 +28,13 @@ def is_array(value: Any) -> bool:
 
 
 def pack(value: Any) -> Raw:
-    """The bytes of an array; copied only where they do not lie in one piece.
+    """The bytes of an array, copied only if they are not contiguous.
 
-    The form's name of a dtype is NumPy's own (``float32``), or, of those that have no name that tells all
-    of it, the text of its description (``'<M8[s]'``, ``[('x', '<f4')]``).
+    The form has NumPy's name of the dtype (``float32``) or, if the name is not enough, the text of its description
+    (``'<M8[s]'``, ``[('x', '<f4')]``).
 
     Raises:
-        Refused: it holds objects, or more than its numbers.
+        Refused: the array contains objects, or has data besides its numbers.
     """
     import numpy
 
@@ -76,7 +76,7 @@ def _dtype(name: str) -> Any:
 
 
 def unpack(dtype: str, shape: Sequence[int], scalar: bool, buffer: memoryview) -> Any:
-    """The array whose bytes these are, or the one number of a scalar."""
+    """The array with these bytes, or the number if it was a scalar."""
     import numpy
 
     kind = _dtype(dtype)

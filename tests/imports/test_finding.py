@@ -207,7 +207,7 @@ def test_pitfall_07_an_extension_and_a_frozen_module_are_imported_with_a_warning
         print(_elementtree.__spec__.loader, __hello__.__spec__.loader)
     """).stderr
     assert re.search("_elementtree is imported without captures: (ExtensionFileLoader|BuiltinImporter) loads", errors)
-    assert "__hello__ is imported without captures: FrozenImporter loads it, and only" in errors
+    assert "__hello__ is imported without captures: FrozenImporter loads it, but only" in errors
 
 
 def test_modules_that_cannot_be_captured_and_were_not_meant_are_imported_in_silence(make_package):

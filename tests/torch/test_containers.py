@@ -225,12 +225,12 @@ def test_it_is_told_once_that_an_object_kept_by_reference_keeps_a_graph(module: 
             for _ in range(3):
                 module().given((1, cache))
     assert [one.category for one in told] == [CaptureWarning]
-    assert "contained:given: 'x' is a Growing, which is kept by reference" in str(told[0].message)
+    assert "contained:given: 'x' keeps a Growing by reference" in str(told[0].message)
 
 
 def test_it_is_told_of_a_graph_that_is_deeper_than_is_copied(module: Load) -> None:
     y = torch.ones(2, requires_grad=True) * 2
-    with astcapture.install(["contained:given=x"]), pytest.warns(CaptureWarning, match="holds a list, which is kept"):
+    with astcapture.install(["contained:given=x"]), pytest.warns(CaptureWarning, match="keeps a list by reference"):
         module().given([[[[[y]]]]])
 
 

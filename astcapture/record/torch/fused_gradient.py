@@ -1,7 +1,7 @@
-"""The gradient of attention weights that a fused kernel never made: what would have come back on the eager path.
+"""The gradient of attention weights that a fused kernel never computed, as eager attention would give it.
 
-There the output is ``weights @ value``, so that from a gradient ``g`` of the output ``g @ value.mT`` reaches the
-weights. Nothing else uses them.
+In eager attention the output is ``weights @ value``, and the weights are used nowhere else. So for a gradient ``g`` of
+the output, the gradient of the weights is ``g @ value.mT``.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _OWN_TENSORS = "the call used tensors of the subclass {kind}, which cannot be sp
 
 
 def why_unknown(weights: AttentionWeights | UnfusedWeights) -> str | None:
-    """Why the gradient of the output does not say that of the weights; None where it does."""
+    """Why the gradient of the weights cannot be computed from that of the output; None if it can."""
     if isinstance(weights, UnfusedWeights):
         return None
     if weights.dropout_p:
@@ -36,14 +36,14 @@ def why_unknown(weights: AttentionWeights | UnfusedWeights) -> str | None:
 
 
 def watched(weights: AttentionWeights | UnfusedWeights) -> tuple[Any, Callable[[Any, Conversion, Room], Any]]:
-    """The tensor whose gradient says that of the weights, and what makes the one of the other."""
+    """The tensor from whose gradient that of the weights is computed, and the function that does it."""
     if isinstance(weights, UnfusedWeights):
         return weights.tensor, _of_unfused(weights.seen_as)
     return weights.output, _of_fused(weights)
 
 
 def _of_unfused(seen_as: Any) -> Callable[[Any, Conversion, Room], Any]:
-    # Neither function may hold the tensor that is watched: its graph holds the function.
+    # The function must not reference the watched tensor, whose graph references the function.
     plan = UnfusedWeights(None, seen_as)
 
     def taken(gradient: Any, how: Conversion, room: Room) -> Any:
