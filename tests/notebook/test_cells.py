@@ -263,7 +263,7 @@ def test_a_hook_without_the_extension_says_what_to_load(run_cells):
 
 def test_a_function_in_the_cell_that_loads_the_extension_is_noticed(run_cells):
     outcomes = run_cells(f"{IMPORTS}\n%load_ext astcapture\n{MODEL}", extension=False)
-    assert "run %load_ext astcapture in a cell of its own" in re.sub(r"\s+", " ", outcomes[0].err)
+    assert "run %load_ext astcapture in a separate cell" in re.sub(r"\s+", " ", outcomes[0].err)
 
 
 def test_an_unmarked_function_of_a_cell_is_captured_for_a_target(run_cells):
