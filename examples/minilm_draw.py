@@ -45,7 +45,7 @@ def draw_layer(ax: Axes, weights: Tensor, words: list[str], title: str) -> None:
 
 
 def draw(maps: list[Tensor], words: list[str], sentence: str) -> Figure:
-    """Draw the maps of all layers for one sentence, each (1, heads, tokens, tokens), of the words alone."""
+    """Draw the maps of all layers for one sentence, each (1, heads, tokens, tokens), without [CLS] and [SEP]."""
     words = words[1:-1]
     rows = -(-len(maps) // LAYERS_IN_A_ROW)
     side = max(2.6, 1.3 + 0.26 * len(words))  # inches: the labels, and a cell for each word
@@ -63,7 +63,7 @@ def draw(maps: list[Tensor], words: list[str], sentence: str) -> Figure:
 
 
 def draw_word(maps: list[Tensor], words: list[str], word: str) -> Figure:
-    """Draw the sentence once for each layer, shaded by what the first `word` in it attends to."""
+    """Draw the sentence once per layer, shaded by what the first `word` in it attends to."""
     query = words.index(word)
     drawn = " ".join(token for token in words if token not in MARKS)
     width = max(4.5, 0.4 + 0.12 * len(drawn))  # inches: the sentence is on one line
@@ -84,8 +84,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Draw which word attends to which in all-MiniLM-L6-v2.")
     parser.add_argument("sentences", nargs="+", metavar="SENTENCE")
     parser.add_argument("--overview", action="store_true", help="also draw all heads of all layers")
-    parser.add_argument("--word", help="also draw what this word attends to, in the sentences that it is in")
-    parser.add_argument("--out", type=Path, default=Path("out"), help="folder of the pictures (out)")
+    parser.add_argument("--word", help="also draw what this word attends to, in each sentence that contains it")
+    parser.add_argument("--out", type=Path, default=Path("out"), help="folder for pictures (default: out)")
     options = parser.parse_args()
     astcapture.install("@hf-attention-eager")  # before transformers is imported
     from minilm_words import read

@@ -1,4 +1,4 @@
-"""The open block, and the options of a site: what decides how a value is recorded."""
+"""The open block and the options of a site, which decide how a value is recorded."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ def holding_here() -> Holding | None:
 
 
 def conversion_at(site: Site) -> Conversion:
-    """How the values of a site are taken."""
+    """How the values of a site are recorded."""
     return conversion_of(site) if state.converting else PLAIN
 
 
 def bound(how: Conversion, site: Site, where: Where | None, holding: Holding | None) -> Conversion:
-    """The options. A `reduce` that takes the record as well is given it."""
+    """The options, with the record bound to a `reduce` of two parameters."""
     reduce = how.reduce
     if reduce is None or not how.reduce_takes_record:
         return how
