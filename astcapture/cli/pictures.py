@@ -31,7 +31,7 @@ class Kind:
         takes: the options that it can be given.
         needs: those among them that it cannot do without.
         of: what goes into one picture: "value", all the "layers" of one execution of the model, or the "frames" of
-            an animation, which are the steps of one layer or the layers of one step.
+            an animation, which are the steps of one layer or the layers of one step; or all the "calls" of a model.
     """
 
     draw: Callable[..., Any]
@@ -68,18 +68,23 @@ def _tokens(values: Records, *, tokens: list[str], **options: Any) -> Any:
 
 
 KINDS: Mapping[str, Kind] = {
-    "head": _kind("head", "batch head tokens"),
-    "heads": _kind("heads", "batch"),
-    "tokens": _kind(_tokens, "batch head query", "tokens"),
-    "patch": _kind(_patch_to_patch, "batch head grid cls", "image patch"),
-    "cls": _kind("cls_attention", "batch grid cls image"),
-    "overlay": _kind("overlay", "", "image"),
+    "head": _kind("head", "batch head tokens cls"),
+    "heads": _kind("heads", "batch cls"),
+    "tokens": _kind(_tokens, "batch head query style", "tokens"),
+    "patch": _kind(_patch_to_patch, "batch head grid cls stretch style", "image patch"),
+    "cls": _kind("cls_attention", "batch grid cls image stretch style"),
+    "overlay": _kind("overlay", "stretch style", "image"),
     "layers": _kind("layers", "batch", of="layers"),
-    "rollout": _kind("rollout", "batch grid cls image patch tokens", of="layers"),
-    "distance": _kind("distance", "batch grid cls", of="layers"),
-    "entropy": _kind("entropy", "batch", of="layers"),
-    "animate": _kind("animate", "batch head grid cls image patch tokens", of="frames"),
+    "rollout": _kind("rollout", "batch grid cls image patch tokens stretch style", of="layers"),
+    "distance": _kind("distance", "batch grid cls patch_size style", of="calls"),
+    "entropy": _kind("entropy", "batch style", of="calls"),
+    "animate": _kind("animate", "batch head grid cls image patch tokens stretch style", of="frames"),
 }
+
+
+def count_pictures(name: str, records: Records) -> int:
+    """How many pictures of one kind `records` make."""
+    return len(_groups(records, KINDS[name].of))
 
 
 def draw_pictures(name: str, records: Records, options: Mapping[str, Any], title: str | None) -> Iterator[Picture]:
@@ -91,12 +96,12 @@ def draw_pictures(name: str, records: Records, options: Mapping[str, Any], title
     kind = KINDS[name]
     taken: set[str] = set()
     for values in _groups(records, kind.of):
-        where = _where(values, kind.of)
+        where = _where(values)
         try:
-            drawn = kind.draw(values, title=where if title is None else title, **options)
+            drawn = kind.draw(values, title=_title(where, values, kind.of) if title is None else title, **options)
         except (ValueError, TypeError) as error:
             raise CaptureError(f"{where}: {_as_options(str(error))}") from error
-        stem = _file_name(name, values, kind.of)
+        stem = _file_name(name, values)
         if stem in taken and values.records[0].rank:
             stem += f"-rank{values.records[0].rank}"
         unique, count = stem, 1
@@ -119,6 +124,8 @@ def _groups(records: Records, of: str) -> list[Records]:
             return process
         if of == "frames" and several_steps:
             return *process, record.layer
+        if of == "calls":
+            return process
         return *process, record.call
 
     several_steps = len({record.call for record in records.records}) > 1
@@ -128,7 +135,12 @@ def _groups(records: Records, of: str) -> list[Records]:
     return [Records(group) for group in groups.values()]
 
 
-def _where(values: Records, of: str) -> str:
+def _title(where: str, values: Records, of: str) -> str:
+    calls = {record.call for record in values.records}
+    return f"{where}, mean of {len(calls)} calls" if of == "calls" and len(calls) > 1 else where
+
+
+def _where(values: Records) -> str:
     first = values.records[0]
     layers = {record.layer for record in values.records}
     place = first.function if not first.layer or len(layers) > 1 else first.layer
@@ -136,10 +148,11 @@ def _where(values: Records, of: str) -> str:
     return place if len(calls) > 1 or first.call is None else f"{place}, call {first.call}"
 
 
-def _file_name(kind: str, values: Records, of: str) -> str:
-    return re.sub(r"[^\w.-]+", "-", f"{kind}-{_where(values, of).replace('call ', 'call')}")
+def _file_name(kind: str, values: Records) -> str:
+    return re.sub(r"[^\w.-]+", "-", f"{kind}-{_where(values).replace('call ', 'call')}")
 
 
 def _as_options(message: str) -> str:
     """Write ``batch=0`` as the command line does, ``--batch 0``."""
+    message = message.replace("stretch=True", "--stretch style")
     return re.sub(r"\b(batch|head|grid|cls|patch|query|image|tokens)=", r"--\1 ", message)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,11 +10,13 @@ from typing import Any
 
 import click
 
-from astcapture.cli.pictures import KINDS, draw_pictures
+from astcapture.cli.pictures import KINDS, count_pictures, draw_pictures
 from astcapture.errors import CaptureError
 
 STILLS = ("png", "svg", "pdf")
 MOVIES = ("gif", "mp4")
+#: More files are written with --all only.
+MOST_FILES = 40
 
 
 def _grid(context: click.Context, option: click.Parameter, text: str | None) -> tuple[int, int] | None:
@@ -25,6 +28,25 @@ def _grid(context: click.Context, option: click.Parameter, text: str | None) -> 
     return int(rows), int(columns)
 
 
+def _patch_size(context: click.Context, option: click.Parameter, text: str | None) -> Any:
+    if text is None:
+        return None
+    numbers = text.split("x")
+    if len(numbers) > 2 or not all(number.isdecimal() and int(number) for number in numbers):
+        raise click.BadParameter(f"{text!r} is not a number of pixels, nor HEIGHTxWIDTH, 16x16 for instance")
+    return int(text) if len(numbers) == 1 else (int(numbers[0]), int(numbers[1]))
+
+
+def _tags(context: click.Context, option: click.Parameter, texts: tuple[str, ...]) -> dict[str, str]:
+    tags = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not (name and equals):
+            raise click.BadParameter(f"{text!r} is not KEY=VALUE, image=dog.jpg for instance")
+        tags[name] = value
+    return tags
+
+
 def _patch(context: click.Context, option: click.Parameter, text: str | None) -> Any:
     if text is None or text == "cls":
         return text
@@ -34,27 +56,34 @@ def _patch(context: click.Context, option: click.Parameter, text: str | None) ->
     return int(text) if len(numbers) == 1 else (int(numbers[0]), int(numbers[1]))
 
 
-@click.command(short_help="Draw what a stored run holds.", options_metavar="[OPTIONS] -o OUT")
+@click.command(short_help="Draw pictures of a stored run.", options_metavar="[OPTIONS] -o OUT")
 @click.argument("folder", metavar="DIR")
 @click.option(
     "--kind", type=click.Choice(list(KINDS)), default="heads", show_default=True, help="What to draw, see above."
 )
-@click.option("--layer", metavar="PATTERN", help="Layers, with wildcards: 'blocks.*'.")
-@click.option("--label", help="The values captured under this name.")
-@click.option("--function", metavar="KEY", help="The values of this function: [MODULE:]QUALNAME.")
-@click.option("--call", type=int, metavar="N", help="The values of this execution, from 0: a step of a loop.")
-@click.option("--batch", type=int, metavar="N", help="The example, where there are several.")
-@click.option("--head", type=int, metavar="N", help="The head; of all kinds but head, the mean if left out.")
-@click.option("--image", metavar="FILE", help="The image that the model saw.")
-@click.option("--patch", callback=_patch, metavar="ROW,COLUMN", help="The patch that looks; or its number, or cls.")
-@click.option("--grid", callback=_grid, metavar="ROWSxCOLUMNS", help="How many patches, where they are no square.")
-@click.option("--cls", type=int, metavar="N", help="How many tokens stand before the patches.")
-@click.option("--tokens", metavar="TEXT", help="The tokens, with spaces between; or a file of one a line.")
-@click.option("--query", metavar="TOKEN", help="The token whose attention shades the text: its number or its text.")
-@click.option("--title", help="Above each picture; the layer and the call if left out.")
-@click.option("--format", "ending", type=click.Choice(STILLS + MOVIES), help="png, or gif for animate, if left out.")
+@click.option("--layer", metavar="PATTERN", help="Only these layers, with wildcards: 'blocks.*'.")
+@click.option("--label", help="Only values captured under this name.")
+@click.option("--function", metavar="KEY", help="Only values of this function: [MODULE:]QUALNAME.")
+@click.option("--call", type=int, metavar="N", help="Only this execution, from 0: a step of a loop.")
+@click.option(
+    "--tag", "tags", callback=_tags, multiple=True, metavar="KEY=VALUE", help="Only values with this tag; wildcards."
+)
+@click.option("--batch", type=int, metavar="N", help="Which example of the batch.")
+@click.option("--head", type=int, metavar="N", help="The head. Default: mean over heads (required for head).")
+@click.option("--image", metavar="FILE", help="The image that the model saw, after resizing and cropping.")
+@click.option("--patch", callback=_patch, metavar="ROW,COLUMN", help="The patch that attends; or its number, or cls.")
+@click.option("--grid", callback=_grid, metavar="ROWSxCOLUMNS", help="The patches, if they do not form a square.")
+@click.option("--cls", type=int, metavar="N", help="Number of tokens before the patches.")
+@click.option("--patch-size", callback=_patch_size, metavar="N", help="The side of a patch in pixels; or HEIGHTxWIDTH.")
+@click.option("--stretch", is_flag=True, default=None, help="Stretch the map over an image of other proportions.")
+@click.option("--style", metavar="NAME", help="How it is drawn: see the docs of each kind, mask for instance.")
+@click.option("--tokens", metavar="TEXT", help="The tokens, separated by spaces; or a file, one per line.")
+@click.option("--query", metavar="TOKEN", help="Shade the text by what this token attends to: number or text.")
+@click.option("--title", help="Title of each picture. Default: layer and call.")
+@click.option("--format", "ending", type=click.Choice(STILLS + MOVIES), help="Default: png, or gif for animate.")
 @click.option("--dpi", type=click.FloatRange(min=1), default=100, show_default=True, help="Dots per inch.")
-@click.option("-o", "out", metavar="OUT", required=True, help="The folder for the pictures; made where there is none.")
+@click.option("--all", "every", is_flag=True, help=f"Write more than {MOST_FILES} files.")
+@click.option("-o", "out", metavar="OUT", required=True, help="Folder for the pictures; created if it does not exist.")
 def plot(
     folder: str,
     kind: str,
@@ -62,9 +91,11 @@ def plot(
     label: str | None,
     function: str | None,
     call: int | None,
+    tags: dict[str, str],
     title: str | None,
     ending: str | None,
     dpi: float,
+    every: bool,
     out: str,
     **options: Any,
 ) -> None:
@@ -79,12 +110,19 @@ def plot(
     One picture for each execution of the model:
       layers          a small map for each layer and head
       rollout         attention through all layers
+    One picture for all executions, their mean:
       distance        how far each head looks
       entropy         how widely each head looks
     One film for each layer, or over the layers where there is one execution:
       animate
 
-    What cannot be drawn ends with exit status 1 and the reason in one line.
+    More than 40 files are written with --all only. If something cannot be drawn, the exit status is 1 and one line
+    says why.
+
+    \b
+    Examples:
+      astcapture plot runs/eval --layer 'blocks.*' --call 0 --batch 0 -o out/
+      astcapture plot runs/eval --kind cls --tag image=dog.jpg --image dog.png -o out/
     """
     given = {name: value for name, value in options.items() if value is not None}
     _check_options(kind, given)
@@ -92,7 +130,8 @@ def plot(
     ending = ending or endings[0]
     if ending not in endings:
         raise click.UsageError(f"--format {ending} does not go with --kind {kind}: it is {' or '.join(endings)}")
-    records = _select(folder, function, layer=layer, label=label, call=call)
+    records = _select(folder, function, tags, layer=layer, label=label, call=call)
+    _check_count(kind, records, every)
     try:
         given = _read_inputs(given)
         _draw_off_screen()
@@ -107,16 +146,33 @@ def plot(
         raise CaptureError(_one_line(error)) from error
 
 
+def _check_count(kind: str, records: Any, every: bool) -> None:
+    count = count_pictures(kind, records)
+    if every or count <= MOST_FILES:
+        return
+    layers, calls = ({getattr(record, name) for record in records.records} for name in ("layer", "call"))
+    tags = {name for record in records.records for name in record.tags}
+    ways = [f"--layer ({len(layers)} layers)", f"--call ({len(calls)} calls)"]
+    ways += [f"--tag ({', '.join(sorted(map(str, tags)))})"] if tags else []
+    raise CaptureError(
+        f"--kind {kind} would write {count} files: select some with {' or '.join(ways)}, or write them all with --all"
+    )
+
+
 def _check_options(kind: str, given: dict[str, Any]) -> None:
     needs, takes = KINDS[kind].needs, KINDS[kind].takes
     for name in sorted(needs - given.keys()):
         raise click.UsageError(f"--kind {kind} needs --{name}")
     for name in sorted(given.keys() - takes):
-        accepted = ", ".join(f"--{one}" for one in sorted(takes)) or "no such option"
-        raise click.UsageError(f"--{name} does not go with --kind {kind}, which takes {accepted}")
+        accepted = ", ".join(f"--{_spelled(one)}" for one in sorted(takes)) or "no such option"
+        raise click.UsageError(f"--{_spelled(name)} does not go with --kind {kind}, which takes {accepted}")
 
 
-def _select(folder: str, function: str | None, **filters: Any) -> Any:
+def _spelled(name: str) -> str:
+    return name.replace("_", "-")
+
+
+def _select(folder: str, function: str | None, tags: dict[str, str], **filters: Any) -> Any:
     """The Records to draw, all under one label.
 
     Raises:
@@ -134,17 +190,47 @@ def _select(folder: str, function: str | None, **filters: Any) -> Any:
     except KeyError as error:
         raise CaptureError(f"{folder}: {error}") from error
     wanted = {name: value for name, value in filters.items() if value is not None}
-    found = records.select(**wanted)
+    found = _tagged(records.select(**wanted), tags)
     if not found:
-        asked = " ".join(f"--{name} {value}" for name, value in wanted.items())
-        there = _listed("layers", [record.layer for record in records.records])
-        labels = _listed("labels", [record.label for record in records.records])
+        asked = " ".join(
+            [f"--{name} {value}" for name, value in wanted.items()]
+            + [f"--tag {name}={value}" for name, value in tags.items()]
+        )
         raise CaptureError(
-            f"{folder}: nothing matches {asked}; {there}; {labels}" if records else f"{folder}: holds no value"
+            f"{folder}: nothing matches {asked}; {_inventory(records.records)}"
+            if records
+            else f"{folder}: there is no value{'' if function is None else f' of {function}'}"
+            + (f"; {_inventory(stored.select().records)}" if stored.select() else "")
         )
     if len(found.labels) > 1:
         raise CaptureError(f"{folder}: {_listed('labels', found.labels)}: pick one with --label")
     return found
+
+
+def _tagged(records: Any, tags: dict[str, str]) -> Any:
+    """The records with all these tags, whatever their type, compared as text with wildcards."""
+    from astcapture.values.records import Records
+
+    def has(record: Any) -> bool:
+        return all(
+            name in record.tags and fnmatch.fnmatchcase(str(record.tags[name]), wanted) for name, wanted in tags.items()
+        )
+
+    return Records([record for record in records.records if has(record)])
+
+
+def _inventory(records: Sequence[Any]) -> str:
+    """What there is to select from."""
+    tags = [f"{name}={value}" for record in records for name, value in record.tags.items()]
+    calls = {record.call for record in records if record.call is not None}
+    parts = [
+        _listed("functions", [record.function for record in records]),
+        _listed("labels", [record.label for record in records]),
+        _listed("layers", [record.layer for record in records]),
+        f"calls there: {min(calls)} to {max(calls)}" if calls else "",
+        _listed("tags", tags) if tags else "no tags",
+    ]
+    return "; ".join(filter(None, parts))
 
 
 def _listed(what: str, values: Sequence[Any]) -> str:

@@ -18,12 +18,14 @@ if TYPE_CHECKING:
     from astcapture.plot import formulas
     from astcapture.plot.activation_maps import attention_map, grad_cam
     from astcapture.plot.cls_map import cls_attention
+    from astcapture.plot.comparison import compare
     from astcapture.plot.head_grid import heads
     from astcapture.plot.head_map import head
     from astcapture.plot.head_statistics import distance, entropy
     from astcapture.plot.image_overlay import overlay
     from astcapture.plot.layer_grid import layers
     from astcapture.plot.movie import animate
+    from astcapture.plot.paper_style import paper
     from astcapture.plot.patch_map import patch_to_patch
     from astcapture.plot.rollout_map import rollout
     from astcapture.plot.token_map import tokens
@@ -33,6 +35,7 @@ _HOMES = {
     "animate": "movie",
     "attention_map": "activation_maps",
     "cls_attention": "cls_map",
+    "compare": "comparison",
     "distance": "head_statistics",
     "entropy": "head_statistics",
     "grad_cam": "activation_maps",
@@ -40,6 +43,7 @@ _HOMES = {
     "heads": "head_grid",
     "layers": "layer_grid",
     "overlay": "image_overlay",
+    "paper": "paper_style",
     "patch_to_patch": "patch_map",
     "rollout": "rollout_map",
     "tokens": "token_map",
@@ -49,6 +53,7 @@ __all__ = [
     "animate",
     "attention_map",
     "cls_attention",
+    "compare",
     "distance",
     "entropy",
     "formulas",
@@ -57,6 +62,7 @@ __all__ = [
     "heads",
     "layers",
     "overlay",
+    "paper",
     "patch_to_patch",
     "rollout",
     "tokens",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 
 from astcapture.plot import formulas
@@ -12,6 +11,8 @@ from astcapture.plot.arrays import FloatArray, Plottable, as_array, only_record
 from astcapture.plot.colour_bar import draw_colour_bar
 from astcapture.plot.colours import choose_colours
 from astcapture.plot.image_overlay import overlay
+from astcapture.plot.page import new_axes
+from astcapture.plot.titles import title_of
 from astcapture.values.record import Record
 from astcapture.values.records import Records
 
@@ -36,7 +37,8 @@ def attention_map(
         image: what to draw it over; the map alone if left out.
         batch: the example, where there are several.
         ax: where to draw; a new figure if left out.
-        options: as for `overlay`: title, cmap, vmin, vmax, and with an image area, opacity, interpolation.
+        options: as for `overlay`: title, label, colorbar, cmap, vmin, vmax, and with an image style, area, stretch,
+            opacity, interpolation.
 
     Raises:
         ValueError: other shapes, or an example that does not exist or has to be picked.
@@ -56,7 +58,13 @@ def attention_map(
         features = features[index]
     elif batch is not None:
         raise ValueError(f"batch={batch} was given, and a feature map of shape {features.shape} has no batch axis")
-    return _draw(formulas.attention_map(features, factors), image, ax, "attention", options)
+    return _draw(
+        formulas.attention_map(features, factors),
+        image,
+        ax,
+        "attention",
+        options | {"title": title_of(feature_map, options.get("title"))},
+    )
 
 
 def grad_cam(
@@ -95,7 +103,13 @@ def grad_cam(
         features, slope = features[index], slope[index]
     elif batch is not None and features.ndim == 3:
         raise ValueError(f"batch={batch} was given, and a feature map of shape {features.shape} has no batch axis")
-    return _draw(formulas.grad_cam(features, slope), image, ax, "Grad-CAM", options)
+    return _draw(
+        formulas.grad_cam(features, slope),
+        image,
+        ax,
+        "Grad-CAM",
+        options | {"title": title_of(feature_map, options.get("title"))},
+    )
 
 
 def _captured_gradient(feature_map: Any) -> Any:
@@ -131,12 +145,14 @@ def _draw(values: FloatArray, image: Any, ax: Axes | None, label: str, options: 
     if image is not None:
         return overlay(values, image, ax=ax, **{"label": label, **options})
     title, label = options.pop("title", None), options.pop("label", label)
+    colorbar = options.pop("colorbar", True)
     colours = choose_colours(values, **options)
     if ax is None:
-        _, ax = plt.subplots(figsize=(4.6, 3.8), layout="compressed")
+        ax = new_axes(4.6, 3.8)
     ax.imshow(values, cmap=colours.cmap, norm=colours.norm)
     ax.set_axis_off()
     if title is not None:
         ax.set_title(title)
-    draw_colour_bar([ax], colours, values, of=label)
+    if colorbar:
+        draw_colour_bar([ax], colours, values, label=label)
     return ax

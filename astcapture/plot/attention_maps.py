@@ -55,9 +55,12 @@ def layer_maps(attention: FloatArray, *, batch: int | None = None) -> FloatArray
     return attention if attention.ndim == 3 else attention[None]
 
 
-def head_or_mean(attention: FloatArray, *, batch: int | None, head: int | None) -> tuple[FloatArray, str]:
-    """Return the (tokens, tokens) weights, and in words which they are."""
-    square(attention)
+def head_or_mean(
+    attention: FloatArray, *, batch: int | None, head: int | None, is_square: bool = True
+) -> tuple[FloatArray, str]:
+    """Return the (queries, keys) weights, the same tokens unless said otherwise, and in words which they are."""
+    if is_square:
+        square(attention)
     if head is not None:
         return one_map(attention, batch=batch, head=head), f"head {head}"
     maps = layer_maps(attention, batch=batch)
@@ -73,7 +76,10 @@ def square(attention: FloatArray) -> FloatArray:
     if attention.ndim >= 2 and attention.shape[-1] != attention.shape[-2]:
         raise ValueError(
             f"attention of shape {attention.shape} is not from tokens to the same tokens; accepted are "
-            "(tokens, tokens), (heads, tokens, tokens) and (batch, heads, tokens, tokens)"
+            "(tokens, tokens), (heads, tokens, tokens) and (batch, heads, tokens, tokens). A decoding step and cross "
+            "attention are drawn by head, heads, layers, compare and tokens(queries=); one query's weights over the "
+            "patches of an image by overlay(weights.reshape(rows, columns), image); the steps of a loop are put "
+            "together by formulas.join_steps"
         )
     return attention
 

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
 from typing import NamedTuple
-
-import numpy as np
 
 from astcapture.plot.arrays import FloatArray, as_array
 from astcapture.plot.attention_maps import layer_maps, one_map
+from astcapture.plot.formulas.steps import growth_fault, join_steps
 from astcapture.plot.layer_sequence import ACCEPTED, Layer, Layers, layer_sequence
 from astcapture.plot.one_execution import check_one_label, check_steps
 from astcapture.values.records import Records
@@ -29,6 +27,7 @@ def frames(values: Layers, *, batch: int | None, head: int | None) -> list[Frame
     Raises:
         ValueError: nothing in it, Records of several layers and steps, or another shape.
 
+    >>> import numpy as np
     >>> frames([np.full((2, 3, 3), 1 / 3)], batch=None, head=None)[0].name
     '0'
     """
@@ -47,29 +46,18 @@ def frames(values: Layers, *, batch: int | None, head: int | None) -> list[Frame
 def appended(maps: Sequence[FloatArray]) -> list[FloatArray]:
     """Put the steps of a generation loop that keeps keys and values together: each adds its queries below.
 
-    There, each step attends from its own tokens alone to these and all before: (prompt, prompt), then (1, prompt
-    + 1), (1, prompt + 2), and so on. Each becomes the whole map up to there, zero where a query came before the
-    key. Any other maps are returned as they are.
+    Each becomes the whole map up to there, see `formulas.join_steps`. Any other maps are returned as they are.
 
+    >>> import numpy as np
     >>> [one.shape for one in appended([np.ones((2, 2)), np.ones((1, 3))])]
     [(2, 2), (3, 3)]
     """
-    sizes = [one.shape for one in maps]
-    grows = len(maps) > 1 and sizes[0][0] <= sizes[0][1]
-    for (_, before), (queries, keys) in pairwise(sizes):
-        grows = grows and keys == before + queries
-    if not grows:
+    sizes = [(one.shape[0], one.shape[1]) for one in maps]
+    if len(maps) < 2 or growth_fault(sizes) is not None:
         return list(maps)
-    # Of a loop whose first step was left out, the queries before are not known: they are left out as well.
+    whole = join_steps(maps)
     unknown = sizes[0][1] - sizes[0][0]
-    whole: list[FloatArray] = []
-    for one in maps:
-        canvas = np.zeros((one.shape[1] - unknown, one.shape[1]), dtype=one.dtype)
-        if whole:
-            canvas[: len(whole[-1]), : whole[-1].shape[1]] = whole[-1]
-        canvas[len(canvas) - len(one) :] = one
-        whole.append(canvas)
-    return whole
+    return [whole[: keys - unknown, :keys] for _, keys in sizes]
 
 
 def _named(values: Layers) -> list[Layer]:

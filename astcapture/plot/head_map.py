@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.colors import Colormap
 
@@ -12,7 +11,10 @@ from astcapture.plot.arrays import Plottable, as_array
 from astcapture.plot.attention_maps import one_map
 from astcapture.plot.colour_bar import draw_colour_bar
 from astcapture.plot.colours import choose_colours
-from astcapture.plot.heat_map import MOST_LABELS, draw_heat_map, label_token_axes
+from astcapture.plot.heat_map import KEYS, MOST_LABELS, QUERIES, draw_heat_map, label_token_axes, panel_ratio
+from astcapture.plot.page import new_axes
+from astcapture.plot.special_tokens import special_tokens
+from astcapture.plot.titles import title_of
 
 
 def head(
@@ -22,6 +24,8 @@ def head(
     head: int | None = None,
     batch: int | None = None,
     tokens: Sequence[str] | None = None,
+    cls: bool | int | None = None,
+    colorbar: bool = True,
     title: str | None = None,
     label: str = "weight",
     cmap: str | Colormap | None = None,
@@ -32,12 +36,18 @@ def head(
 
     Args:
         attention: (queries, keys), (heads, queries, keys) or (batch, heads, queries, keys):
-            a tensor, an array, or `Records` of one value.
+            a tensor, an array, `Records` of one value, or a `Record`. There may be any number of queries: one in a
+            decoding step, those of another text in cross attention.
         ax: where to draw; a new figure if left out.
         head: the head, where there are several.
         batch: the example, where there are several.
         tokens: labels for the axis, or the axes, with as many tokens.
-        title: the title; "head 3" if left out and a head was picked.
+        cls: how many special tokens stand before the patches of a vision transformer, to be marked on the axes: 1 for
+            CLS, 5 for CLS and four registers, 0 for none. If left out, CLS is marked where the values are `Records`
+            or a `Record` of a vision model and the other tokens form a square.
+        colorbar: whether a colour bar is drawn.
+        title: the title. If left out: the layer, where the values are `Records` or a `Record`, and the head that was
+            picked.
         label: what the colour bar says that the colours mean.
         cmap: a colour map of matplotlib's; viridis if left out, or, where a weight is negative, a
             diverging one that is white at zero.
@@ -51,26 +61,28 @@ def head(
     >>> import numpy as np
     >>> ax = head(np.full((2, 4, 9, 9), 1 / 9), batch=0, head=3)
     >>> ax.get_title(), ax.get_xlabel(), ax.get_ylabel()
-    ('head 3', 'key', 'query')
+    ('head 3', 'attends to', 'attends from')
     """
     weights = one_map(as_array(attention), batch=batch, head=head)
     colours = choose_colours(weights, cmap=cmap, vmin=vmin, vmax=vmax)
     if ax is None:
-        _, ax = plt.subplots(figsize=_size(tokens), layout="compressed")
+        ax = new_axes(*_size(tokens, weights.shape))
     draw_heat_map(ax, weights, colours)
-    label_token_axes(ax, weights.shape, tokens)
-    ax.set(xlabel="key", ylabel="query")
-    if title is None and head is not None:
-        title = f"head {head}"
+    label_token_axes(ax, weights.shape, tokens, prefix=special_tokens(attention, weights.shape[1], cls))
+    ax.set(xlabel=KEYS, ylabel=QUERIES)
+    title = title_of(attention, title, "" if head is None else f"head {head}")
     if title is not None:
         ax.set_title(title)
-    draw_colour_bar([ax], colours, weights, of=label)
+    if colorbar:
+        draw_colour_bar([ax], colours, weights, label=label)
     return ax
 
 
-def _size(tokens: Sequence[str] | None) -> tuple[float, float]:
+def _size(tokens: Sequence[str] | None, shape: tuple[int, ...]) -> tuple[float, float]:
     """Return a figure's width and height in inches, with a line's height for every token that is written."""
     written = min(len(tokens or ()), MOST_LABELS)
     longest = max((len(token) for token in tokens or ()), default=0)
     side = max(4.5, 0.16 * written + 0.08 * longest + 1)
+    if panel_ratio(shape) is None and shape[0] < shape[1]:
+        return side + 1, 0.08 * longest + min(0.3 * shape[0], side) + 1.2  # a step of a loop: few rows
     return side + 1, side

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import Colormap
@@ -11,6 +10,8 @@ from astcapture.plot.arrays import FloatArray
 from astcapture.plot.colour_bar import draw_colour_bar
 from astcapture.plot.colours import Colours, choose_colours
 from astcapture.plot.layer_sequence import Layer, Layers, layer_sequence, one_example, short_names
+from astcapture.plot.outlier import one_hides_the_rest
+from astcapture.plot.page import new_axes
 from astcapture.plot.reduce import block_means, block_size
 
 #: No picture of a whole model has more pixels for one head.
@@ -29,8 +30,10 @@ def layers(
     ax: Axes | None = None,
     batch: int | None = None,
     mean: bool = True,
-    shared_scale: bool = True,
+    shared_scale: bool | None = None,
+    colorbar: bool = True,
     title: str | None = None,
+    label: str = "weight",
     cmap: str | Colormap | None = None,
     vmin: float | None = None,
     vmax: float | None = None,
@@ -49,9 +52,12 @@ def layers(
         ax: where to draw; a new figure if left out.
         batch: the example, where there are several.
         mean: whether the mean over the heads of a layer follows its last head.
-        shared_scale: one range of colours for the whole model; else each map has its own, from its least weight
-            to its greatest, and there is no colour bar.
+        shared_scale: True for one scale of colours for the whole model; False for a scale of each map's own, from its
+            least weight to its greatest, without a colour bar. If left out, the scale is shared unless most maps
+            would use less than a third of it. What was chosen is written on the picture.
+        colorbar: whether a colour bar is drawn.
         title: the title.
+        label: what the colour bar says that the colours mean.
         cmap, vmin, vmax: as for `head`.
 
     Raises:
@@ -67,9 +73,10 @@ def layers(
     mean = mean and heads > 1
     if ax is None:
         side = max(_INCHES, _LEAST_INCHES / max(heads + mean, len(model)))
-        size = ((heads + mean) * side + 2.2, len(model) * side + 1.1)
-        _, ax = plt.subplots(figsize=size, layout="compressed")
+        ax = new_axes(max((heads + mean) * side + 2.2, 4.4), len(model) * side + 1.3)
     drawn = np.concatenate([maps.ravel() for _, maps, _ in model])
+    if shared_scale is None:
+        shared_scale = not one_hides_the_rest([one for _, maps, _ in model for one in maps])
     shared = choose_colours(drawn, cmap=cmap, vmin=vmin, vmax=vmax)
     for row, (_, maps, _) in enumerate(model):
         places = [float(number) for number in range(len(maps))]
@@ -78,12 +85,14 @@ def layers(
         for weights, column in zip(maps, places, strict=True):
             own = shared if shared_scale else choose_colours(weights, cmap=cmap, vmin=vmin, vmax=vmax)
             _draw_thumbnail(ax, weights, own, row, column)
-    _label(ax, [name for name, _, _ in model], heads, mean)
+    largest = max(block for _, _, block in model)
+    what = f"mean {label} of {largest} × {largest}" if largest > 1 else label
+    scale = "one scale for all maps" if shared_scale else "a scale for each map"
+    _label(ax, [name for name, _, _ in model], heads, mean, f"colours: {what}, {scale}")
     if title is not None:
         ax.set_title(title)
-    if shared_scale:
-        largest = max(block for _, _, block in model)
-        draw_colour_bar([ax], shared, drawn, of=f"mean weight of {largest} × {largest}" if largest > 1 else "weight")
+    if shared_scale and colorbar:
+        draw_colour_bar([ax], shared, drawn, label=what)
     return ax
 
 
@@ -100,12 +109,12 @@ def _draw_thumbnail(ax: Axes, weights: FloatArray, colours: Colours, row: int, c
     ax.imshow(weights, cmap=colours.cmap, norm=colours.norm, extent=extent, interpolation="antialiased")
 
 
-def _label(ax: Axes, names: list[str], heads: int, mean: bool) -> None:
+def _label(ax: Axes, names: list[str], heads: int, mean: bool, scale: str) -> None:
     shown, pattern = short_names(names)
     places = [*map(float, range(heads)), *[heads + _APART] * mean]
     ax.set_xticks(places, labels=[*map(str, range(heads)), *["mean"] * mean])
     ax.set_yticks(range(len(names)), labels=shown)
     ax.set(xlim=(-0.6, places[-1] + 0.6), ylim=(len(names) - 0.4, -0.6), aspect="equal")
-    ax.set(xlabel="head", ylabel=f"layer ({pattern})" if pattern else "layer")
+    ax.set(xlabel=f"head\n{scale}", ylabel=f"layer ({pattern})" if pattern else "layer")
     ax.tick_params(length=0)
     ax.set_frame_on(False)

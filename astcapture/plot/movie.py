@@ -7,7 +7,6 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, Literal
 
-import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.animation import FuncAnimation
 from matplotlib.axes import Axes
@@ -18,14 +17,17 @@ from astcapture.plot.arrays import FloatArray
 from astcapture.plot.attention_maps import square
 from astcapture.plot.colour_bar import draw_colour_bar
 from astcapture.plot.colours import Colours, choose_colours
+from astcapture.plot.fit import Area
 from astcapture.plot.frames import appended, frames
-from astcapture.plot.heat_map import draw_heat_map, label_token_axes
+from astcapture.plot.heat_map import KEYS, QUERIES, draw_heat_map, label_token_axes
 from astcapture.plot.images import as_image
 from astcapture.plot.layer_sequence import Layers
-from astcapture.plot.over_image import Laid, draw_over_image, panel_width
-from astcapture.plot.page import page_of
+from astcapture.plot.over_image import Laid, OverStyle, draw_over_image, panel_width
+from astcapture.plot.page import new_axes, page_of
 from astcapture.plot.patches import Grid, layout, patch_position, split_patches
+from astcapture.plot.special_tokens import special_tokens
 from astcapture.plot.writers import check_writer, save_animation
+from astcapture.values.records import Records
 
 
 def animate(
@@ -39,10 +41,15 @@ def animate(
     head: int | None = None,
     batch: int | None = None,
     tokens: Sequence[str] | None = None,
+    style: OverStyle = "fade",
+    area: Area | None = None,
+    stretch: bool = False,
     fps: float = 2.0,
     dpi: float = 100,
     ax: Axes | None = None,
+    colorbar: bool = True,
     title: str | None = None,
+    label: str = "weight",
     cmap: str | Colormap | None = None,
     vmin: float | None = None,
     vmax: float | None = None,
@@ -59,14 +66,18 @@ def animate(
             nothing is written: `to_jshtml()` of the animation shows it in a notebook, `save` writes it.
         image: a tensor, an array or a PIL image.
         patch: with an image, the query: a patch's index or (row, column), or "cls".
-        grid, cls: with an image, which tokens are patches, as for `patch_to_patch`.
+        grid, cls: with an image, which tokens are patches, as for `patch_to_patch`; without, `cls` is as for `head`.
         head: the head; the mean over the heads if left out.
         batch: the example, where there are several.
         tokens: labels for the axes: all tokens of the last frame.
+        style, area, stretch: with an image, as for `overlay`.
         fps: frames per second.
         dpi: dots per inch of the file.
         ax: where to draw; a new figure if left out.
-        title: what stands before "step 3" or "layer 3" above each frame.
+        colorbar: whether a colour bar is drawn.
+        title: what stands before "step 3" or "layer 3" above each frame; the layer whose steps these are if left out,
+            where the values are `Records`.
+        label: what the colour bar says that the colours mean.
         cmap, vmin, vmax: as for `head`.
 
     Raises:
@@ -89,13 +100,18 @@ def animate(
     if image is None:
         maps = appended(maps)
         colours = choose_colours(_joined(maps), cmap=cmap, vmin=vmin, vmax=vmax)
-        ax, drawn = _heat_map(ax, maps, colours, tokens)
+        prefix = special_tokens(attention, max(one.shape[1] for one in maps), cls)
+        ax, drawn = _heat_map(ax, maps, colours, tokens, prefix)
     else:
         maps = [_of_patch(weights, patch, grid, cls) for weights in maps]
-        colours = choose_colours(_joined(maps), cmap=cmap, vmin=vmin, vmax=vmax)
-        ax, drawn = _over_image(ax, as_image(image), maps[0], colours)
-    draw_colour_bar([ax], colours, _joined(maps))
-    before = "" if title is None else f"{title}, "
+        laid = Laid(area=area, style=style, stretch=stretch)
+        colours = laid.colours(choose_colours(_joined(maps), cmap=cmap, vmin=vmin, vmax=vmax))
+        ax, drawn = _over_image(ax, as_image(image), maps[0], colours, laid)
+    if colorbar:
+        draw_colour_bar([ax], colours, _joined(maps), label=label)
+    if title is None and any(frame.name.startswith("step") for frame in shown):
+        title = _layer(attention)
+    before = f"{title}, " if title else ""
 
     def draw(number: int) -> list[AxesImage]:
         weights = maps[number]
@@ -116,24 +132,32 @@ def animate(
 
 
 def _heat_map(
-    ax: Axes | None, maps: Sequence[FloatArray], colours: Colours, tokens: Sequence[str] | None
+    ax: Axes | None, maps: Sequence[FloatArray], colours: Colours, tokens: Sequence[str] | None, prefix: int
 ) -> tuple[Axes, AxesImage]:
     """Draw a map as large as the largest."""
     largest = max(one.shape[0] for one in maps), max(one.shape[1] for one in maps)
     if ax is None:
-        _, ax = plt.subplots(figsize=(5.5, 4.5), layout="constrained")
+        ax = new_axes(5.5, 4.5, "constrained")
     drawn = draw_heat_map(ax, np.zeros(largest), colours)
-    label_token_axes(ax, largest, tokens)
-    ax.set(xlabel="key", ylabel="query")
+    label_token_axes(ax, largest, tokens, prefix=prefix)
+    ax.set(xlabel=KEYS, ylabel=QUERIES)
     return ax, drawn
 
 
-def _over_image(ax: Axes | None, picture: FloatArray, first: FloatArray, colours: Colours) -> tuple[Axes, AxesImage]:
+def _layer(values: Layers) -> str:
+    """The layer, where these are the steps of one."""
+    layers = {record.layer for record in values.records} if isinstance(values, Records) else set()
+    return f"layer {layers.pop()}" if len(layers) == 1 and layers.isdisjoint({None, ""}) else ""
+
+
+def _over_image(
+    ax: Axes | None, picture: FloatArray, first: FloatArray, colours: Colours, laid: Laid
+) -> tuple[Axes, AxesImage]:
     if ax is None:
         wide = panel_width(picture)
         side = 3.6 / max(wide, 1.0) ** 0.5
-        _, ax = plt.subplots(figsize=(max(wide * side, 2.2) + 1.2, side + 0.5), layout="constrained")
-    draw_over_image(ax, picture, first, colours, Laid())
+        ax = new_axes(max(wide * side, 2.2) + 1.2, side + 0.5, "constrained")
+    draw_over_image(ax, picture, first, colours, laid)
     return ax, ax.images[-1]
 
 

@@ -40,12 +40,42 @@ def check_one_execution(records: Sequence[Record]) -> None:
         )
 
 
+def check_many_executions(records: Sequence[Record]) -> None:
+    """Pass where there is one value for each layer in each of several calls, of one label and one model.
+
+    Raises:
+        CaptureError: what was given instead, and what to select.
+    """
+    places = {(record.layer, record.call) for record in records}
+    layers, calls = {layer for layer, _ in places}, {call for _, call in places}
+    known = None not in layers and None not in calls
+    if not known or len(places) < len(records) or len(places) < len(layers) * len(calls):
+        check_one_execution(records)  # says what is wrong
+    _check_labels(records)
+    _check_models(records)
+
+
 def check_if_records(values: Any) -> None:
     """`check_one_execution` of `Records`, or of several `Record`; anything else says nothing of executions."""
     if isinstance(values, Records):
         check_one_execution(values.records)
     elif isinstance(values, (list, tuple)) and values and all(isinstance(one, Record) for one in values):
         check_one_execution(values)
+
+
+def check_if_steps(values: Any) -> None:
+    """Pass where `Records` are the steps of one layer, one after the other; anything else says nothing of steps.
+
+    Raises:
+        CaptureError: they are not; what to select.
+    """
+    if not isinstance(values, Records) or len(values) == 0:
+        return
+    check_one_label(values)
+    check_steps(values)
+    layers = _apart(record.layer for record in values.records)
+    if len(layers) > 1:
+        raise CaptureError(f"the values are of the layers {_listed(layers)}: {_pick('layer', layers)}")
 
 
 def check_one_label(records: Records) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Literal
 
-import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.colors import Colormap
 from matplotlib.figure import Figure, SubFigure
@@ -15,11 +14,14 @@ from astcapture.plot.arrays import FloatArray, Plottable, as_array
 from astcapture.plot.attention_maps import head_or_mean
 from astcapture.plot.colour_bar import draw_colour_bar
 from astcapture.plot.colours import choose_colours
+from astcapture.plot.fit import Area
 from astcapture.plot.images import as_image
 from astcapture.plot.outline import draw_outline
-from astcapture.plot.over_image import Area, Laid, draw_image, draw_over_image, panel_width
+from astcapture.plot.over_image import Laid, OverStyle, draw_image, draw_over_image, panel_width
+from astcapture.plot.page import in_scale, new_figure
 from astcapture.plot.patches import Grid, layout, patch_position, split_patches
 from astcapture.plot.special_cells import Cells, draw_special_cells, place_cells
+from astcapture.plot.titles import title_of
 
 
 def patch_to_patch(
@@ -32,24 +34,28 @@ def patch_to_patch(
     head: int | None = None,
     batch: int | None = None,
     ax: Sequence[Axes] | None = None,
+    style: OverStyle = "fade",
     area: Area | None = None,
+    stretch: bool = False,
+    colorbar: bool = True,
     title: str | None = None,
     cmap: str | Colormap | None = None,
     vmin: float | None = None,
     vmax: float | None = None,
-    opacity: float = 0.6,
+    label: str = "weight",
+    opacity: float | None = None,
     interpolation: str = "bilinear",
 ) -> Figure | SubFigure:
     r"""Draw an image with one patch outlined, and beside it the attention from this patch to all patches.
 
-    The map is enlarged to the image's size, or that of `area`, whatever the aspect of its grid, and laid over it.
+    The map is laid over the image, or `area` of it, as `overlay` does.
     The weights of a CLS token and of register tokens stand beside it, each in a cell of its own
     with its number below. The colour range is that of the patches; a special token's weight
     beyond it has the colour of the end, and the colour bar is pointed there.
 
     Args:
         attention: (tokens, tokens), (heads, tokens, tokens) or (batch, heads, tokens, tokens): a
-            tensor, an array, or `Records` of one value.
+            tensor, an array, `Records` of one value, or a `Record`.
         image: (height, width), (height, width, channels) or (channels, height, width): a tensor,
             an array or a PIL image.
         patch: the query: its index, counted row by row from the top left without the special
@@ -61,12 +67,11 @@ def patch_to_patch(
         head: the head; the mean over the heads if left out.
         batch: the example, where there are several.
         ax: two axes to draw in, for the image and for the map; a new figure if left out.
-        area: (left, top, right, bottom) in pixels, the part of the image that the patches are of; all of it if
-            left out.
-        title: the title above both.
+        style, area, stretch, opacity, interpolation: as for `overlay`.
+        colorbar: whether a colour bar is drawn.
+        title: the title above both; the layer if left out, where the values are `Records` or a `Record`.
+        label: what the colour bar says that the colours mean.
         cmap, vmin, vmax: as for `head`.
-        opacity: of the map over the image, from 0 to 1.
-        interpolation: matplotlib's name for how the map is enlarged; "nearest" shows the patches.
 
     Raises:
         ValueError: another shape, tokens that do not fill the grid, a patch outside it, "cls"
@@ -75,7 +80,7 @@ def patch_to_patch(
     >>> import numpy as np
     >>> figure = patch_to_patch(np.full((4, 17, 17), 1 / 17), np.zeros((8, 8)), (1, 2))
     >>> [ax.get_title() for ax in figure.axes[:2]]
-    ['patch (1, 2)', 'its attention\nmean of 4 heads']
+    ['patch (1, 2)', 'attends to\nmean of 4 heads']
     """
     weights, source = head_or_mean(as_array(attention), batch=batch, head=head)
     tokens = layout(len(weights), grid, cls)
@@ -85,9 +90,8 @@ def patch_to_patch(
     query = 0 if position is None else tokens.prefix + position[0] * tokens.grid[1] + position[1]
     special, patches = split_patches(weights[query], tokens)
     picture = as_image(image)
-    colours = choose_colours(patches, cmap=cmap, vmin=vmin, vmax=vmax)
-
-    laid = Laid(opacity, interpolation, area)
+    laid = Laid(opacity, interpolation, area, style, stretch)
+    colours = laid.colours(choose_colours(patches, cmap=cmap, vmin=vmin, vmax=vmax))
     cells = place_cells(tokens.prefix, len(picture), len(picture) / tokens.grid[0])
 
     if ax is None:
@@ -96,7 +100,7 @@ def patch_to_patch(
     draw_image(left, picture)
     left.set_title("CLS token" if position is None else f"patch {position}", fontsize="medium")
     draw_over_image(right, picture, patches, colours, laid)
-    right.set_title(f"its attention\n{source}", fontsize="medium")
+    right.set_title(f"attends to\n{source}", fontsize="medium")
     if position is not None:
         for axes in (left, right):
             _outline_patch(axes, position, tokens.grid, area or (0, 0, picture.shape[1], picture.shape[0]))
@@ -104,7 +108,9 @@ def patch_to_patch(
         draw_special_cells(right, special, colours, cells, outlined=0 if position is None else None)
     figure = right.get_figure()
     assert figure is not None  # axes that are drawn in belong to a figure
-    draw_colour_bar([right], colours, weights[query])
+    if colorbar:
+        draw_colour_bar([right], colours, weights[query], label=label)
+    title = title_of(attention, title)
     if title is not None:
         figure.suptitle(title)
     return figure
@@ -116,8 +122,8 @@ def _new_axes(picture: FloatArray, cells: Cells, special: int) -> tuple[Axes, Ax
     side = max(3.4 / max(wide, 1.0) ** 0.25, 0.58 * special)  # room for every cell's name and number
     beside = cells.width / height
     gap = max(0.04, (1.6 - wide * side) / 2)  # the titles of narrow images need room
-    size = ((2 * wide + beside) * side + 4 * gap + 1.2, side + 0.75)
-    figure = plt.figure(figsize=size, layout=ConstrainedLayoutEngine(w_pad=gap, compress=True))
+    engine = ConstrainedLayoutEngine(w_pad=in_scale(gap), compress=True)
+    figure = new_figure((2 * wide + beside) * side + 4 * gap + 1.2, side + 0.75, engine)
     left, right = figure.subplots(1, 2, width_ratios=(wide, wide + beside))
     return left, right
 

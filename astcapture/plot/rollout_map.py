@@ -27,7 +27,9 @@ def rollout(
     batch: int | None = None,
     tokens: Sequence[str] | None = None,
     ax: Axes | None = None,
+    colorbar: bool = True,
     title: str | None = None,
+    label: str = "share",
     **options: Any,
 ) -> Axes:
     """Draw attention rollout: which input tokens each output token is made of, residual connections counted in.
@@ -48,8 +50,11 @@ def rollout(
         batch: the example, where there are several.
         tokens: labels for the tokens, without an image.
         ax: where to draw; a new figure if left out.
-        title: the title.
-        options: cmap, vmin, vmax; with an image also area, opacity and interpolation, as for `overlay`.
+        colorbar: whether a colour bar is drawn.
+        title: the title; through how many layers if left out.
+        label: what the colour bar says that the colours mean.
+        options: cmap, vmin, vmax; with an image also style, area, stretch, opacity and interpolation, as for
+            `overlay`.
 
     Raises:
         CaptureError: `Records` that are not one execution, as for `layers`.
@@ -63,10 +68,12 @@ def rollout(
     """
     model = one_example(layer_sequence(attention), batch)
     shares = formulas.rollout([layer.maps for layer in model], fusion=fusion, discard=discard, residual=residual)
+    if title is None:
+        title = f"rollout through {len(model)} layers" if len(model) > 1 else "rollout through one layer"
     if image is None:
         if patch is not None:
             raise ValueError(f"patch={patch!r} picks what is drawn over an image: pass image=")
-        ax = head(shares, ax=ax, tokens=tokens, title=title, label="share", **options)
+        ax = head(shares, ax=ax, tokens=tokens, cls=cls, title=title, label=label, colorbar=colorbar, **options)
         ax.set(xlabel="input token", ylabel="output token")
         return ax
     placed = layout(len(shares), grid, cls)
@@ -80,4 +87,4 @@ def rollout(
         position = patch_position(patch, placed.grid)
         row = shares[placed.prefix + position[0] * placed.grid[1] + position[1]]
     _, patches = split_patches(row, placed)
-    return overlay(patches, image, ax=ax, title=title, **{"label": "share", **options})
+    return overlay(patches, image, ax=ax, title=title, label=label, colorbar=colorbar, **options)

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.font_manager import FontProperties
 from matplotlib.textpath import text_to_path
 
-from astcapture.plot.page import page_of
+from astcapture.plot.page import in_scale, page_of
 
 _POINTS = 11.0
 _PAD = 2.5  # points around a word
@@ -32,15 +32,15 @@ def draw_words(ax: Axes, words: Sequence[Word]) -> None:
     ax.set(xlim=(0, 1), ylim=(0, 1))
     ax.set_axis_off()
     # The layout is not known before drawing; what the words ask for is, and a little is left for the colour bar.
-    wide = ax.get_position().width * page_of(ax).get_figwidth() * 72
+    wide = ax.get_position().width * page_of(ax).get_figwidth() * 72 / in_scale(1)
     for word, (left, line) in zip(words, _places([word.text for word in words], wide), strict=True):
         ax.annotate(
             word.text,
             (0, 1),
-            (left + _PAD, -line * INCHES_PER_LINE * 72 - 14),
+            (in_scale(left + _PAD), in_scale(-line * INCHES_PER_LINE * 72 - 14)),
             xycoords="axes fraction",
             textcoords="offset points",
-            fontsize=_POINTS,
+            fontsize=in_scale(_POINTS),
             color="white" if _luminance(word.colour) < 0.4 else "black",
             parse_math=False,
             annotation_clip=False,

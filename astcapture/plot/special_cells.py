@@ -10,6 +10,7 @@ from matplotlib.patches import Rectangle
 from astcapture.plot.arrays import FloatArray
 from astcapture.plot.colours import Colours
 from astcapture.plot.outline import draw_outline
+from astcapture.plot.page import in_scale
 from astcapture.plot.patches import special_names
 
 
@@ -55,7 +56,15 @@ def draw_special_cells(
             (name, top, "bottom", 3),
             (write_weight(float(weight)), top + cells.side, "top", -3),
         ):
-            ax.annotate(text, (middle, y), (0, shift), textcoords="offset points", ha="center", va=anchor, fontsize=7.5)
+            ax.annotate(
+                text,
+                (middle, y),
+                (0, shift),
+                textcoords="offset points",
+                ha="center",
+                va=anchor,
+                fontsize=in_scale(7.5),
+            )
 
 
 def write_weight(weight: float) -> str:

@@ -11,6 +11,7 @@ from typing import Any, overload
 from astcapture.errors import CaptureError
 from astcapture.values.arrays import one_shape, to_dask, to_numpy
 from astcapture.values.counted import from_the_end, in_order, last_pass
+from astcapture.values.differences import differences
 from astcapture.values.record import Record, in_words
 
 
@@ -166,6 +167,24 @@ class Records(Sequence[Any]):
             CaptureError: dask is not installed, there is nothing to stack, or the shapes differ.
         """
         return to_dask(self.records)
+
+    def __sub__(self, other: Records) -> Records:
+        """The differences of the values, paired in order: of two runs of one model, or of two checkpoints.
+
+        Both have as many values, of the same functions, labels, layers and steps, in equal shapes. The numbers of the
+        calls may differ: ``records.select(call=1) - records.select(call=0)``. What is known of each difference is
+        what is known of the value on the left.
+
+        Raises:
+            CaptureError: what does not fit, with the first pair that does not.
+
+        >>> one, other = Record(3.0, "loss", "m", "f", 1), Record(1.0, "loss", "m", "f", 1)
+        >>> list(Records([one]) - Records([other]))
+        [2.0]
+        """
+        if not isinstance(other, Records):
+            return NotImplemented
+        return Records(differences(self.records, other.records))
 
     def __repr__(self) -> str:
         if not self.records:

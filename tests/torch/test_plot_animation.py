@@ -47,7 +47,10 @@ def test_the_layers_of_a_step_follow_each_other_in_one_range_of_colours():
 def test_the_steps_of_one_layer_are_named_by_their_call():
     steps = attention(3, 2, 9, 9)
     animation = plot.animate(records(steps, calls=True)[1:], head=1)
-    assert [title for title, _ in shown(animation)] == ["step 1", "step 2"]
+    assert [title for title, _ in shown(animation)] == [
+        "layer blocks.0.attn, step 1",
+        "layer blocks.0.attn, step 2",
+    ]
     assert np.allclose(shown(animation)[0][1], steps[1, 1])
 
 

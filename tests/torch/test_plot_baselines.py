@@ -18,6 +18,8 @@ from matplotlib.figure import Figure
 from matplotlib.testing.compare import compare_images
 
 from astcapture import plot
+from astcapture.values.record import Record
+from astcapture.values.records import Records
 
 BASELINES = Path(__file__).with_name("baselines")
 #: Root of the mean square of the differences of 8-bit pixels. Breaks that were tried: weights 3 % greater make 2.7 to
@@ -45,6 +47,16 @@ def model(layers: int = 4) -> dict[str, np.ndarray]:
     return {f"blocks.{layer}.attn": attention(4, 17) ** (1 + layer / 2) for layer in range(layers)}
 
 
+def calls() -> Records:
+    return Records(
+        [
+            Record(attention(3, 9) ** (1 + call / 4 + layer / 8), "attn", "m", "f", 1, f"h.{layer}", call)
+            for call in range(4)
+            for layer in range(2)
+        ]
+    )
+
+
 def with_hole(weights: np.ndarray) -> np.ndarray:
     weights = weights.copy()
     weights[1, 4, 4] = math.nan
@@ -61,8 +73,13 @@ PICTURES: dict[str, Callable[[], Figure]] = {
     "patch_to_patch": lambda: plot.patch_to_patch(
         attention(2, 29), image(40, 60), (1, 4), grid=(4, 6), title="layer 3"
     ),
-    "cls_attention": lambda: plot.cls_attention(attention(3, 17), image(40, 60), title="layer 3"),
+    "cls_attention": lambda: plot.cls_attention(attention(3, 17), image(40, 40), title="layer 3"),
     "overlay": lambda: plot.overlay(attention(1, 7)[0], image(40, 60), area=(10, 0, 50, 40), title="a map").figure,
+    "overlay_mask": lambda: plot.overlay(attention(1, 7)[0], image(40, 40), style="mask").figure,
+    "words": lambda: plot.tokens(attention(1, 5)[0], WORDS[1:6]).figure,
+    "step": lambda: plot.heads(attention(3, 14)[:, -1:], title="a decoding step"),
+    "compare": lambda: plot.compare(attention(1, 9)[0], attention(2, 9)[1], names=("before", "after")),
+    "calls": lambda: plot.entropy(calls(), style="calls").figure,
     "tokens": lambda: plot.tokens(attention(4, 14), WORDS, query="mice").figure,
     "distance": lambda: plot.distance(model(), patch_size=16, title="a model").figure,
     "entropy": lambda: plot.entropy([attention(3, 9), with_hole(attention(5, 9))], title="a model").figure,

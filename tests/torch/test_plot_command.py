@@ -44,7 +44,7 @@ def folder(tmp_path_factory) -> Path:
                     model(torch.rand(2, 1, 8, 8))
             rec.save(folder / "run")
         del sys.modules["vit"]
-    Image.fromarray(np.linspace(0, 255, 16 * 24).astype(np.uint8).reshape(16, 24)).save(folder / "image.png")
+    Image.fromarray(np.linspace(0, 255, 24 * 24).astype(np.uint8).reshape(24, 24)).save(folder / "image.png")
     astcapture.cache.clear()
     return folder
 
@@ -98,7 +98,7 @@ MAPS = ["--label", "attn", "--batch", "0"]
         ("layers", MAPS, [f"layers-Attention.forward-call{call}.png" for call in range(2)]),
         ("rollout", [*MAPS, "--image", "image.png"],
          ["rollout-Attention.forward-call0.png", "rollout-Attention.forward-call1.png"]),
-        ("distance", ["--label", "attn"], [f"distance-Attention.forward-call{call}.png" for call in range(2)]),
+        ("distance", ["--label", "attn", "--patch-size", "2"], ["distance-Attention.forward.png"]),
         ("entropy", [*MAPS, "--call", "1"], ["entropy-Attention.forward-call1.png"]),
         ("animate", MAPS, [f"animate-{layer}.gif" for layer in LAYERS]),
         ("animate", [*MAPS, "--call", "0"], ["animate-Attention.forward-call0.gif"]),
@@ -143,6 +143,64 @@ def test_layers_of_other_functions_and_processes_are_other_pictures(plot, monkey
     assert plot("--kind", "layers")[3] == sorted(names)
 
 
+def stored_run(monkeypatch, layers: int, calls: int) -> None:
+    """A stored run of small maps, each tagged with its image."""
+    stored = Records(
+        [
+            Record(
+                np.eye(2), "attn", "m", "A.forward", 1, f"h.{layer}", call, tags={"image": f"{call}.jpg", "fold": call}
+            )
+            for call in range(calls)
+            for layer in range(layers)
+        ]
+    )
+    monkeypatch.setattr(astcapture, "load", lambda path: stored)
+
+
+def test_more_than_forty_files_are_written_only_when_they_are_asked_for(plot, monkeypatch):
+    stored_run(monkeypatch, layers=2, calls=21)
+    status, out, err, made = plot("--kind", "head")
+    assert (status, out, made) == (1, "", [])
+    assert err == (
+        "astcapture: --kind head would write 42 files: select some with --layer (2 layers) or --call (21 calls) or "
+        "--tag (fold, image), or write them all with --all\n"
+    )
+    assert len(plot("--kind", "head", "--all", "--dpi", "10")[3]) == 42
+
+
+def test_forty_files_and_films_of_many_maps_are_written_without_being_asked_for(plot, monkeypatch):
+    stored_run(monkeypatch, layers=2, calls=20)
+    assert len(plot("--kind", "head", "--dpi", "10")[3]) == 40
+    stored_run(monkeypatch, layers=2, calls=21)
+    assert plot("--kind", "entropy")[3][:1] == ["entropy-A.forward.png"]
+
+
+def test_values_are_picked_by_their_tags_whatever_these_are(plot, monkeypatch):
+    stored_run(monkeypatch, layers=1, calls=12)
+    assert plot("--kind", "head", "--tag", "image=3.jpg", "--tag", "fold=3")[3] == ["head-h.0-call3.png"]
+    assert len(plot("--kind", "head", "--tag", "fold=1*")[3]) == 4  # 1, 10, 11; and the one before
+
+
+def test_a_selection_that_is_empty_says_what_is_there(plot, monkeypatch):
+    stored_run(monkeypatch, layers=2, calls=2)
+    status, _, err, made = plot("--kind", "head", "--tag", "image=dog.jpg", "--layer", "h.0")
+    assert (status, made) == (1, [])
+    assert err == (
+        "astcapture: run: nothing matches --layer h.0 --tag image=dog.jpg; functions there: A.forward; labels there: "
+        "attn; layers there: h.0, h.1; calls there: 0 to 1; tags there: image=0.jpg, fold=0, image=1.jpg, fold=1\n"
+    )
+
+
+def test_an_image_that_does_not_fit_is_stretched_only_when_that_is_asked_for(plot, folder):
+    Image.new("L", (48, 24)).save(folder / "wide.png")
+    only = ["--label", "attn", "--layer", "blocks.0.*", "--call", "0", "--batch", "0", "--kind", "cls"]
+    status, _, err, _ = plot(*only, "--image", "wide.png")
+    assert status == 1
+    assert "blocks.0.attn, call 0: a map of 4 × 4 (rows × columns) does not fit an image of 48 × 24" in err
+    assert "--stretch" in err and "stretch=True" not in err
+    assert plot(*only, "--image", "wide.png", "--stretch")[0] == 0
+
+
 def test_a_damaged_shard_is_told_and_the_others_are_drawn(folder, tmp_path, monkeypatch, capsys):
     damaged = tmp_path / "run" / "host-0-1"
     damaged.mkdir(parents=True)
@@ -180,7 +238,7 @@ def test_a_value_of_the_model_itself_is_named_by_its_function(plot):
     ("options", "message"),
     [
         ([], "run: labels there: attn, tokens: pick one with --label"),
-        (["--label", "atn"], "run: nothing matches --label atn; layers there: blocks.0.attn, "),
+        (["--label", "atn"], "run: nothing matches --label atn; functions there: Attention.forward, "),
         (["--label", "attn"], "blocks.0.attn, call 0: attention of shape (2, 2, 17, 17) has 2 along its batch"),
         (["--label", "attn", "--batch", "2"], "blocks.0.attn, call 0: --batch 2 is outside attention of shape"),
         (["--function", "Attenton.forward"], "run: 'Attenton.forward' is not captured; did you mean 'Attention"),
@@ -205,6 +263,9 @@ def test_what_cannot_be_drawn_is_told_in_one_line(plot, options, message):
         (["--kind", "entropy", "--image", "image.png"], "--image does not go with --kind entropy, which takes --batch"),
         (["--kind", "pie"], "'pie' is not one of"),
         (["--grid", "14"], "'14' is not ROWSxCOLUMNS"),
+        (["--tag", "dog.jpg"], "'dog.jpg' is not KEY=VALUE"),
+        (["--patch-size", "big"], "'big' is not a number of pixels"),
+        (["--patch-size", "16"], "--patch-size does not go with --kind heads, which takes --batch, --cls"),
         (["--patch", "1,2,3"], "'1,2,3' is not ROW,COLUMN"),
         (["--format", "gif"], "--format gif does not go with --kind heads: it is png or svg or pdf"),
         (["--kind", "animate", "--format", "png"], "--format png does not go with --kind animate: it is gif or mp4"),

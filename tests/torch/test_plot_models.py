@@ -20,6 +20,7 @@ from astcapture.values.record import Record
 from astcapture.values.records import Records
 
 IMAGE = np.linspace(0, 1, 40 * 60).reshape(40, 60)
+SQUARE = IMAGE[:, :40]
 MODEL = attention(4, 2, 3, 17, 17)  # layers, batch, heads
 
 
@@ -192,17 +193,17 @@ def test_rollout_draws_all_tokens_by_all_tokens():
 
 def test_rollout_over_an_image_is_the_row_of_cls():
     shares = formulas.rollout(list(MODEL[:, 0]))
-    ax = plot.rollout(records(MODEL), IMAGE, batch=0)
-    assert np.allclose(ax.images[0].get_array(), IMAGE)
+    ax = plot.rollout(records(MODEL), SQUARE, batch=0)
+    assert np.allclose(ax.images[0].get_array(), SQUARE)
     assert np.allclose(drawn(ax), shares[0, 1:].reshape(4, 4))
-    assert np.allclose(drawn(plot.rollout(MODEL, IMAGE, patch="cls", batch=0)), shares[0, 1:].reshape(4, 4))
+    assert np.allclose(drawn(plot.rollout(MODEL, SQUARE, patch="cls", batch=0)), shares[0, 1:].reshape(4, 4))
     assert_readable(ax.figure)
 
 
 def test_rollout_over_an_image_can_be_of_a_patch():
     shares = formulas.rollout(list(MODEL[:, 0]))
     for patch in (6, (1, 2)):
-        assert np.allclose(drawn(plot.rollout(MODEL, IMAGE, patch=patch, batch=0)), shares[7, 1:].reshape(4, 4))
+        assert np.allclose(drawn(plot.rollout(MODEL, SQUARE, patch=patch, batch=0)), shares[7, 1:].reshape(4, 4))
 
 
 def test_rollout_without_cls_is_the_mean_over_the_patches():
@@ -277,7 +278,7 @@ def test_a_head_with_nan_is_a_grey_cell_or_no_dot_that_the_legend_counts():
 
 
 def test_another_style_is_refused():
-    with pytest.raises(ValueError, match=r'style=\'bars\'; accepted are "dots" and "cells"'):
+    with pytest.raises(ValueError, match=r'style=\'bars\'; accepted are "dots", "cells" and "calls"'):
         plot.entropy(MODEL, style="bars")
 
 
@@ -292,14 +293,15 @@ def test_negative_weights_are_refused_where_a_formula_takes_shares():
 
 def test_cls_attention_draws_the_image_each_head_and_their_mean():
     weights = attention(3, 29, 29)
-    figure = plot.cls_attention(weights, IMAGE, grid=(4, 6))
+    figure = plot.cls_attention(weights, IMAGE, grid=(4, 6), shared_scale=True)
     panels = figure.axes[:5]
-    on_patches = weights[:, 0, 5:].sum(dim=1)
+    shares = [[100 * float(row[part].sum()) for part in (slice(5, 29), slice(0, 1), slice(1, 5))]
+              for row in [*weights[:, 0], weights[:, 0].mean(dim=0)]]  # fmt: skip
     assert [ax.get_title() for ax in panels] == [
         "image",
-        *(f"head {number} ({share:.0%})" for number, share in enumerate(on_patches)),
-        f"mean ({on_patches.mean():.0%})",
-    ]
+        *(f"{name}\n{patches:.0f} % to patches,\n{itself:.0f} % to itself, {registers:.0f} % to registers"
+          for name, (patches, itself, registers) in zip(["head 0", "head 1", "head 2", "mean"], shares, strict=True)),
+    ]  # fmt: skip
     for ax, expected in zip(panels[1:], [*weights[:, 0, 5:], weights[:, 0, 5:].mean(dim=0)], strict=True):
         assert np.allclose(ax.images[0].get_array(), IMAGE)
         assert np.allclose(drawn(ax), expected.reshape(4, 6))
@@ -310,7 +312,7 @@ def test_cls_attention_draws_the_image_each_head_and_their_mean():
 @pytest.mark.parametrize(("count", "shape"), [(1, None), (6, (40, 60)), (12, None), (16, (200, 40)), (1, (200, 40))])
 def test_the_titles_of_what_cls_attends_to_never_overlap(count, shape):
     image = None if shape is None else np.zeros(shape)
-    assert_readable(plot.cls_attention(attention(count, 17, 17), image, title="layer 11"))
+    assert_readable(plot.cls_attention(attention(count, 17, 17), image, stretch=True, title="layer 11"))
 
 
 def test_cls_attention_of_patches_alone_is_refused():
@@ -329,11 +331,11 @@ def test_cls_attention_without_any_weight_has_no_share_in_its_title(recwarn):
 
 def test_an_overlay_covers_the_image_whatever_its_aspect():
     values = np.arange(6.0).reshape(2, 3)
-    ax = plot.overlay(values, IMAGE, title="a map", label="heat")
+    ax = plot.overlay(values, IMAGE, title="a map", label="heat", style="even", opacity=0.6)
     assert np.allclose(ax.images[0].get_array(), IMAGE)
     assert np.allclose(drawn(ax), values)
     assert ax.images[1].get_extent() == [-0.5, 59.5, 39.5, -0.5]
-    assert ax.images[1].get_alpha() == 0.6
+    assert np.allclose(ax.images[1].to_rgba(values, norm=True)[..., 3], 0.6)
     assert bars(ax.figure)[0].get_ylabel() == "heat"
     assert_readable(ax.figure)
 
@@ -353,16 +355,16 @@ def test_a_patch_is_outlined_in_the_part_of_the_image_that_the_model_saw():
 
 
 def test_axes_of_length_one_before_a_map_are_dropped():
-    assert np.allclose(drawn(plot.overlay(torch.eye(3)[None, None], IMAGE)), np.eye(3))
+    assert np.allclose(drawn(plot.overlay(torch.eye(3)[None, None], SQUARE)), np.eye(3))
 
 
 @pytest.mark.parametrize("shape", [(40, 60), (60, 40, 3), (3, 30, 90), (200, 40), (30, 900)])
 def test_an_overlay_is_readable_at_any_aspect(shape):
-    assert_readable(plot.overlay(np.eye(3), np.zeros(shape), title="layer 3").figure)
+    assert_readable(plot.overlay(np.eye(3), np.zeros(shape), stretch=True, title="layer 3").figure)
 
 
 def test_nan_in_an_overlay_is_grey():
-    ax = plot.overlay(np.array([[0.0, np.nan], [1.0, 2.0]]), IMAGE)
+    ax = plot.overlay(np.array([[0.0, np.nan], [1.0, 2.0]]), SQUARE)
     assert tuple(ax.images[1].cmap.get_bad()[:3]) == pytest.approx((0.75,) * 3)
     assert "weight (grey: not finite)" in written(ax.figure)
 
@@ -374,13 +376,13 @@ def test_nan_in_an_overlay_is_grey():
         (np.ones(3), {}, r"the map has shape \(3,\); accepted is"),
         (np.eye(2), {"area": (0, 0, 61, 40)}, r"area=\(0, 0, 61, 40\) is no part of an image of 60 × 40 pixels"),
         (np.eye(2), {"area": (9, 0, 9, 40)}, r"area=\(9, 0, 9, 40\) is no part"),
-        (np.eye(2), {"opacity": 2}, r"opacity=2; accepted is a share"),
+        (np.eye(2), {"opacity": 2}, r"opacity=2; accepted is a number from 0"),
         (Records(), {}, "nothing was captured"),
     ],
 )
 def test_what_cannot_lie_over_an_image_says_why(values, options, message):
     with pytest.raises(ValueError, match=message):
-        plot.overlay(values, IMAGE, **options)
+        plot.overlay(values, IMAGE, **{"stretch": True, **options})
 
 
 # Feature maps
@@ -441,7 +443,7 @@ def test_every_picture_of_a_model_takes_any_float_type(dtype):
     model = [one.to(dtype).requires_grad_() for one in MODEL]
     for draw in (plot.layers, plot.rollout, plot.distance, plot.entropy):
         assert isinstance(draw(records(model), batch=0).figure, Figure)
-    assert plot.cls_attention(model[0], IMAGE, batch=0).axes
+    assert plot.cls_attention(model[0], SQUARE, batch=0).axes
     assert plot.attention_map(FEATURES.to(dtype), torch.ones(5, dtype=dtype), batch=0).images
 
 

@@ -46,7 +46,7 @@ def test_a_query_shades_the_text_by_its_row_and_is_framed():
         assert ground(text) == pytest.approx(colours(weight / float(row.max())), abs=0.01)
     assert [is_framed(text) for text in ax.texts] == [word == "mice" for word in WORDS]
     assert bars(ax.figure)[0].get_ylim() == pytest.approx((0, float(row.max())))
-    assert ax.get_title() == "'mice' attends to (head 1)"
+    assert ax.get_title() == "'mice' attends to (layer blocks.0.attn, head 1)"
     assert_readable(ax.figure)
 
 

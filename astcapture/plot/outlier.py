@@ -1,0 +1,28 @@
+"""Whether one map among several would leave the others no colours. Pure array functions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from astcapture.plot.arrays import FloatArray
+
+
+def one_hides_the_rest(maps: Iterable[FloatArray], least_share: float = 1 / 3) -> bool:
+    """Whether most of several maps would use less than this share of a scale of colours for all.
+
+    >>> even, peak = np.array([[0.5, 0.4], [0.6, 0.5]]), np.array([[1.0, 0.0], [0.0, 1.0]])
+    >>> one_hides_the_rest(np.stack([even, even, peak])), one_hides_the_rest(np.stack([even, peak, peak]))
+    (True, False)
+    """
+    ranges = []
+    for one in maps:
+        finite = one[np.isfinite(one)]
+        if finite.size:
+            ranges.append((float(finite.min()), float(finite.max())))
+    if len(ranges) < 2:
+        return False
+    least, greatest = min(low for low, _ in ranges), max(high for _, high in ranges)
+    used = float(np.median([high - low for low, high in ranges]))
+    return used < least_share * (greatest - least)
