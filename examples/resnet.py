@@ -2,8 +2,8 @@
 
 He et al., https://arxiv.org/abs/1512.03385; Hu et al., https://arxiv.org/abs/1709.01507.
 
-Its channel attention is a local variable of `Excite.forward`: never returned, never kept. The one line that knows
-of astcapture is the marker `@capture(...)`, which does nothing by itself.
+Its channel attention is a local variable of `Excite.forward`, which does not return or store it. The only line about
+astcapture is the marker `@capture(...)`, which has no effect until capturing is on.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from astcapture import capture
 
 
 class Block(nn.Module):
-    """Two convolutions around which the input passes."""
+    """Two convolutions with a residual connection."""
 
     def __init__(self, channels: int, out: int, stride: int) -> None:
         super().__init__()
@@ -31,7 +31,7 @@ class Block(nn.Module):
 
 
 class Excite(nn.Module):
-    """Squeeze-and-excitation: weigh the channels by what the whole image holds."""
+    """Squeeze-and-excitation: scale each channel by a weight computed from the whole image."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()

@@ -2,14 +2,13 @@
 
     python examples/resnet_photo.py
 
-A residual network learns, in less than a minute, to name the handwritten digit that was put into a piece of a
-photograph of a temple or a flower. Then it reads a photograph that it has never seen, with digits that it has
-never seen in it, and what its last block computed is taken from the local variables of `Excite.forward` in
-`resnet.py`:
+A residual network is trained, in less than a minute, to name the handwritten digit that was pasted into a crop of a
+photograph of a temple or a flower. Then it gets a new photograph with new digits in it, and the values of its last
+block are captured from the local variables of `Excite.forward` in `resnet.py`:
 
-- the feature map times the channel attention, averaged over the channels, cut off below zero and divided by the
-  maximum: where anything is that it attends to;
-- Grad-CAM, from the feature map and its gradient: what speaks for one digit, and not for another.
+- the attention map: the feature map times the channel attention, averaged over channels, clipped at zero and divided
+  by its maximum; it shows every place that the network attends to;
+- Grad-CAM, from the feature map and its gradient; it shows the evidence for one digit.
 """
 
 from __future__ import annotations
@@ -32,13 +31,13 @@ from tqdm import tqdm
 import astcapture
 from astcapture import plot
 
-NOTHING = 10  # the class of pieces without a digit
+NOTHING = 10  # the class of crops without a digit
 SIDE, BATCH = 40, 64
-HELD_OUT = 400  # digits that are not trained on
+HELD_OUT = 400  # digits that are not used for training
 REQUIRED_ACCURACY = 0.75
-#: In the photograph: which digit, and the (top, left) pixel and the side of the square that it fills.
+#: The digits in the photograph, each with the top and left pixel and the side of its square.
 PLACES = {3: (18, 12, 30), 8: (150, 95, 30), 6: (20, 128, 28)}
-#: Shares of the weights of Grad-CAM that lie in the square of its digit; by chance it is the square's area, 3 %.
+#: The share of Grad-CAM that must lie in the square of its digit; by chance it is the square's area, 3 %.
 REQUIRED_SHARE = 0.15
 
 
@@ -49,14 +48,14 @@ def digits() -> tuple[Tensor, Tensor]:
 
 
 def put(image: Tensor, digit: Tensor, top: int, left: int, side: int) -> None:
-    """Write a digit in white into an image, (3, height, width)."""
+    """Paste a white digit into an image, (3, height, width)."""
     strokes = interpolate(digit[None, None], size=(side, side), mode="bilinear")[0]
     place = image[:, top : top + side, left : left + side]
     place += strokes * (1 - place)
 
 
 def pieces(photographs: list[Tensor], scans: Tensor, labels: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """Return pieces of photographs, (count, 3, SIDE, SIDE), most with a digit somewhere in them, and their classes."""
+    """Return crops of photographs, (count, 3, SIDE, SIDE), most with a digit in them, and their classes."""
     images, classes = [], []
     for _ in range(count):
         photograph = photographs[int(torch.randint(len(photographs), ()))]
@@ -91,20 +90,20 @@ def train(model: torch.nn.Module, steps: int) -> float:
 
 
 def photograph() -> Tensor:
-    """Return matplotlib's photograph of Grace Hopper, (3, 200, 171), with held-out digits in it."""
+    """Return matplotlib's photograph of Grace Hopper, (3, 200, 171), with held-out digits pasted in."""
     with Image.open(get_sample_data("grace_hopper.jpg", asfileobj=False)) as image:
         small = np.asarray(image.convert("RGB").resize((171, 200)))
     pixels = torch.tensor(small).permute(2, 0, 1) / 255
     scans, labels = digits()
     for digit, (top, left, side) in PLACES.items():
         place = pixels[:, top : top + side, left : left + side]
-        place *= 0.35  # so that white strokes are seen on a pale ground
+        place *= 0.35  # darker, so that the white digit is visible
         put(pixels, scans[-HELD_OUT:][labels[-HELD_OUT:] == digit][0], top, left, side)
     return pixels
 
 
 def look(model: torch.nn.Module, image: Tensor, out: Path) -> dict[int, float]:
-    """Draw where the network looked; return the share of Grad-CAM that lies on its digit, for each."""
+    """Draw where the network looked; return for each digit the share of its Grad-CAM that lies on it."""
     block = "Excite.forward"
     with astcapture.recording() as rec:
         scores = model(image[None])
@@ -119,19 +118,19 @@ def look(model: torch.nn.Module, image: Tensor, out: Path) -> dict[int, float]:
     axes[0, 0].imshow(image.permute(1, 2, 0))
     axes[0, 0].set_axis_off()
     axes[0, 0].set_title("the photograph")
-    plot.attention_map(features, attention, image, ax=axes[0, 1], title="what it attends to", opacity=0.5)
+    plot.attention_map(features, attention, image, ax=axes[0, 1], title="what it attends to")
     shares = {}
     for ax, digit in zip(axes[1], PLACES, strict=False):
         with astcapture.recording() as rec:
             model(image[None])[0, digit].backward()
-        plot.grad_cam(rec[block]["features"], image=image, ax=ax, title=f'Grad-CAM of "{digit}"', opacity=0.5)
+        plot.grad_cam(rec[block]["features"], image=image, ax=ax, title=f'Grad-CAM of "{digit}"')
         shares[digit] = share_on(rec[block]["features"], digit, image)
     save(figure, out / "resnet_photo.png")
     return shares
 
 
 def share_on(features: astcapture.Records, digit: int, image: Tensor) -> float:
-    """How much of the weight of Grad-CAM lies in the square of its digit."""
+    """The share of Grad-CAM that lies in the square of its digit."""
     cam = plot.formulas.grad_cam(features, features.records[0].grad)[0]
     top, left, side = PLACES[digit]
     inside = np.zeros(image.shape[1:])
@@ -149,24 +148,28 @@ def save(figure: Figure, path: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description="Find digits in a photograph, and see where the network looked.")
     parser.add_argument("--out", type=Path, default=Path("out"), help="folder for pictures (default: out)")
-    parser.add_argument("--steps", type=int, default=450, help="steps of training (default: 450)")
-    parser.add_argument("--quick", action="store_true", help="five steps, whatever accuracy they reach")
+    parser.add_argument("--steps", type=int, default=450, help="training steps (default: 450)")
+    parser.add_argument("--quick", action="store_true", help="train five steps only, without checking the accuracy")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(0)
-    torch.set_num_threads(1)  # a model so small gains little by more, and loses much on a busy machine
+    torch.set_num_threads(1)  # more threads hardly help so small a model, and slow it down on a busy machine
     astcapture.install(["resnet"], grad=True)  # before the import
     from resnet import ResNet
 
     model = ResNet(classes=11)
-    with astcapture.pause():  # nothing is captured while it is trained
+    with astcapture.pause():  # nothing is captured during training
         accuracy = train(model, 5 if options.quick else options.steps)
     quick = " (quick: barely trained)" if options.quick else ""
-    print(f"accuracy: {accuracy:.1%} of pieces with held-out digits{quick}")
+    print(f"accuracy: {accuracy:.1%} on crops with held-out digits{quick}")
     shares = look(model, photograph(), options.out)
-    print("Grad-CAM on its digit: " + ", ".join(f'{share:.0%} of "{digit}"' for digit, share in shares.items()))
+    print(
+        "share of Grad-CAM on its digit: " + ", ".join(f'{share:.0%} for "{digit}"' for digit, share in shares.items())
+    )
     if not options.quick and (accuracy < REQUIRED_ACCURACY or min(shares.values()) < REQUIRED_SHARE):
-        sys.exit(f"less than the {REQUIRED_ACCURACY:.0%} and {REQUIRED_SHARE:.0%} that this example is meant to reach")
+        sys.exit(
+            f"this example should reach an accuracy of {REQUIRED_ACCURACY:.0%} and a share of {REQUIRED_SHARE:.0%}"
+        )
 
 
 if __name__ == "__main__":

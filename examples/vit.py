@@ -1,8 +1,7 @@
 """A small vision transformer (Dosovitskiy et al., https://arxiv.org/abs/2010.11929) in plain PyTorch.
 
-Its attention weights are a local variable of `Attention.forward`: never returned, never kept.
-The one line that knows of astcapture is the marker `@capture("attn")`, which does nothing by
-itself.
+Its attention weights are a local variable of `Attention.forward`, which does not return or store them. The only line
+about astcapture is the marker `@capture("attn")`, which has no effect until capturing is on.
 """
 
 from __future__ import annotations

@@ -2,9 +2,9 @@
 
     python examples/vit_digits.py
 
-The training runs with nothing installed: the marker in `vit.py` does nothing, and no attention
-weight is kept. Afterwards, in a fresh process, `astcapture.install` comes before the import of
-`vit`, and every layer's attention is captured while the trained model reads held-out images.
+Training runs without capturing: the marker in `vit.py` has no effect, and no attention weights are kept. Afterwards, in
+a new process, `astcapture.install` is called before `vit` is imported, and the attention of every layer is captured
+while the trained model classifies held-out images.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from astcapture import plot
 REQUIRED_ACCURACY = 0.95
 BATCH = 64
 DIGIT = 3  # the digit that is drawn
-PATCH = (1, 2)  # row and column of the patch whose attention is drawn
+PATCH = (1, 2)  # row and column of the patch whose attention is drawn, from 0
 
 
 def digits() -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -45,10 +45,10 @@ def digits() -> tuple[Tensor, Tensor, Tensor, Tensor]:
 
 def train(weights: Path, epochs: int) -> float:
     """Train, save the weights, and return the accuracy on the held-out digits."""
-    from vit import VisionTransformer  # nothing is installed: this is the module as it was written
+    from vit import VisionTransformer  # capturing is off: the module is unmodified
 
     torch.manual_seed(0)
-    torch.set_num_threads(1)  # a model so small gains little by more, and loses much on a busy machine
+    torch.set_num_threads(1)  # more threads hardly help so small a model, and slow it down on a busy machine
     images, test_images, labels, test_labels = digits()
     model = VisionTransformer()
     steps = epochs * -(-len(images) // BATCH)
@@ -96,7 +96,7 @@ def look(weights: Path, out: Path) -> None:
     ax = plot.head(layers[last], batch=DIGIT, head=0, title=f"A digit {DIGIT}, layer {last}, head 0")
     save(ax.figure, out / "head.png")
     save(overview(layers[1], images[DIGIT]), out / "vit_digits.png")
-    print(f"captured: the attention of {len(layers)} layers on {len(images)} held-out digits, read as {predicted}")
+    print(f"captured: the attention of {len(layers)} layers on {len(images)} held-out digits, predicted as {predicted}")
     print(f"pictures: {out}{os.sep}*.png")
     print(astcapture.cache.summary())
 
@@ -117,26 +117,25 @@ def save(figure: Figure, path: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Train a vision transformer on digits, then look at its attention.")
-    parser.add_argument("step", nargs="?", choices=("train", "look"), help="one step alone; both if left out")
+    parser.add_argument("step", nargs="?", choices=("train", "look"), help="run only this step (default: both)")
     parser.add_argument("--out", type=Path, default=Path("out"), help="folder for weights and pictures (default: out)")
     parser.add_argument("--epochs", type=int, default=30, help="passes over the training images (default: 30)")
-    parser.add_argument("--quick", action="store_true", help="two epochs, whatever accuracy they reach")
+    parser.add_argument("--quick", action="store_true", help="train two epochs only, without checking the accuracy")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     weights = options.out / "vit_digits.pt"
     if options.step == "look":
         if not weights.exists():
-            sys.exit(f"{weights} is not there: train first, with the same --out")
+            sys.exit(f"{weights} does not exist: run the train step first, with the same --out")
         look(weights, options.out)
         return
     accuracy = train(weights, 2 if options.quick else options.epochs)
-    print(f"accuracy: {accuracy:.1%} of the held-out digits" + (" (quick: barely trained)" if options.quick else ""))
+    print(f"accuracy: {accuracy:.1%} on held-out digits" + (" (quick: barely trained)" if options.quick else ""))
     if options.step is None:
-        # A module is rewritten when it is imported, and `vit` has been imported for the training:
-        # a fresh process imports it anew.
+        # A module is rewritten when it is imported, and `vit` was already imported for training: look in a new process.
         subprocess.run([sys.executable, __file__, "look", "--out", options.out], check=True)
     if accuracy < REQUIRED_ACCURACY and not options.quick:
-        sys.exit(f"{accuracy:.1%} is less than the {REQUIRED_ACCURACY:.0%} that this example is meant to reach")
+        sys.exit(f"the accuracy is {accuracy:.1%}; this example should reach {REQUIRED_ACCURACY:.0%}")
 
 
 if __name__ == "__main__":

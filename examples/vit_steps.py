@@ -2,9 +2,9 @@
 
     python examples/vit_steps.py
 
-Each step is a cell (`# %%`) of a few lines, to be read like a notebook and run like a script. The model is the one
-in `vit.py`, which carries the marker `@capture("attn")` and knows of nothing else; it is trained on scikit-learn's
-digits first (half a minute, nothing captured meanwhile), unless `vit_digits.py` has left its weights in `out/`.
+Each step is a cell (`# %%`) of a few lines: read it like a notebook, or run it as a script. The model is the one in
+`vit.py`, whose attention is marked with `@capture("attn")`. It is first trained on scikit-learn's digits (half a
+minute, without capturing), unless `vit_digits.py` has already written its weights to `out/`.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from astcapture import plot
 
 parser = argparse.ArgumentParser(description="Look at the attention of a vision transformer, step by step.")
 parser.add_argument("--out", type=Path, default=Path("out"), help="folder for weights and pictures (default: out)")
-parser.add_argument("--quick", action="store_true", help="two epochs of training, whatever accuracy they reach")
+parser.add_argument("--quick", action="store_true", help="train two epochs only")
 options = parser.parse_args()
 options.out.mkdir(parents=True, exist_ok=True)
 
 
 def keep(drawn: plt.Axes | plt.Figure, name: str) -> None:
-    """Write a picture."""
+    """Save a picture."""
     path = options.out / f"vit_{name}.png"
     figure = drawn.figure if isinstance(drawn, plt.Axes) else drawn
     figure.savefig(path, dpi=90)
@@ -43,7 +43,7 @@ from vit_digits import digits, train  # noqa: E402
 weights = options.out / "vit_digits.pt"
 if not weights.exists():
     with astcapture.pause():
-        print(f"accuracy: {train(weights, epochs=2 if options.quick else 30):.1%} of the held-out digits")
+        print(f"accuracy: {train(weights, epochs=2 if options.quick else 30):.1%} on held-out digits")
 model = VisionTransformer()
 model.load_state_dict(torch.load(weights, weights_only=True))
 model.eval()
@@ -52,7 +52,7 @@ model.eval()
 _, images, _, labels = digits()
 image = images[labels == 3][:1]  # (1, 1, 8, 8): 16 patches of 2 × 2 pixels, and CLS
 with torch.no_grad():
-    print("read as", int(model(image).argmax()))
+    print("predicted:", int(model(image).argmax()))
 maps = astcapture.cache["Attention.forward"]
 print(maps, [record.layer for record in maps.records])
 
@@ -62,7 +62,7 @@ keep(plot.head(maps[1], head=0, title="layer 1, head 0"), "step_1_head")
 # %% All heads of one layer, and their mean
 keep(plot.heads(maps[1], title="layer 1"), "step_2_heads")
 
-# %% What one patch attends to, outlined in the image; CLS has a cell of its own
+# %% What one patch attends to, with its outline in the image; CLS has its own cell
 keep(plot.patch_to_patch(maps[1], image, patch=(1, 2), title="layer 1"), "step_3_patch")
 
 # %% What the CLS token attends to: in one picture, and head by head
@@ -78,7 +78,7 @@ for ax, fusion in zip(axes, ("mean", "max", "min"), strict=True):
     plot.rollout(maps, image, fusion=fusion, ax=ax, title=f"rollout, {fusion} of heads")
 keep(figure, "step_7_rollout")
 
-# %% What kind of heads they are: over a hundred digits
+# %% How far and how widely each head looks, over a hundred digits
 with astcapture.recording() as rec, torch.no_grad():
     model(images[:100])
 figure, axes = plt.subplots(1, 2, figsize=(10, 3.6), layout="constrained")
@@ -86,7 +86,7 @@ plot.distance(rec["Attention.forward"], patch_size=2, ax=axes[0], title="how far
 plot.entropy(rec["Attention.forward"], ax=axes[1], title="how widely the heads look")
 keep(figure, "step_8_heads")
 
-# %% The layers one after the other, as a film
+# %% An animation over the layers
 film = options.out / "vit_step_9_layers.gif"
 plot.animate(maps, film, image=image, patch="cls", title="what CLS attends to", dpi=80)
 print(f"wrote {film}")

@@ -137,7 +137,7 @@ def test_two_caches_that_hold_the_same_are_still_two():
 def test_the_cache_and_its_records_describe_themselves():
     take(numpy.zeros((2, 3)))
     take(1, "b")
-    assert repr(cache) == "<Cache: 2 values of 1 functions>"
+    assert repr(cache) == "<Cache: 2 values of 1 function>"
     assert repr(cache["m:f"]) == "<Records: 2 × a, b, the first float64 (2, 3)>"
     assert repr(Records()) == "<Records: empty>"
     assert repr(cache["m:f"].records[0]) == "<Record m:f a float64 (2, 3)>"

@@ -398,7 +398,7 @@ def test_auto_allows_a_quarter_of_what_is_free(limited, monkeypatch):
     monkeypatch.setattr(budget, "free_on", lambda device: 400_000)
     with (
         astcapture.install(["limited:f=y"]),
-        pytest.warns(CaptureWarning, match="a quarter of the memory that was free"),
+        pytest.warns(CaptureWarning, match="a quarter of the free memory"),
     ):
         fill(limited().f, 300)
     assert 70 <= kept() <= 81

@@ -42,9 +42,9 @@ def test_a_dtype_is_a_name_or_one_of_numpys(written, name):
 @pytest.mark.parametrize(
     ("option", "written", "message"),
     [
-        ("dtype", "int8", "dtype='int8': whole numbers would cut floating values off: write a floating dtype, or make"),
-        ("dtype", numpy.uint8, "dtype=<class 'numpy.uint8'>: whole numbers would cut floating values off"),
-        ("dtype", "float", "dtype='float': 'float' is not the same in torch and numpy: write \"float32\" or"),
+        ("dtype", "int8", "dtype='int8': this dtype would truncate floating-point values: write a floating dtype, or"),
+        ("dtype", numpy.uint8, "dtype=<class 'numpy.uint8'>: this dtype would truncate floating-point values"),
+        ("dtype", "float", "dtype='float': 'float' means different dtypes in torch and numpy: write \"float32\""),
         ("dtype", "floot16", "dtype='floot16': write one of float16, bfloat16, float32, float64, a torch dtype or a"),
         ("dtype", 16, "dtype=16: write one of float16"),
         ("device", 0, 'device=0: write device="cpu", device="cuda:0" or a torch.device'),
@@ -280,5 +280,5 @@ def test_a_pattern_that_means_nothing_is_told_at_exit(make_package, run_python):
         taken.f(1)
         """
     )
-    assert "dtype={'atn': ...} matches nothing that was captured" in done.stderr
+    assert "dtype={'atn': ...} matched nothing that was captured" in done.stderr
     assert "taken:f=y" not in done.stderr

@@ -60,15 +60,15 @@ def test_show_takes_a_function_of_anybodys_with_its_captures() -> None:
 @pytest.mark.parametrize(
     ("target", "message"),
     [
-        ("shown_module:plain", "plain carries no marker: say what to capture, shown_module:plain=NAME"),
+        ("shown_module:plain", "plain: not marked with @capture: name what to capture, shown_module:plain=NAME"),
         (
             "shown_module:plane=b",
-            "{path}: target 'shown_module:plane=b' matches no def in shown_module: did you mean plain?",
+            "{path}: target 'shown_module:plane=b' matches no function in shown_module: did you mean plain?",
         ),
         ("shown_module:plain=c", "{path}:14: 'c' is never bound in plain (line 14)"),
-        ("no_such_module:f=x", "there is no module no_such_module; it is looked for as python would, from here"),
-        ("shown_*:f=x", "target 'shown_*:f=x': name one module here, without wildcards"),
-        ("sys:exit=x", "sys has no source file: only modules loaded from source are rewritten"),
+        ("no_such_module:f=x", "no module named 'no_such_module' on sys.path"),
+        ("shown_*:f=x", "target 'shown_*:f=x': the module must be named in full here, without wildcards"),
+        ("sys:exit=x", "sys has no source file: only modules loaded from source can be rewritten"),
     ],
 )
 def test_what_cannot_be_shown_is_said_in_one_line_with_status_1(

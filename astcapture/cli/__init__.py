@@ -1,4 +1,4 @@
-"""The command line, ``python -m astcapture`` and ``astcapture``: one file for each command."""
+"""The command line, ``astcapture`` or ``python -m astcapture``: one file for each command."""
 
 from astcapture.cli.main import main
 

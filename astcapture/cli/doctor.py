@@ -1,4 +1,4 @@
-"""``astcapture doctor``: whether ``ASTCAPTURE=... python script.py`` is captured on this machine, and why not."""
+"""``astcapture doctor``: whether ``ASTCAPTURE=... python script.py`` captures on this machine, and if not, why."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from astcapture.errors import CaptureError
 from astcapture.imports.session import FIRST_PROCESS
 
 START_UP_FILE = "astcapture.pth"
-LAUNCHER = "use python -m astcapture run, which needs none of this"
+LAUNCHER = "use python -m astcapture run instead"
 
-#: Run by a fresh interpreter; leaves at once, so that nothing is said at exit.
+#: Code that a new interpreter runs. It exits at once, so that no summary is printed.
 PROBE = """
 import os, sys
 session = sys.modules.get("astcapture.imports.session")
@@ -27,11 +27,17 @@ os._exit(0)
 """
 
 
-@click.command(short_help="Say whether start-up activation works here.")
+@click.command(short_help="Check whether setting ASTCAPTURE works here.")
 def doctor() -> int:
-    """Say whether start-up activation works here, and why not.
+    """Check whether setting ASTCAPTURE works here (start-up activation), and if not, why.
 
-    Exit status 0 if a fresh interpreter with ASTCAPTURE set is captured, 1 with the reason if it is not.
+    Also checks the ASTCAPTURE variables that are set now. The exit status is 0 if a new Python process with
+    ASTCAPTURE set captures, and 1 if not.
+
+    \b
+    Examples:
+      astcapture doctor
+      ASTCAPTURE=mymodel astcapture doctor
     """
     for name, value in _report():
         click.echo(f"{name:<14}{value}")
@@ -55,21 +61,21 @@ def _report() -> list[tuple[str, str]]:
         for name, value in sorted(os.environ.items())
         if name.startswith("ASTCAPTURE") and name != FIRST_PROCESS
     ]
-    lines += [("environment", variable) for variable in variables or ["no ASTCAPTURE... is set"]]
+    lines += [("environment", variable) for variable in variables or ["no ASTCAPTURE variable is set"]]
     if sys.version_info >= (3, 15):
-        lines.append(("note", f"PEP 829: Python 3.18 and later ignore {START_UP_FILE}; there, {LAUNCHER}"))
+        lines.append(("note", f"Python 3.18 and later ignore {START_UP_FILE} (PEP 829): {LAUNCHER}"))
     return lines
 
 
 def _reason() -> str | None:
-    """Why a fresh interpreter is not captured, in one line, or None if it is."""
+    """Why a new interpreter does not capture, in one line; None if it does."""
     if sys.flags.ignore_environment:
         option = "-I" if sys.flags.isolated else "-E"
-        return f"{option} makes Python ignore ASTCAPTURE: leave it out, or {LAUNCHER}"
+        return f"{option} makes Python ignore ASTCAPTURE: omit it, or {LAUNCHER}"
     if sys.flags.no_site:
-        return f"-S keeps Python from reading start-up files: leave it out, or {LAUNCHER}"
+        return f"-S stops Python from reading start-up files: omit it, or {LAUNCHER}"
     if not _start_up_files():
-        return f"there is no {START_UP_FILE} in site-packages: install astcapture with pip, or {LAUNCHER}"
+        return f"{START_UP_FILE} is not in site-packages: install astcapture with pip, or {LAUNCHER}"
     try:
         _check_environment()
     except CaptureError as error:
@@ -78,7 +84,7 @@ def _reason() -> str | None:
 
 
 def _check_environment() -> None:
-    """Raise `CaptureError` for what the environment now asks for and cannot have."""
+    """Raise `CaptureError` if the ASTCAPTURE variables contain a mistake."""
     from astcapture.targets.environment import read_environment
     from astcapture.targets.target import parse_targets
 
@@ -86,7 +92,7 @@ def _check_environment() -> None:
 
 
 def _probe() -> str | None:
-    """Start an interpreter as the user would, and ask it."""
+    """Start an interpreter as the user would; why it does not capture, or None if it does."""
     environ = {name: value for name, value in os.environ.items() if not name.startswith("ASTCAPTURE")}
     environ["ASTCAPTURE"] = "astcapture_doctor"
     command = [sys.executable, *_options(), "-c", PROBE]
@@ -94,11 +100,11 @@ def _probe() -> str | None:
     if answer.stdout.strip() == "on":
         return None
     said = answer.stderr.strip().splitlines()
-    return f"a fresh {sys.executable} is not captured" + (f", it says: {said[-1]}" if said else "")
+    return f"a new {sys.executable} process does not capture" + (f": {said[-1]}" if said else "")
 
 
 def _options() -> list[str]:
-    """Those of this interpreter that bear on its start."""
+    """The options of this interpreter that change how it starts."""
     isolated = ["-I"] if sys.flags.isolated else ["-E"] if sys.flags.ignore_environment else []
     return isolated + ["-S"] * sys.flags.no_site
 
@@ -115,14 +121,18 @@ def _start_up_files() -> list[Path]:
 
 
 def _listed(path: Path) -> str:
-    """Whether an uninstall will remove the file."""
-    # Several, where Python is started in a checkout: what a build left there says nothing of installed files.
+    """Whether pip uninstall will remove the file."""
+    # There can be several: in a checkout, a build leaves metadata that does not list the installed files.
     found = list(importlib.metadata.distributions(name="astcapture"))
     if not found:
-        return "left behind by a package that is gone"
+        return "left over from an uninstalled astcapture"
     files = [file.locate() for distribution in found for file in distribution.files or []]
     listed = any(Path(str(file)).resolve() == path.resolve() for file in files)
-    return "listed as installed" if listed else "not listed: an uninstall will leave it behind"
+    return (
+        "part of the installed package"
+        if listed
+        else "not part of the installed package: pip uninstall will leave it behind"
+    )
 
 
 def _version(name: str) -> str:

@@ -1,4 +1,4 @@
-"""``astcapture locals``: the functions of a module and the locals that each binds, to choose from."""
+"""``astcapture locals``: the functions of a module and their local variables, to choose a target from."""
 
 from __future__ import annotations
 
@@ -7,12 +7,17 @@ import click
 from astcapture.cli.show import search_from_here
 
 
-@click.command("locals", short_help="List functions and the locals each binds.")
+@click.command("locals", short_help="List functions and their local variables.")
 @click.argument("target")
 def locals_(target: str) -> None:
-    """List the functions that TARGET means and the locals that each binds, with the line of the first binding.
+    """List functions and their local variables, each with the line where it is first bound.
 
-    TARGET is MODULE or MODULE:QUALNAME, with wildcards in QUALNAME. The module is read and not imported.
+    TARGET is MODULE or MODULE:QUALNAME; QUALNAME may contain wildcards. The module is read, not imported.
+
+    \b
+    Examples:
+      astcapture locals mymodel
+      astcapture locals 'timm.layers.attention:Attention.*'
     """
     from astcapture.imports.source import functions_of
 

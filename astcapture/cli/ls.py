@@ -1,4 +1,4 @@
-"""``astcapture ls``: what a folder holds that a run was streamed to."""
+"""``astcapture ls``: the contents of a folder with a stored run."""
 
 from __future__ import annotations
 
@@ -22,15 +22,20 @@ if TYPE_CHECKING:
 _RIGHT = {"count", "bytes", "processes", "rank", "values", "shards"}
 
 
-@click.command(short_help="List what a stored run holds.")
+@click.command(short_help="List the contents of a stored run.")
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object, for programs.")
-@click.option("--verify", is_flag=True, help="Read every value and compare checksums.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option("--verify", is_flag=True, help="Read every value and check its checksum.")
 def ls(folder: Path, as_json: bool, verify: bool) -> int:
-    """List the values in DIR by function, label, model and layer, the processes that stored them, and damaged shards.
+    """List the values in DIR by function, label, model and layer, the processes that stored them, and damaged files.
 
-    Layers whose paths differ in numbers alone share a line. The exit status is 1 where DIR holds no run, and
-    with --verify where a shard is damaged.
+    Layers whose paths differ only in numbers share a line. The exit status is 1 if DIR contains no run, or if
+    --verify finds a damaged file.
+
+    \b
+    Examples:
+      astcapture ls runs/eval
+      astcapture ls --verify --json runs/eval
     """
     from astcapture.values.inventory import inventory
     from astcapture.values.run import open_run
@@ -43,7 +48,7 @@ def ls(folder: Path, as_json: bool, verify: bool) -> int:
 
 
 class _Bar:
-    """A progress bar on standard error, once it takes longer than a second, if somebody sees it there."""
+    """A progress bar on standard error, shown after one second, and only on a terminal."""
 
     def __init__(self) -> None:
         self._start = time.monotonic()
@@ -119,9 +124,9 @@ def _table(run: Run, lines: list[Line]) -> str:
     for key in run:
         rows = _rows([line for line in lines if line.key == key], several)
         if not rows and key in recipes:
-            continue  # told in one line for all of them
+            continue  # all of them share one line below
         rows = [header, *rows]
-        listed = columns(_fitting(rows, _width() - 2), _RIGHT) if rows[1:] else ["nothing"]
+        listed = columns(_fitting(rows, _width() - 2), _RIGHT) if rows[1:] else ["no values"]
         out += [key, *(f"  {line}" for line in listed), ""]
     out += _empty_recipes(recipes, {line.key for line in lines})
     header = ("process", "rank", "values", "bytes", "shards", "started")
@@ -130,7 +135,7 @@ def _table(run: Run, lines: list[Line]) -> str:
 
 def _empty_recipes(recipes: Mapping[str, str], functions: Collection[str]) -> list[str]:
     empty = Counter(recipe for key, recipe in recipes.items() if key not in functions)
-    lines = [f"{recipe}: nothing from {count} of its functions" for recipe, count in empty.items()]
+    lines = [f"{recipe}: no values from {count} function{'s' if count != 1 else ''}" for recipe, count in empty.items()]
     return [*lines, ""] if lines else []
 
 
@@ -156,7 +161,7 @@ def _rows(lines: list[Line], several: bool) -> list[tuple[str, ...]]:
 
 
 def _in_short(shapes: list[tuple[int, ...]]) -> str:
-    """Shapes in a few words: of several of one rank, the range of each size."""
+    """Shapes on one line: the range of each size if all have the same number of axes."""
     if len(shapes) > 1 and len({len(shape) for shape in shapes}) == 1:
         sizes = [sorted(set(sizes)) for sizes in zip(*shapes, strict=True)]
         listed = ", ".join(str(size[0]) if len(size) == 1 else f"{size[0]}…{size[-1]}" for size in sizes)
@@ -167,13 +172,13 @@ def _in_short(shapes: list[tuple[int, ...]]) -> str:
 
 
 def _width() -> int:
-    """The columns that there are; where nobody looks, as many as it takes."""
+    """The width of the terminal; without a terminal, no limit."""
     asked = sys.stdout.isatty() or "COLUMNS" in os.environ
     return shutil.get_terminal_size().columns if asked else sys.maxsize
 
 
 def _fitting(rows: list[tuple[str, ...]], width: int) -> list[tuple[str, ...]]:
-    """Rows whose layers have lost their beginnings where the lines would be too long."""
+    """The rows with the beginnings of layer paths cut off where lines would be too long."""
     over = sum(max(map(len, column)) + 2 for column in zip(*rows, strict=True)) - 2 - width
     at = rows[0].index("layer")
     room = max(max(len(row[at]) for row in rows) - over, 10)
@@ -202,7 +207,7 @@ def _notes(run: Run) -> list[str]:
         if missed:
             told.append(f"{key}: {label!r} was missed {_times(missed)}")
         if failed:
-            told.append(f"{key}: {label!r} failed {_times(failed)}; the first time with {error}")
+            told.append(f"{key}: {label!r} failed {_times(failed)}, first with {error}")
     for (key, label), (count, why) in notes.refused.items():
         told.append(f"{key}: {label!r} was not stored {_times(count)}: {why}")
     told += [f"damaged: {path}: {why}" for path, why in run.damaged.items()]
@@ -214,7 +219,7 @@ def _times(count: int) -> str:
 
 
 def _merged(lines: list[Line]) -> list[tuple[str, str, list[Line]]]:
-    """Lines of one label whose layers differ in numbers alone: the label, a pattern of the layers, the lines."""
+    """Lines of one label whose layers differ only in numbers: the label, a pattern of the layers, the lines."""
     groups: dict[tuple[str, str | None, str | None], list[Line]] = {}
     for line in lines:
         pattern = re.sub(r"\d+", "*", line.layer) if line.layer is not None else None

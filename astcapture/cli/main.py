@@ -1,7 +1,7 @@
-"""The commands in one group, and the exit status of each: 0, 1 for a failure told in one line, 2 for wrong usage.
+"""All commands in one group. Exit status: 0; 1 for a failure explained in one line; 2 for wrong usage.
 
-A command returns None, its exit status, or a program for `main` to run once the command line is done with:
-what that program raises is its own affair and must not pass through the command line's handlers.
+A command returns None, its exit status, or a program that `main` runs after the command line has been handled:
+errors of that program must not pass through the command line's error handlers.
 """
 
 from __future__ import annotations
@@ -26,7 +26,15 @@ COMMANDS = (run, show, locals_, ls, plot, recipes, doctor)
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="astcapture")
 def commands() -> None:
-    """Capture the local variables of functions whose source stays as it is."""
+    """Capture local variables of Python functions, such as attention maps, without editing their source.
+
+    \b
+    Examples:
+      astcapture run -c mymodel eval.py
+      astcapture run -c @hf-attention -o runs/eval eval.py
+
+    Each command has its own help with examples: astcapture COMMAND -h.
+    """
 
 
 for command in COMMANDS:
@@ -34,7 +42,11 @@ for command in COMMANDS:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Carry out a command line, ``sys.argv[1:]`` unless given, and return the exit status."""
+    """Run a command line and return its exit status.
+
+    Args:
+        argv: the arguments; default: ``sys.argv[1:]``.
+    """
     try:
         result = commands.main(argv, prog_name="astcapture", standalone_mode=False)
     except click.ClickException as error:

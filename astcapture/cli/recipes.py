@@ -1,17 +1,22 @@
-"""``astcapture recipes``: the targets that ship under a name, and what one of them stands for."""
+"""``astcapture recipes``: the ready-made targets, and what each one captures."""
 
 from __future__ import annotations
 
 import click
 
 
-@click.command(short_help="List what can be captured by name.")
+@click.command(short_help="List ready-made targets for common libraries.")
 @click.argument("name", required=False)
 def recipes(name: str | None) -> None:
-    """List the recipes, which capture other people's libraries by name, or the targets and the note of NAME.
+    """List the recipes, or print the targets and the notes of the recipe NAME.
 
-    A recipe is a target: ASTCAPTURE=@NAME, or install("@NAME"). The versions are those of the library that
-    it was checked with.
+    A recipe is a ready-made list of targets for a library. Use its name as a target: astcapture run -c @NAME,
+    ASTCAPTURE=@NAME or install("@NAME"). The versions are the library versions that it was tested with.
+
+    \b
+    Examples:
+      astcapture recipes
+      astcapture recipes @hf-attention
     """
     from astcapture.targets.recipes import SIGN, recipe
     from astcapture.targets.recipes import recipes as all_recipes

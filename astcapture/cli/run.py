@@ -1,4 +1,4 @@
-"""``astcapture run``: a program run with capturing switched on, whether or not the start-up file is installed."""
+"""``astcapture run``: run a program with capturing on, with or without the start-up file."""
 
 from __future__ import annotations
 
@@ -11,15 +11,21 @@ import click
 
 
 @click.command(
-    short_help="Run a program with capturing switched on.",
-    # What stands after SCRIPT is the script's, even where it looks like an option.
+    short_help="Run a program with capturing on.",
+    # Arguments after SCRIPT belong to the script, even those that look like options.
     context_settings={"allow_interspersed_args": False},
     options_metavar="-c TARGET [-c TARGET]... [OPTIONS]",
 )
-@click.option("-c", "targets", metavar="TARGET", multiple=True, help="What to capture: MODULE[:QUALNAME[=CAPTURES]].")
-@click.option("-o", "store", metavar="DIR", help="Stream what is captured to this folder.")
-@click.option("--strict", is_flag=True, help="Make errors of what would be warned of.")
-@click.option("-m", "module", is_flag=True, help="SCRIPT is the name of a module, as after python -m.")
+@click.option(
+    "-c",
+    "targets",
+    metavar="TARGET",
+    multiple=True,
+    help="What to capture: MODULE[:QUALNAME[=NAMES]] or a recipe, @NAME. Can be repeated.",
+)
+@click.option("-o", "store", metavar="DIR", help="Stream captured values to this folder.")
+@click.option("--strict", is_flag=True, help="Treat warnings as errors.")
+@click.option("-m", "module", is_flag=True, help="Run SCRIPT as a module, like python -m.")
 @click.argument("script")
 @click.argument("args", nargs=-1, type=click.UNPROCESSED)
 def run(
@@ -27,26 +33,31 @@ def run(
 ) -> Callable[[], None]:
     """Run SCRIPT with ARGS as python would, and capture from the modules that it imports.
 
-    Without -c the targets are those of the environment. What is captured is summed up on standard
-    error at exit, unless -o streams it to a folder. The processes that SCRIPT starts are captured too
-    where the start-up file is installed, see doctor. The exit status is that of SCRIPT.
+    Without -c, the targets come from ASTCAPTURE or ASTCAPTURE_CONFIG. At exit a summary is printed to standard
+    error; with -o the values are streamed to a folder instead. Processes that SCRIPT starts are captured too if
+    astcapture.pth is installed (see astcapture doctor). The exit status is that of SCRIPT.
+
+    \b
+    Examples:
+      astcapture run -c mymodel eval.py --batch-size 8
+      astcapture run -c @hf-attention -o runs/eval -m mypackage.eval
     """
     from astcapture.imports import startup
     from astcapture.imports.launcher import run_script
 
-    if sys.flags.ignore_environment:  # -E and -I: what was not said on the command line was not said
+    if sys.flags.ignore_environment:  # -E and -I: only the command line counts
         for name in [name for name in os.environ if name.startswith("ASTCAPTURE")]:
             del os.environ[name]
-    # Said through the environment, so that the processes that SCRIPT starts hear it as well.
+    # Passed on in the environment, so that the processes that SCRIPT starts see it too.
     if targets:
         os.environ["ASTCAPTURE"] = ";".join(targets)
     elif not (os.environ.get("ASTCAPTURE") or os.environ.get("ASTCAPTURE_CONFIG")):
-        raise click.UsageError("nothing to capture: write -c TARGET before SCRIPT, -c mymodel for instance")
+        raise click.UsageError("nothing to capture: write -c TARGET before SCRIPT, for example -c mymodel")
     if store is not None:
         os.environ["ASTCAPTURE_STORE"] = os.path.abspath(store)  # a child may work in another folder
     if strict:
         os.environ["ASTCAPTURE_STRICT"] = "1"
-    # The hook looks at what is imported already, and __main__ is this program still, not SCRIPT.
+    # The hook looks at the modules that are already imported, and __main__ is still this program, not SCRIPT.
     main = sys.modules.pop("__main__")
     try:
         hook = startup.switch_on()

@@ -1,4 +1,4 @@
-"""``astcapture show``: the source of a function as it runs when it is captured."""
+"""``astcapture show``: the source of a function as it runs while it is captured."""
 
 from __future__ import annotations
 
@@ -10,14 +10,19 @@ import click
 _COLOURS = {"+": "green", "-": "red", "@": "cyan"}
 
 
-@click.command(short_help="Print the transformed source of a function.")
+@click.command(short_help="Print the rewritten source of a function.")
 @click.argument("target")
-@click.option("--diff", is_flag=True, help="Show what capturing adds, line by line.")
+@click.option("--diff", is_flag=True, help="Print only what capturing changes, as a diff.")
 def show(target: str, diff: bool) -> None:
-    """Print the transformed source of the functions that TARGET means.
+    """Print the source of the functions that TARGET names, as rewritten for capturing.
 
-    TARGET is MODULE:QUALNAME=NAMES, or MODULE:QUALNAME or MODULE for functions that carry the marker.
-    The module is read and not imported.
+    TARGET is MODULE:QUALNAME=NAMES; for functions marked with @capture also MODULE:QUALNAME or MODULE. The
+    module is read, not imported.
+
+    \b
+    Examples:
+      astcapture show --diff mymodel:Attention.forward
+      astcapture show timm.layers.attention:Attention.forward=attn,q,k
     """
     from astcapture.imports.source import transformed
 
@@ -34,7 +39,7 @@ def show(target: str, diff: bool) -> None:
 
 
 def search_from_here() -> None:
-    """Look for modules in the current folder, as ``python script.py`` there would; the console script does not."""
+    """Search the current folder for modules too, as ``python -m`` does and a console script does not."""
     import sys
 
     if "" not in sys.path:

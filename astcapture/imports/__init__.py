@@ -1,1 +1,1 @@
-"""How a rewritten tree gets into an import, and into a process."""
+"""Gets rewritten code into imports and into running processes."""

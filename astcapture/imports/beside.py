@@ -1,4 +1,4 @@
-"""What modules declare beside their captured functions: those left to another compiler, and targets that lead on."""
+"""What modules declare besides captured functions: functions of other compilers, and targets defined elsewhere."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from astcapture.warn import warn
 if TYPE_CHECKING:
     from astcapture.imports.finder import CaptureFinder
 
-# The functions that a warning has named.
+# Functions that were already named in a warning.
 _told: set[tuple[str, str]] = set()
 
 
 def tell_left_alone(module: str, beside: Beside) -> None:
-    """Warn once of each function that another compiler reads, and that runs as it is written."""
+    """Warn once about each function that another compiler reads and that is therefore not rewritten."""
     left = [one for one in beside[0] if (module, one[0]) not in _told]
     if not left:
         return
@@ -29,7 +29,7 @@ def tell_left_alone(module: str, beside: Beside) -> None:
 
 
 def follow_moved(beside: Beside, finder: CaptureFinder) -> bool:
-    """Have targets that name what a module imports mean the module that defines it; whether there is a new one."""
+    """Redirect targets from a module that imports a function to the module that defines it; True if one is new."""
     new = False
     for text, places in beside[1]:
         for target in finder.targets:

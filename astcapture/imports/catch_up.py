@@ -1,6 +1,6 @@
-"""Single functions that were made of a source file past every loader, by `exec` or a hot reload: given captured code.
+"""Give captured code to single functions that no loader created, from `exec` or a hot reload.
 
-The file is compiled twice, as it is written and rewritten, and a function that runs what is written gets the other.
+The file is compiled twice, as written and rewritten. A function that runs the code as written gets the rewritten code.
 """
 
 from __future__ import annotations
@@ -28,9 +28,10 @@ _State = tuple[int, int]
 
 @dataclass
 class _File:
-    """A source file in one state: the plan of it, its rewritten code by the code that is written, and its functions.
+    """A source file in one state.
 
-    `written` has the functions as they are written, by qualname and line.
+    `plan` says what is rewritten, `pairs` maps the code as written to the rewritten code, and `written` has the
+    functions as written, by qualname and line.
     """
 
     state: _State
@@ -43,7 +44,7 @@ _files: dict[tuple[str, str, tuple[Target, ...]], _File] = {}
 
 
 def state_of(path: str) -> _State | None:
-    """What changes when a file is edited; None where there is no file."""
+    """A value that changes when the file is edited; None if there is no file."""
     try:
         found = os.stat(path)
     except OSError:
@@ -59,17 +60,18 @@ def catch_up(
     targets: tuple[Target, ...],
     module: ModuleType | None,
 ) -> bool:
-    """Give functions of a file the code that `targets` ask for; False where none of them is captured there.
+    """Give functions of a file the code that `targets` ask for; False if none of them is captured.
 
     Args:
-        functions: those that may run code of the file.
+        functions: functions that may run code of the file.
         path: the file.
-        name: what keys call it; `names`: all that targets may call it.
+        name: its module name in keys.
+        names: all names by which targets may name it.
         targets: what is captured in it.
-        module: the module that the file was run as, if it is one.
+        module: the module that the file was run as, if any.
 
     Raises:
-        CaptureError: a target or a marker asks for what cannot be captured.
+        CaptureError: a target or a marker names something that cannot be captured.
     """
     file = _read(path, name, targets)
     done = False
@@ -86,7 +88,7 @@ def catch_up(
 
 
 def catch_up_module(module: ModuleType, path: str, name: str, targets: tuple[Target, ...]) -> None:
-    """Give the functions of a module, whose file has changed since, captured code where they have none."""
+    """Give captured code to the functions of a module that have none, after its file has changed."""
     file = _read(path, name, targets)
     for planned in file.plan.functions if file is not None else ():
         plain = [one for one in functions_in(named_in(module, planned.function.qualname)) if not is_rewritten(one)]
@@ -94,7 +96,7 @@ def catch_up_module(module: ModuleType, path: str, name: str, targets: tuple[Tar
 
 
 def named_in(module: ModuleType, qualname: str) -> object:
-    """What a qualname means in a module, read without running descriptors."""
+    """The object that a qualname names in a module, read without running descriptors."""
     found: Any = module
     for part in qualname.split("."):
         found = getattr(found, "__dict__", {}).get(part)
@@ -125,7 +127,7 @@ def _read(path: str, name: str, targets: tuple[Target, ...]) -> _File | None:
 
 
 def _planned(function: FunctionType, file: _File) -> tuple[FunctionPlan, CodeType] | None:
-    """The plan of a function, and its new code; None where it is not one of the file, or not captured."""
+    """The plan of a function and its new code; None if it is not from the file, or not captured."""
     code = function.__code__
     for planned in file.plan.functions:
         if planned.function.node.name != code.co_name:
@@ -145,7 +147,7 @@ def _stands_at(code: CodeType, planned: FunctionPlan) -> bool:
 
 
 def _variants(old: CodeType, planned: FunctionPlan, file: _File) -> Iterator[CodeType]:
-    """The code that a function has when it is compiled by itself: as it stands, and printed anew on other lines."""
+    """The code of a function when it is compiled alone: as in the file, and printed again on other lines."""
     yield old
     qualname = planned.function.qualname
     node = copy(file.written[qualname, planned.function.node.lineno])
@@ -167,7 +169,7 @@ def _of_name(code: CodeType, name: str) -> Iterator[CodeType]:
 
 
 def _same(one: CodeType, other: CodeType) -> bool:
-    """Whether two code objects do the same, on whatever lines."""
+    """Whether two code objects do the same, apart from line numbers."""
     names = ("co_code", "co_names", "co_varnames", "co_freevars", "co_cellvars", "co_argcount", "co_kwonlyargcount")
     if any(getattr(one, name) != getattr(other, name) for name in names):
         return False

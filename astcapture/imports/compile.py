@@ -1,4 +1,4 @@
-"""From the source of a module to its rewritten code."""
+"""Compiles the source of a module to its rewritten code."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from astcapture.warn import warn
 
 T = TypeVar("T")
 
-#: How much deeper than Python code the compiler lets syntax nest; walking a tree from Python needs the same.
+#: The compiler accepts syntax nested this many times deeper than the recursion limit; walking the tree needs the same.
 _COMPILER_DEPTH = 4
 
 
 def compiled_as(name: str) -> dict[str, Any]:
-    """The module's name as `compile` and `ast.parse` take it: filters of warnings match it.
+    """The module's name as a keyword for `compile` and `ast.parse`, so that warning filters can match it.
 
-    Before Python 3.15, and without a name, they match the name of the file.
+    Before Python 3.15, or without a name, filters match the name of the file.
     """
     return {"module": name} if name and sys.version_info >= (3, 15) else {}
 
@@ -44,16 +44,15 @@ def rewritten_code(
     optimize: int = -1,
     name: str = "",
 ) -> CodeType | None:
-    """The code of a module with its captured functions rewritten, which may be none.
+    """The code of a module with its captured functions rewritten; there may be none.
 
-    `module` is what its keys call it, `name` its own name, as for `compiled_as`.
+    `module` is its name in keys, `name` its own name, as for `compiled_as`.
 
-    None where the module has to be compiled plainly: where Python refuses the source (compiling it
-    plainly raises the error, with Python's own traceback), and where the rewriter fails, which is a
-    bug and is warned of.
+    Returns None if the module has to be compiled plainly. Either Python rejects the source, and compiling it plainly
+    raises the error with Python's own traceback; or the rewriter failed, which is a bug and gives a warning.
 
     Raises:
-        CaptureError: what the user asked for is wrong; or the rewriter failed and `strict` is set.
+        CaptureError: a target or a marker contains a mistake; or the rewriter failed and `strict` is set.
     """
 
     def work() -> CodeType:
@@ -67,7 +66,7 @@ def rewritten_code(
 def rewritten_tree(
     source: bytes, module: str, path: str, targets: Sequence[Target], *, strict: bool = False, name: str = ""
 ) -> ast.Module | None:
-    """The rewritten tree, for those who compile it themselves; None as in `rewritten_code`, and where nothing changed.
+    """The rewritten tree, for callers that compile it; None as in `rewritten_code`, or if nothing changed.
 
     Raises:
         CaptureError: as `rewritten_code` does.
@@ -81,22 +80,22 @@ def rewritten_tree(
 
 
 def compile_tree(tree: ast.Module, path: str, optimize: int = -1) -> CodeType:
-    """Compile as the import system compiles source: without the flags of the code that asks for it."""
+    """Compile as the import system does: without inheriting the flags of the calling code."""
     return with_room(lambda: _compile(tree, path, optimize))
 
 
 def _rewrite(tree: ast.Module, module: str, path: str, targets: Sequence[Target]) -> bool:
-    """Rewrite the tree in place; False where it stays as it is."""
+    """Rewrite the tree in place; False if nothing changed."""
     plan = planned(tree, module, path, targets)
     rewrite(tree, plan)
     return plan.declares
 
 
 def planned(tree: ast.Module, module: str, path: str, targets: Sequence[Target]) -> Plan:
-    """What is rewritten in a module in this process: with the compilers that run in it, and the modules it can import.
+    """The plan for a module in this process, given its compilers and the modules that it can import.
 
     Raises:
-        CaptureError: as `plan_module` does, and where a target names an import that leads nowhere.
+        CaptureError: as `plan_module` does, and if a target names an import whose definition is not found.
     """
     plan = plan_module(tree, module, path, targets, os.environ, lambda name: compiles(name, module, path))
     check_moved(plan)
@@ -104,7 +103,7 @@ def planned(tree: ast.Module, module: str, path: str, targets: Sequence[Target])
 
 
 def switched_off() -> list[str]:
-    """The other compilers that the environment turns off, on which a plan depends."""
+    """The variables that turn other compilers off, on which a plan depends."""
     switches = {compiler.switch for compiler in COMPILERS.values() if compiler.switch is not None}
     return sorted(variable for variable, value in switches if os.environ.get(variable) == value)
 
@@ -122,11 +121,11 @@ def _unless_it_fails(work: Callable[[], T], source: bytes, path: str, strict: bo
     except Exception as error:
         if not _is_valid(source, path):
             return None
-        reason = f"rewriting it failed ({type(error).__name__}: {error}); this is a bug of astcapture, please report it"
+        reason = f"rewriting failed ({type(error).__name__}: {error}); this is a bug in astcapture, please report it"
         if strict:
             raise CaptureError(f"{path}: {reason}") from error
-        # At the module's own file: no line of the program is to blame.
-        warn(f"{path}: imported without captures, because {reason}", path, 1)
+        # At the module's own file, since no line of the program caused it.
+        warn(f"{path}: imported without captures: {reason}", path, 1)
         return None
 
 
@@ -142,9 +141,9 @@ def _is_valid(source: bytes, path: str) -> bool:
 def with_room(work: Callable[[], T]) -> T:
     """Run `work` with the collector off, and again with a higher recursion limit if it needs one.
 
-    A tree is many objects and no garbage: collecting while it grows doubles the time. And the plain
-    compiler takes expressions several times deeper than the recursion limit (a sum of 1,500 terms),
-    while reading a tree back counts each level against it.
+    A growing tree has many objects and no garbage, so collecting meanwhile doubles the time. The plain compiler
+    accepts expressions several times deeper than the recursion limit (a sum of 1,500 terms), but walking a tree in
+    Python counts each level.
     """
     enabled = gc.isenabled()
     gc.disable()
@@ -164,12 +163,12 @@ def with_room(work: Callable[[], T]) -> T:
 
 
 def matching(targets: Sequence[Target], module: str) -> tuple[Target, ...]:
-    """The targets that may mean functions of `module`."""
+    """The targets that may name functions of `module`."""
     return tuple(target for target in targets if target.matches_module(module))
 
 
 def may_hold_functions(read: Callable[[], bytes], targets: Sequence[Target]) -> bool:
-    """Whether a module is worth parsing: a function of it is named, or its source mentions the marker's package."""
+    """Whether a module needs parsing: a target names a function in it, or its source mentions astcapture."""
     return any(target.qualname is not None for target in targets) or b"astcapture" in read()
 
 
@@ -177,28 +176,28 @@ def marks_functions(source: str | bytes) -> bool:
     """Whether a module marks a function in its source.
 
     Raises:
-        SyntaxError: Python refuses the source.
+        SyntaxError: Python rejects the source.
     """
-    # Most modules do not mention the marker's package, and need not be parsed to tell.
+    # Most modules do not mention astcapture, and need not be parsed.
     mentioned = "astcapture" in source if isinstance(source, str) else b"astcapture" in source
     return mentioned and any(function.markers for function in find_functions(ast.parse(source)))
 
 
-# Errors that wait to be raised by the code that `raising_code` made for them.
+# Errors that the code from `raising_code` will raise.
 _pending: dict[int, CaptureError] = {}
 
 
 def raising_code(error: CaptureError, path: str) -> CodeType:
-    """Code that raises `error` on the line of the module that it is about.
+    """Code that raises `error` on the line of the module with the mistake.
 
-    Run in place of the module's own code it leaves a traceback of the user's files alone: the line
-    that imports, and the line that is wrong.
+    It runs in place of the module's own code, so that the traceback shows only the user's files: the line that
+    imports, and the line with the mistake.
     """
     _pending[id(error)] = error
     tree = ast.parse(f"raise __import__({__name__!r}, None, None, ['pending']).pending({id(error)})")
     for node in ast.walk(tree):
         if isinstance(node, (ast.expr, ast.stmt)):
-            # On that line, and on no part of it: what stands there is not what raises.
+            # No columns: the expression on that line is not what raises.
             node.lineno = node.end_lineno = error.lineno or 1
             node.col_offset = node.end_col_offset = -1
     code: CodeType = compile(tree, path, "exec", dont_inherit=True)

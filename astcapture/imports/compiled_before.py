@@ -1,9 +1,8 @@
-"""Have torch's compiler compile anew what it compiled of functions whose code is exchanged, or of their callers.
+"""Makes torch.compile recompile functions whose code was exchanged, and the callers that inlined them.
 
-Its own guards notice a function that it found by name, and that is compiled by itself. They do not notice the method
-of a module that was compiled as a part of its caller: of what a caller consists, nothing is left once it is compiled.
-So a caller is forgotten unless it is sure to have no such part: it is the method of modules that hold none of the
-modules concerned.
+Dynamo's own guards notice a function that is looked up by name and compiled by itself. They do not notice the method of
+a module that was inlined into its caller, and compiled code does not say what was inlined. So the compiled code of a
+caller is dropped, unless the caller is a method of modules that contain none of the changed modules.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from astcapture.record.torch import modules
 
 
 def forget_compiled(functions: Collection[FunctionType]) -> None:
-    """Forget compiled code that has one of these functions, just exchanged, as a part."""
+    """Drop compiled code that may have inlined one of these functions, whose code was just exchanged."""
     home = sys.modules.get("torch._dynamo.convert_frame")
     compiled = getattr(getattr(home, "input_codes", None), "seen", None)
     reset = getattr(sys.modules.get("torch._dynamo.eval_frame"), "reset_code", None)
@@ -36,13 +35,13 @@ def forget_compiled(functions: Collection[FunctionType]) -> None:
 
 
 class _Methods:
-    """Functions that are methods, and the modules that have them."""
+    """The exchanged functions that are methods, and the modules that have them."""
 
     def __init__(self, functions: Collection[FunctionType]) -> None:
         every: list[type] = live_objects(type.__subclasscheck__.__get__(type))
         identities = set(map(id, functions))
         homes = {(one.__module__, one.__qualname__.rpartition(".")[0]) for one in functions}
-        #: The classes that have one of them, be it decorated.
+        #: The classes that have one of them, also if it is decorated.
         self.classes = tuple(
             one
             for one in every
@@ -53,14 +52,14 @@ class _Methods:
         self._holders = self._modules_that_hold_some()
 
     def may_be_part_of(self, code: CodeType) -> bool:
-        """Whether compiled code of `code` may have one of the methods in it."""
+        """Whether the compiled form of `code` may have inlined one of the methods."""
         owners = self._owners.get(id(code))
         if owners is None or not self._only_modules:
             return True
         return any(issubclass(kind, tuple(owners)) for kind in self._holders)
 
     def _modules_that_hold_some(self) -> set[type]:
-        """The types of the modules that have such a method, or hold a module that does, in whatever way."""
+        """The types of the modules that have such a method, or contain a module that does, directly or not."""
         live = {id(one): one for one in modules.live_modules()}
         held_by: dict[int, list[Any]] = {}
         for module in live.values():
@@ -84,7 +83,7 @@ def _attributes(kind: type) -> Any:
 
 
 def _owners(kinds: Iterator[type]) -> Iterator[tuple[int, list[type]]]:
-    """Of the code of each method of modules, the classes that have it."""
+    """For the code of each method of a module class, the classes that have it."""
     found: dict[int, list[type]] = {}
     for kind in kinds:
         for one in _attributes(kind).values():
@@ -94,7 +93,7 @@ def _owners(kinds: Iterator[type]) -> Iterator[tuple[int, list[type]]]:
 
 
 def _held(module: Any) -> Iterator[Any]:
-    """The modules among a module's attributes, or in a container that is one."""
+    """The modules among a module's attributes, or in containers among them."""
     waiting, depth = [vars(module)], 3
     while waiting and depth:
         depth -= 1

@@ -1,8 +1,8 @@
-"""Loaders that a program makes and uses itself, past every finder: `spec_from_file_location`, transformers, torch.hub.
+"""Handles loaders that a program creates itself, without a finder: `spec_from_file_location`, transformers, torch.hub.
 
-While a hook is installed, `SourceFileLoader.get_code` is looked up through a descriptor. It gives the loader of a
-module that a target means our overrides just before that loader is asked for its code, and hands out the interpreter's
-own method, so that no frame of ours is in a traceback. Loaders of tools that go before us are reached as well.
+While a hook is installed, `SourceFileLoader.get_code` is looked up through a descriptor. If a target names the module,
+the descriptor adds our overrides to the loader just before its code is read. It then returns the interpreter's own
+method, so that no frame of ours is in a traceback. This also reaches loaders of tools whose hooks come before ours.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ _installed: _GetCode | None = None
 
 
 class _GetCode:
-    """Stands for `SourceFileLoader.get_code`."""
+    """The descriptor in place of `SourceFileLoader.get_code`."""
 
     def __init__(self, finder: CaptureFinder) -> None:
         self.finder = finder
-        #: What stood in the class itself: nothing, unless another tool has put something there.
+        #: The attribute of the class itself: None, unless another tool has set one.
         self.own: Any = SourceFileLoader.__dict__.get(_ATTRIBUTE)
         self.function: Any = self.own if self.own is not None else SourceLoader.get_code
 
@@ -45,7 +45,7 @@ def _is_ours(kind: type) -> bool:
 
 
 def install(finder: CaptureFinder) -> None:
-    """Look `SourceFileLoader.get_code` up through the descriptor; once is enough."""
+    """Put the descriptor in place, if it is not there yet."""
     global _installed
     if _installed is None:
         _installed = _GetCode(finder)
@@ -53,7 +53,7 @@ def install(finder: CaptureFinder) -> None:
 
 
 def uninstall() -> None:
-    """Put back what was there, unless another tool has put something else in its place."""
+    """Restore what was there, unless another tool has replaced our descriptor."""
     global _installed
     descriptor, _installed = _installed, None
     still_there = SourceFileLoader.__dict__.get(_ATTRIBUTE) is descriptor
@@ -66,13 +66,13 @@ def uninstall() -> None:
 
 
 def adopt(loader: SourceFileLoader, finder: CaptureFinder) -> None:
-    """Give a loader our overrides where a target means its module, as the finder does with one that it finds."""
+    """Add our overrides to a loader if a target names its module, as the finder does."""
     if loader.name == MAIN or loader.name.partition(".")[0] == "astcapture":
         return
     name, targets = meant(finder.targets, names_of(loader.name, loader.path))
     if not targets:
         return
-    # What is wrong with the file is told by the import itself; and not every class can be exchanged.
+    # The import itself reports an unreadable file; and not every class can be exchanged.
     with contextlib.suppress(OSError, TypeError):
         if may_hold_functions(partial(loader.get_data, loader.path), targets):
             compose(loader, targets, strict=finder.strict, module=name)

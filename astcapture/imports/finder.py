@@ -1,7 +1,7 @@
-"""A meta-path finder that lets the other finders find, and puts our loader where theirs reads source.
+"""A meta-path finder that lets the other finders find a module, and replaces their source loader by ours.
 
-It imports nothing, takes no lock and changes nothing outside the spec that it hands on: all three have
-deadlocked or corrupted other import hooks, because module locks are held while it runs.
+It imports nothing, takes no lock, and changes nothing but the spec that it returns. Module locks are held while it
+runs, and other import hooks have deadlocked or been corrupted by each of the three.
 """
 
 from __future__ import annotations
@@ -32,31 +32,31 @@ from astcapture.record.torch.places import COMPILER
 from astcapture.targets.target import Target
 from astcapture.warn import warn
 
-# What `ast.unparse` and the text of a warning import when they are first used, from Python 3.14 on.
+# From Python 3.14 on, `ast.unparse` and warnings import these on first use.
 for _needed in ("_ast_unparse", "tokenize"):
     with contextlib.suppress(ImportError):
         importlib.import_module(_needed)
 
-#: The package itself, which no target can mean: rewriting the recorder would record its own records.
+#: The package itself, which is never rewritten: the recorder would record its own work.
 _OURSELVES = "astcapture"
 
 
 class CaptureFinder:
-    """Stands first on ``sys.meta_path`` while at least one hook is installed."""
+    """The first entry of ``sys.meta_path`` while at least one hook is installed."""
 
     def __init__(self) -> None:
-        #: The targets of each installed hook and whether it is strict. The hooks themselves are the
-        #: keys: a hook that the program did not keep must live on, and its id must not be given again.
+        #: The targets of each installed hook and whether it is strict. The hooks themselves are the keys, so that a
+        #: hook that the program did not keep stays alive and its id is not reused.
         self.by_hook: dict[object, tuple[tuple[Target, ...], bool]] = {}
-        #: The modules that a target means and that were found through here, and whether our loader got them.
+        #: The modules that a target names and that this finder found, and whether our loader loads them.
         self.found: dict[str, bool] = {}
-        #: For a target that names what its module only imports, the target of the module that defines it.
+        #: For a target whose module only imports the function, the target of the module that defines it.
         self.moved: dict[Target, Target] = {}
         self._asking = _Asking()
 
     @property
     def targets(self) -> tuple[Target, ...]:
-        # A copy first: another thread may install meanwhile.
+        # A copy: another thread may install a hook meanwhile.
         hooks = list(self.by_hook.values())
         asked = dict.fromkeys(target for targets, _ in hooks for target in targets)
         asked.update((moved, None) for target, moved in list(self.moved.items()) if target in asked)
@@ -87,16 +87,16 @@ class CaptureFinder:
         finally:
             self._asking.names.discard(fullname)
         if spec is not None and spec.submodule_search_locations is not None:
-            name, targets = fullname, matching(self.targets, fullname)  # a package: it is not what ``-m`` runs
+            name, targets = fullname, matching(self.targets, fullname)  # a package: ``-m`` runs its __main__ instead
         if spec is not None and targets:
             self.take(spec, targets, name)
         return spec
 
     def _ask_others(self, fullname: str, path: Sequence[str] | None, target: ModuleType | None) -> ModuleSpec | None:
-        """What the finders behind this one make of the name, as the import system would ask them.
+        """The spec from the finders after this one, asked as the import system would.
 
-        Not `PathFinder` alone (editable installs bring finders of their own), and not
-        `importlib.util.find_spec`, which may wait for a lock that this thread's import holds.
+        `PathFinder` alone is not enough, since editable installs add finders. `importlib.util.find_spec` may wait
+        for a lock that this thread's import holds.
         """
         behind = False
         for finder in list(sys.meta_path):
@@ -109,9 +109,9 @@ class CaptureFinder:
         return None
 
     def take(self, spec: ModuleSpec, targets: Sequence[Target], name: str) -> bool:
-        """Put our loader into a spec where there is something to capture; False where it is left as it is.
+        """Put our loader into a spec if there is something to capture; False if the spec is unchanged.
 
-        `name` is what the module is called in keys.
+        `name` is the module's name in keys.
         """
         taken = self.found[spec.name] = self._take(spec, targets, name)
         return taken
@@ -125,7 +125,7 @@ class CaptureFinder:
                 if not may_hold_functions(partial(loader.get_data, loader.path), targets):
                     return False
             except OSError:
-                return False  # what is wrong is told by the import itself
+                return False  # the import itself reports it
             if type(loader) is SourceFileLoader:
                 spec.loader = CaptureLoader(loader.name, loader.path, targets, strict=self.strict, module=name)
                 return True
@@ -133,7 +133,7 @@ class CaptureFinder:
                 spec.loader = compose(loader, targets, strict=self.strict, module=name)
                 return True
         elif (inner := getattr(loader, "loader", None)) is not None:
-            # `importlib.util.LazyLoader` and other tools' loaders that put off or accompany what another one does.
+            # `importlib.util.LazyLoader` and other loaders that wrap a loader.
             inside = ModuleSpec(spec.name, inner, origin=spec.origin)
             inside.has_location = spec.has_location
             taken = self._take(inside, targets, name)
@@ -145,17 +145,17 @@ class CaptureFinder:
 
 
 class _Asking(threading.local):
-    """The modules that this thread is asking the other finders for: one of them may ask us in turn."""
+    """The modules that this thread is asking the other finders for; one of them may call this finder again."""
 
     def __init__(self) -> None:
         self.names: set[str] = set()
 
 
 def _warn_unless_indifferent(spec: ModuleSpec, targets: Sequence[Target]) -> None:
-    """Say so where a module that cannot be rewritten was asked for, or may hold marked functions."""
+    """Warn if a module that cannot be rewritten was named by a target, or may have marked functions."""
     loader: Any = spec.loader
     compiled = isinstance(loader, ExtensionFileLoader) or loader in (BuiltinImporter, FrozenImporter)
-    # ``*:f`` matches what nobody can have meant.
+    # ``*:f`` also matches compiled modules, which are hardly meant.
     named = [
         target
         for target in targets
@@ -167,13 +167,13 @@ def _warn_unless_indifferent(spec: ModuleSpec, targets: Sequence[Target]) -> Non
     warn(
         f"{spec.name} is imported without captures: {kind} loads it"
         + (f" from {spec.origin}" if spec.has_location else "")
-        + ", and only modules that a SourceFileLoader loads are rewritten",
+        + ", but only modules that SourceFileLoader loads from source can be rewritten",
         *importing_line(),
     )
 
 
 def importing_line() -> tuple[str, int]:
-    """The file and line of the program that imports: what is neither ours nor the import system's."""
+    """The file and line of the program that imports: the first frame outside astcapture and importlib."""
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:
         module = str(frame.f_globals.get("__name__", ""))
@@ -195,8 +195,8 @@ def holds_markers(spec: ModuleSpec) -> bool:
         else:
             source = None
         if source is None:
-            # Bytecode alone: nobody can tell, so a package that was listed says so.
+            # Only bytecode: unknown, so a package that is listed gets the warning.
             return True
         return marks_functions(source)
-    except Exception:  # loaders are anybody's
+    except Exception:  # a loader of any tool can raise anything
         return False

@@ -1,4 +1,4 @@
-"""Where a function is defined that a target names by a module which only imports it; sources are read, not imported."""
+"""Finds where a function is defined if the target names a module that only imports it. Sources are read, not run."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ def followed(target: Target, places: Sequence[Moved]) -> Target:
     """The target of the module that defines what `target` names, given what its own module imports.
 
     Raises:
-        CaptureError: the imports lead to no ``def``; the message says how far they led.
+        CaptureError: the imports do not lead to a ``def``; the message says where the search ended.
     """
     asked: set[Moved] = set()
     found = next((end for place in places if (end := _end(place, asked)) is not None), None)
     if found is None:
         module, qualname = places[0]
         raise CaptureError(
-            f"target {target.text!r}: {target.module} imports {target.qualname} from {module}, and no source file "
-            f"was found that defines it: write the module that defines it, MODULE:{qualname}"
+            f"target {target.text!r}: {target.module} imports {target.qualname} from {module}, but no source file "
+            f"that defines it was found: name the module that defines it, MODULE:{qualname}"
         )
     module, qualname = found
     captures = target.text.partition("=")[2]
@@ -40,7 +40,7 @@ def followed(target: Target, places: Sequence[Moved]) -> Target:
 
 
 def check_moved(plan: Plan) -> None:
-    """Make sure, as a module is compiled, that each target which it only imports leads somewhere.
+    """Check, while a module is compiled, that the definition of each target which it only imports is found.
 
     Raises:
         CaptureError: as `followed` does.
@@ -53,10 +53,10 @@ def check_moved(plan: Plan) -> None:
 
 
 def compiles(path: str, module: str, filename: str) -> str | None:
-    """Why a function is left alone that a decorator of another module, imported by `module`, hands to a compiler."""
+    """Why a function is not rewritten: a decorator that `module` imports at `path` passes it to a compiler."""
     source, _, name = absolute(path, module, filename).rpartition(".")
     head = source.partition(".")[0]
-    # What these packages themselves compile is known.
+    # The decorators of these packages are known.
     if not source or head in HEADS or head in sys.stdlib_module_names:
         return None
     if (source, name) not in _known:
@@ -64,7 +64,7 @@ def compiles(path: str, module: str, filename: str) -> str | None:
     return _known[source, name]
 
 
-# What a compiler's package is called where it is imported. Of modules that do not mention one, nothing is read.
+# The import names of the compilers. Modules that mention none of them are not parsed.
 _WORDS = re.compile(b"|".join(prefix.encode() for prefix in COMPILERS))
 _known: dict[tuple[str, str], str | None] = {}
 
@@ -84,7 +84,7 @@ def _compiles(module: str, name: str, asked: set[Moved]) -> str | None:
 
 
 def _end(place: Moved, asked: set[Moved]) -> Moved | None:
-    """The place at the end of a chain of imports; None where it breaks off, or leads back."""
+    """The place at the end of a chain of imports; None if it breaks off or is circular."""
     if place in asked:
         return None
     asked.add(place)
@@ -110,7 +110,7 @@ def _source(module: str) -> tuple[str, ast.Module] | None:
 
 
 def _text(module: str) -> tuple[str, bytes] | None:
-    """The file of a module, and what it holds."""
+    """The file of a module and its contents."""
     loaded = getattr(sys.modules.get(module), "__spec__", None)
     try:
         spec = loaded if loaded is not None else find_module(module)

@@ -1,6 +1,6 @@
-"""Under IPython, functions that ``%autoreload`` has compiled anew, past every loader, are captured before a cell runs.
+"""Under IPython, captures functions that ``%autoreload`` has recompiled without a loader, before the next cell runs.
 
-It does so before each cell, and the shell hands the cell's tree to its transformers after that.
+``%autoreload`` works before each cell. After that the shell passes the cell's tree to its transformers.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ from astcapture.values.declared import declared_functions
 if TYPE_CHECKING:
     from astcapture.imports.finder import CaptureFinder
 
-#: The module of ``%autoreload``: it may be loaded long after a hook that the environment installed.
+#: The module of ``%autoreload``. It may be loaded long after the environment installed a hook.
 AUTORELOAD = "IPython.extensions.autoreload"
 _seen: WeakKeyDictionary[ModuleType, tuple[int, int] | None] = WeakKeyDictionary()
 
 
 class Refresher:
-    """An entry of a shell's ``ast_transformers`` that leaves every cell as it is."""
+    """An entry of a shell's ``ast_transformers`` that does not change any cell."""
 
     def __init__(self, finder: CaptureFinder) -> None:
         self.finder = finder
 
     def visit(self, tree: ast.AST) -> ast.AST:
-        # The shell would drop a transformer that fails. What is wrong with the file, autoreload has told.
+        # The shell removes a transformer that fails. Errors in the file were reported by autoreload.
         with contextlib.suppress(Exception):
             for module in _captured(self.finder):
                 self._refresh(module)
@@ -52,7 +52,7 @@ class Refresher:
 
 
 def install(finder: CaptureFinder) -> None:
-    """Look at the running shell's cells, if this is one; once is enough."""
+    """Register with the running shell, if there is one and it is not registered yet."""
     shell = _shell()
     if shell is not None and not any(isinstance(one, Refresher) for one in shell.ast_transformers):
         shell.ast_transformers.append(Refresher(finder))
@@ -77,7 +77,7 @@ def _captured(finder: CaptureFinder) -> Iterator[ModuleType]:
 
 
 def _lost(module: ModuleType, name: str) -> bool:
-    """Whether a function of a module that was captured is not any more."""
+    """Whether a captured function of the module has lost its captured code."""
     for declared, qualname in declared_functions():
         functions = list(functions_in(named_in(module, qualname))) if declared == name else []
         if functions and not any(map(is_rewritten, functions)):

@@ -1,8 +1,8 @@
 """Runs a script or a module in this process as ``python SCRIPT`` and ``python -m MODULE`` would.
 
-What the program can see of its start is the same: arguments, search path, ``__main__``, the traceback of an
-error that nobody caught, and the exit status. The interpreter itself settles those last two: what the
-program raises is left to propagate, and only what is printed of it is rid of the frames of ours.
+The program sees the same arguments, search path and ``__main__``, and ends with the same traceback of an uncaught
+error and the same exit status. The interpreter itself produces the last two: errors of the program propagate, and only
+our own frames are removed from the printed traceback.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ def run_script(argv: Sequence[str], *, module: bool = False, hook: Hook | None =
     Args:
         argv: a script, a folder or zip file with a ``__main__.py``, or a module's name; then its arguments.
         module: whether ``argv[0]`` is a module, as after ``python -m``.
-        hook: where a target of it is ``__main__``, a script is itself rewritten; no import would do it.
+        hook: if one of its targets names ``__main__``, the script itself is rewritten, since nothing imports it.
 
     Raises:
-        SystemExit: the program's own; with status 2 where it cannot be read. And whatever else it raises.
+        SystemExit: the program's own; with status 2 if it cannot be read. All other errors of the program propagate.
     """
     name, sys.argv = argv[0], list(argv)
     try:
@@ -57,7 +57,7 @@ def run_script(argv: Sequence[str], *, module: bool = False, hook: Hook | None =
 
 
 def _set_first_path(folder: str, always: bool = False) -> None:
-    """Replace what the interpreter put first for its own program; with -P or -I it put nothing there."""
+    """Replace the first search path, which the interpreter set for its own program; with -P or -I it set none."""
     if not (sys.flags.isolated or getattr(sys.flags, "safe_path", False)):
         sys.path[0] = folder
     elif always:
@@ -72,7 +72,7 @@ def _is_importable(path: str) -> bool:
 
 
 def _absolute(path: str) -> str:
-    """The path as the interpreter completes it: from the root, and otherwise as the user spelled it."""
+    """The path as the interpreter completes it: absolute, but otherwise as the user wrote it."""
     return os.path.join(os.getcwd(), path)
 
 
@@ -81,15 +81,15 @@ def _read(path: str) -> bytes:
         with io.open_code(path) as file:
             return file.read()
     except OSError as error:
-        switch_off()  # nothing runs, so there is nothing to sum up
-        # The interpreter's own words and status.
+        switch_off()  # nothing runs, so there is no summary
+        # The message and exit status of the interpreter.
         where = _absolute(path)
         print(f"{sys.executable}: can't open file {where!r}: [Errno {error.errno}] {error.strerror}", file=sys.stderr)
         raise SystemExit(2) from None
 
 
 def _run_module(name: str, alter_argv: bool) -> None:
-    # The function that the interpreter itself calls for -m, so that a failure is told in the same words.
+    # The function that the interpreter itself calls for -m, so that a failure has the same message.
     from runpy import _run_module_as_main  # type: ignore[attr-defined]
 
     _new_main()
@@ -108,15 +108,15 @@ def _run_as_main(code: CodeType, main: ModuleType, path: str, loader: object) ->
     try:
         exec(code, main.__dict__)
     finally:
-        # As the interpreter does: what runs at exit, or after it at a prompt, sees neither.
+        # As the interpreter does: exit handlers, and a prompt afterwards, see neither.
         for name in ("__file__", "__cached__"):
             main.__dict__.pop(name, None)
 
 
 def run_program(path: str) -> None:
-    """Run the interpreter's own script, whose rewritten code is waiting, in place of the interpreter.
+    """Run the interpreter's own script from its rewritten code, in place of the interpreter.
 
-    It has made ready to import from the script's path, as from a folder; that is undone.
+    The interpreter has prepared to import from the script's path, as from a folder. This is undone first.
     """
     from astcapture.imports.patch import ran_in
     from astcapture.imports.script import waiting
@@ -139,7 +139,7 @@ def run_program(path: str) -> None:
 
 
 def _new_main() -> ModuleType:
-    """Put a fresh ``__main__`` in place of this program's own, which lives on in the frames that run it."""
+    """Put a new ``__main__`` in place of this program's own, which its running frames keep alive."""
     main = ModuleType("__main__")
     if sys.version_info < (3, 14):
         main.__annotations__ = {}
@@ -178,7 +178,7 @@ def _load_code(compiled: bytes) -> CodeType:
 
 
 def _hide_own_frames(error: BaseException) -> None:
-    """Have `error`, which nobody caught, printed from the program's first frame on, by whichever hook prints it."""
+    """Print the traceback of the uncaught `error` from the program's first frame on, with any excepthook."""
     print_error = sys.excepthook
 
     def hook(kind: type[BaseException], value: BaseException, traceback: TracebackType | None) -> None:

@@ -1,7 +1,8 @@
 """Finish our own lazy imports (Python 3.15) before a hook is installed.
 
-With ``-X lazy_imports=all`` every import of a module waits until its name is used. Used in the midst of an import, by
-our finder or by what that uses of the standard library, the name would be looked for by the finder that waits for it.
+With ``-X lazy_imports=all`` every import waits until its name is used. Our finder, and the standard library modules
+that it uses, would first use such a name in the middle of an import, and the finder would be asked for a module that it
+needs itself.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ def import_what_waits() -> None:
         seen.add(id(module))
         for name, value in list(vars(module).items()):
             if isinstance(value, _LAZY):
-                # What is not installed may never be used.
+                # A module that is not installed may never be used.
                 with contextlib.suppress(ImportError):
                     waiting += _module_of(getattr(module, name))
 

@@ -1,9 +1,9 @@
-"""A source loader that compiles the rewritten tree, with a bytecode cache of its own beside Python's.
+"""A source loader that compiles the rewritten tree, with its own bytecode cache next to Python's.
 
-`SourceLoader.get_code` is the interpreter's whole cache protocol: it asks `path_stats`, reads and
-writes bytecode through `get_data` and `set_data`, and compiles through `source_to_code`. Those four
-are all that is overridden. `exec_module` and `get_code` are not: a frame of ours there would stand in
-the traceback of every error that the user's module raises on import.
+`SourceLoader.get_code` is the interpreter's whole cache protocol: it calls `path_stats`, reads and writes bytecode
+through `get_data` and `set_data`, and compiles through `source_to_code`. Only these four are overridden. Overriding
+`exec_module` or `get_code` would put a frame of ours into the traceback of every error that the user's module raises on
+import.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _TIME = slice(8, 12)
 
 
 class Capturing:
-    """The overrides, as a mixin over any `SourceFileLoader`, so that another tool's loader keeps doing its work."""
+    """The overrides, as a mixin for any `SourceFileLoader`, so that another tool's loader keeps working."""
 
     name: str
     path: str
@@ -42,20 +42,20 @@ class Capturing:
     capture_targets: Sequence[Target]
     capture_strict: bool
 
-    #: The other tool's loader class, where this is one of theirs with ours in front; see `compose`.
+    #: The other tool's loader class, if our overrides were put in front of one; see `compose`.
     _composed: type[SourceFileLoader] | None = None
-    # Set when plain code was compiled after all; it must not be cached under our tag.
+    # Set if the module was compiled plainly after all; that code must not be cached under our tag.
     _plain = False
-    # Bytecode that has been read and is asked for next, with the path that it is asked for by. Deleted then: loaders
-    # are compared and pickled by what they hold.
+    # Bytecode that was read in advance, with the path by which it will be requested. Removed after that, since loaders
+    # are compared and pickled by their attributes.
     _read: tuple[str, bytes] = "", b""
 
     @property
     def source_to_code(self) -> Callable[..., CodeType]:
         """What `get_code` calls with the source.
 
-        A property, because a function of ours that called on would stand in the traceback of a
-        syntax error: where the source cannot be compiled this *is* the other loader's method.
+        A property, because a wrapper function would appear in the traceback of a syntax error. If the source cannot
+        be compiled, this *is* the other loader's method.
         """
         plain = self.source_to_code_behind
         source: bytes = super().get_data(self.path)  # type: ignore[misc]
@@ -95,7 +95,7 @@ class Capturing:
         def source_to_code(data: Any, path: Any, *args: Any, _optimize: int = -1, **kwargs: Any) -> CodeType:
             if (data, path, _optimize) == (source, self.path, -1):
                 return code
-            # Called by somebody with something else to compile.
+            # Called by other code with another source.
             return rewritten(data, path, _optimize) or plain(data, path, *args, _optimize=_optimize, **kwargs)
 
         return source_to_code
@@ -108,14 +108,14 @@ class Capturing:
             return None
 
         def source_to_code(data: Any, *args: Any, **kwargs: Any) -> CodeType:
-            # The other tool transforms trees: give it ours in place of the source.
+            # The other tool transforms trees: give it our tree in place of the source.
             try:
                 return taking_trees(plain)(tree, *args, **kwargs)
             except Exception:
                 self._plain = True
             warn(
-                f"{self.name} is imported without captures: {other_tool(self)}, which "
-                "transforms it too, takes nothing but source; keep one of the two hooks off this module",
+                f"{self.name} is imported without captures: {other_tool(self)} also transforms it, and accepts "
+                "only source text; exclude the module from one of the two import hooks",
                 self.path,
                 1,
             )
@@ -124,16 +124,16 @@ class Capturing:
         return source_to_code
 
     def path_stats(self, path: str) -> Mapping[str, Any]:
-        """The size, and in place of the time a digest of the source.
+        """The size, and a digest of the source in place of the modification time.
 
-        Python compares a time in whole seconds and a size, so an edit within the same second that keeps the
-        size would run stale code. The source is read for it, unless our bytecode says that it was made of this
-        very file, which nobody has touched since.
+        Python compares the time in whole seconds and the size, so an edit within the same second that keeps the size
+        would run stale code. The source is read for the digest, unless our bytecode records that it was made from
+        this file in its present state.
         """
         stats: Mapping[str, Any] = super().path_stats(path)  # type: ignore[misc]
         state = state_of(path)
         if state != UNKNOWN:
-            # No cache_tag, no file, no whole one.
+            # There may be no cache_tag, no file, or a damaged file.
             with contextlib.suppress(OSError, NotImplementedError):
                 cached = importlib.util.cache_from_source(path)
                 sealed = self.get_data(cached)
@@ -143,13 +143,13 @@ class Capturing:
         return {**stats, "mtime": int.from_bytes(self._digest(path), "little")}
 
     def _digest(self, path: str) -> bytes:
-        """Four bytes, as many as bytecode has for a time."""
+        """Four bytes, the size of the time field in bytecode."""
         source: bytes = super().get_data(path)  # type: ignore[misc]
         digest: bytes = importlib.util.source_hash(source)
         return digest[:4]
 
     def get_data(self, path: str) -> bytes:
-        """Read a file; our bytecode where Python's is asked for, which counts as missing if it is not whole.
+        """Read a file. Requests for Python's bytecode return ours; damaged bytecode counts as missing.
 
         Raises:
             OSError: no such file.
@@ -169,21 +169,21 @@ class Capturing:
         if not self._is_bytecode(path):
             super().set_data(path, data, _mode=_mode)  # type: ignore[misc]
         elif not self._plain:
-            # The state first: an edit meanwhile is in the digest, and this bytecode was made of what was there before.
+            # The state is read first: an edit after that changes the digest, and this bytecode is from before it.
             state = state_of(self.path)
             with contextlib.suppress(OSError):
                 state = state if self._digest(self.path) == data[_TIME] else UNKNOWN
             super().set_data(self._tagged(path), seal(data, state), _mode=_mode)  # type: ignore[misc]
 
     def _is_bytecode(self, path: str) -> bool:
-        """Whether a path is where Python or a tool keeps the bytecode of this module, and not a file of data."""
+        """Whether a path is a bytecode cache of this module, not a data file."""
         if not path.endswith(_SUFFIX) or sys.implementation.cache_tag is None:
             return False
         folder, name = os.path.split(importlib.util.cache_from_source(self.path))
         return os.path.dirname(path) == folder and name.partition(".")[0] == os.path.basename(path).partition(".")[0]
 
     def _tagged(self, path: str) -> str:
-        """Where our bytecode stands: beside the plain one, under a tag that depends on all that was asked for."""
+        """The path of our bytecode: next to the plain one, with a tag that depends on all targets."""
         return f"{path.removesuffix(_SUFFIX)}.astcapture-{self._tag()}{_SUFFIX}"
 
     def _tag(self) -> str:
@@ -191,14 +191,14 @@ class Capturing:
         return blake2b("\0".join([*asked, repr(self._composed)]).encode(), digest_size=8).hexdigest()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # The classes that `compose` makes have no name to be pickled by.
+        # The classes that `compose` creates cannot be pickled by name.
         return _restore, (self._composed, self.__dict__)
 
 
 @cache
 def _rewriter() -> str:
-    """What bytecode of ours depends on besides what is asked for: the version, and the rewriter's own source,
-    which changes between versions for those who install from a checkout."""
+    """What our bytecode depends on besides the targets: the version and the rewriter's own source, which can change
+    within a version in a checkout."""
     digest = blake2b(__version__.encode(), digest_size=8)
     folder = os.path.dirname(rewrite.__file__)
     for name in sorted(os.listdir(folder)) if os.path.isdir(folder) else ():
@@ -209,7 +209,7 @@ def _rewriter() -> str:
 
 
 def loader_of(module: object) -> object:
-    """The loader that a module came from, read without waking a module that is imported lazily."""
+    """The loader of a module, read without triggering the load of a lazy module."""
     try:
         spec = object.__getattribute__(module, "__dict__").get("__spec__")
     except AttributeError:
@@ -218,12 +218,12 @@ def loader_of(module: object) -> object:
 
 
 def is_asleep(module: object) -> bool:
-    """Whether a module of `importlib.util.LazyLoader` has yet to be run; to read an attribute of it would run it."""
+    """Whether a module of `importlib.util.LazyLoader` has not run yet; reading an attribute would run it."""
     return type(module).__getattribute__ is not ModuleType.__getattribute__
 
 
 class CaptureLoader(Capturing, SourceFileLoader):  # type: ignore[misc]
-    """Loads a module from source with its captured functions rewritten; `module` is what its keys call it."""
+    """Loads a module from source with its captured functions rewritten; `module` is its name in keys."""
 
     def __init__(
         self, fullname: str, path: str, targets: Sequence[Target], *, strict: bool = False, module: str = ""
@@ -237,9 +237,9 @@ class CaptureLoader(Capturing, SourceFileLoader):  # type: ignore[misc]
 def compose(
     loader: SourceFileLoader, targets: Sequence[Target], *, strict: bool = False, module: str = ""
 ) -> SourceFileLoader:
-    """Give a source loader, another tool's for one, our overrides, keeping all that it does itself.
+    """Add our overrides to a source loader, which may be another tool's, and keep its own behaviour.
 
-    Its class is exchanged for one that has ours in front; its state is untouched.
+    Its class is replaced by a subclass with our overrides in front; its state does not change.
 
     Raises:
         TypeError: its class cannot be exchanged.

@@ -1,4 +1,4 @@
-"""Modules found without being imported."""
+"""Finds modules without importing them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from importlib.machinery import ModuleSpec
 
 
 def find_module(name: str) -> ModuleSpec | None:
-    """The spec of a module, found without importing the packages that it is in."""
+    """The spec of a module, found without importing its parent packages."""
     path: Sequence[str] | None = None
     spec: ModuleSpec | None = None
     parts = name.split(".")
@@ -25,7 +25,7 @@ def find_module(name: str) -> ModuleSpec | None:
 def _ask_finders(name: str, path: Sequence[str] | None) -> ModuleSpec | None:
     for finder in sys.meta_path:
         if type(finder).__module__.partition(".")[0] == __name__.partition(".")[0]:
-            continue  # ours would take the module for imported
+            continue  # our finder would record the module as imported
         find_spec = getattr(finder, "find_spec", None)
         spec: ModuleSpec | None = find_spec(name, path, None) if find_spec is not None else None
         if spec is not None:

@@ -1,4 +1,4 @@
-"""The names by which targets know a module: its own, that of the script's file, that of a file under another name."""
+"""The names by which a target can name a module: its own name, the script's file name, or a path to the file."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from types import ModuleType
 
 from astcapture.targets.target import Target
 
-#: What the running script is called, here and in the processes of `multiprocessing` that run it again.
+#: The module names of the running script, here and in `multiprocessing` workers that run it again.
 MAIN = "__main__"
 _MAINS = (MAIN, "__mp_main__")
 
-#: A script has ``__cached__ = None``, since it has no cached bytecode; from Python 3.15 on the name is gone.
+#: A script has ``__cached__ = None``, since it has no cached bytecode. Python 3.15 removed the name.
 CACHED: dict[str, None] = {"__cached__": None} if sys.version_info < (3, 15) else {}
 
-#: What `astcapture run -m` runs, which the interpreter's own command line does not say.
+#: The module that `astcapture run -m` runs, which is not on the interpreter's own command line.
 launched_module: str | None = None
 
 
@@ -26,7 +26,7 @@ def names_of(module: str, path: str | None) -> tuple[str, ...]:
 
     Args:
         module: the name that it runs under.
-        path: its source file, where it has one.
+        path: its source file, if any.
 
     >>> names_of("__main__", "/home/me/train.py"), names_of("copy_of", "/home/me/nets/vit.py")[:3]
     (('__main__', 'train'), ('copy_of', 'vit', 'nets.vit'))
@@ -42,28 +42,28 @@ def names_of(module: str, path: str | None) -> tuple[str, ...]:
 
 
 def path_of(module: ModuleType) -> str | None:
-    """The file that a module says it is from, or its loader: a script that has ended has no ``__file__`` any more."""
+    """The file of a module, by ``__file__`` or by its loader: after a script has ended, ``__file__`` is gone."""
     found = vars(module).get("__file__") or getattr(vars(module).get("__loader__"), "path", None)
     return found if isinstance(found, str) else None
 
 
 def _name_after_m(path: str | None) -> str | None:
-    """The full name of the module that runs as ``__main__``; None for a script, and for one that such a module runs."""
+    """The full name of the module that runs as ``__main__``; None for a script, also one that such a module runs."""
     spec = getattr(sys.modules.get(MAIN), "__spec__", None)
     name = getattr(spec, "name", None)
-    # ``python FOLDER`` has a spec too, of this very name.
+    # ``python FOLDER`` also has a spec, named __main__.
     is_it = isinstance(name, str) and name != MAIN and path in (None, getattr(spec, "origin", None))
     return name if is_it else None
 
 
 def may_run_as_main(name: str) -> bool:
-    """Whether the import of a module is that of ``python -m``, or may be: a package of this name runs another."""
+    """Whether this import may be the one of ``python -m``; for a package that is the import of its ``__main__``."""
     module = module_run() if sys.argv[:1] == ["-m"] else None
     return module is not None and name in (module, f"{module}.{MAIN}")
 
 
 def module_run() -> str | None:
-    """What stands after ``-m`` on the command line."""
+    """The argument of ``-m`` on the command line."""
     if launched_module is not None:
         return launched_module
     arguments = sys.orig_argv[: len(sys.orig_argv) - len(sys.argv) + 1]
@@ -73,10 +73,10 @@ def module_run() -> str | None:
 
 
 def meant(targets: Sequence[Target], names: Sequence[str]) -> tuple[str, tuple[Target, ...]]:
-    """The targets that mean a module of these names, and the name that the first of them uses.
+    """The targets that name a module with these names, and the name that the first of these targets uses.
 
-    All of them come back as targets of that name, since one module has one name in the keys. Wildcards mean the
-    first name alone.
+    All are returned as targets of that name, since a module has one name in keys. Wildcards match only the first
+    name.
     """
     found = [(name, target) for target in targets if (name := _name_used(target, names)) is not None]
     if not found:
@@ -88,7 +88,7 @@ def meant(targets: Sequence[Target], names: Sequence[str]) -> tuple[str, tuple[T
 
 
 def with_aliases(target: Target) -> list[Target]:
-    """A target, and where it names the script by one of its names, the same by the others: keys have one of them."""
+    """A target; if it names the script, also the same target by the script's other names, since keys use only one."""
     started = sys.argv[0] if sys.argv else ""
     own = module_run() if started == "-m" else _stem(started)
     names = {MAIN, own or MAIN, *names_of(MAIN, path_of(sys.modules[MAIN]) if MAIN in sys.modules else None)}
@@ -111,7 +111,7 @@ def _parts(path: str) -> list[str]:
 
 
 def _is_of(path: str, module: str) -> bool:
-    """Whether a module of this name is imported from such a file."""
+    """Whether importing a module of this name would find this file."""
     folder = os.sep + module.replace(".", os.sep)
     path = path if os.path.isabs(path) else os.path.abspath(path)
     stem = os.path.splitext(path)[0]
@@ -119,7 +119,7 @@ def _is_of(path: str, module: str) -> bool:
 
 
 def _tails(path: str) -> Iterator[str]:
-    """The names under which a file can be imported, from one folder of the path or another: the shortest first."""
+    """The names under which a file can be imported from the folders above it, the shortest first."""
     name = ""
     for part in reversed(_parts(path)):
         if not part.isidentifier():

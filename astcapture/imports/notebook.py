@@ -39,6 +39,8 @@ from astcapture.rewrite.planned import Plan
 from astcapture.rewrite.transform import CALLED, PREFIX, rewrite_function
 from astcapture.targets import marker
 from astcapture.targets.target import Target
+from astcapture.values import cells
+from astcapture.values.record import in_cell
 from astcapture.warn import warn
 
 
@@ -106,9 +108,10 @@ class CellTransformer:
         if not isinstance(tree, ast.Module):
             return tree
         # Not the shell's execution count, which some versions advance before the cell is run and others after.
-        cell = f"In[{self.shell.displayhook.prompt_count}]"
+        number: int = self.shell.displayhook.prompt_count
+        cell = in_cell(number)
         try:
-            return with_room(lambda: self._rewritten(tree, cell))
+            return with_room(lambda: self._rewritten(tree, cell, number))
         except CaptureError as error:
             raise CellError(str(error)) from None
         except Exception as error:
@@ -119,16 +122,15 @@ class CellTransformer:
             warn(message, cell, 1)
             return tree
 
-    def _rewritten(self, tree: ast.Module, cell: str) -> ast.Module:
+    def _rewritten(self, tree: ast.Module, cell: str, number: int) -> ast.Module:
         # Most cells define nothing that is captured, and are not copied.
         if not self._plan(tree, cell).functions:
             return tree
         # Rewriting is done in place, and the cell must be there as it was written if it fails.
         tree = copy.deepcopy(tree)
         plan = self._plan(tree, cell)
-        for planned in plan.functions:
-            rewrite_function(planned, plan.module)
-        self._declare(plan)
+        _rewrite(plan, number)
+        self._declare(plan, number)
         return tree
 
     def _plan(self, tree: ast.Module, cell: str) -> Plan:
@@ -137,8 +139,11 @@ class CellTransformer:
         targets = _applying(matching(finder.targets, self.module), known)
         return plan_module(known, self.module, cell, targets, whole=False)
 
-    def _declare(self, plan: Plan) -> None:
+    def _declare(self, plan: Plan, number: int | None) -> None:
         recorder.declare(*plan.declaration())
+        for planned in plan.functions if number is not None else ():
+            key = f"{plan.module}:{planned.function.qualname}"
+            cells.defined[key] = max(number or 0, cells.defined.get(key, 0))
         for called in CALLED:
             # Builtins have them too; here, a function that is pickled by value finds them and takes them along.
             self.shell.user_global_ns.setdefault(PREFIX + called, getattr(recorder, called))
@@ -146,27 +151,32 @@ class CellTransformer:
     def _exchange(self, *, captured: bool) -> None:
         """Have the live functions of the cells that were run run as captured, or as they were written."""
         alive = self._functions_of_cells()
-        exchanges = [done for path in alive if (done := self._prepared(path, captured)) is not None]
+        exchanges = [done for path in alive if (done := self._prepared(path, alive[path], captured)) is not None]
         swap(exchanges)
         for done in exchanges if captured else ():
+            number, names = (
+                cells.number_of_cell(self.shell, done._path),
+                {one.__qualname__ for one in alive[done._path]},
+            )
             # A cell that is being run counts as alive itself, before it has defined anything.
             if done.plan is not None and done.swapped:
-                self._declare(done.plan)
+                self._declare(done.plan, number)
             captures = {planned.function.qualname for planned in done.plan.functions} if done.plan else set()
-            for qualname in sorted(captures.intersection(alive[done._path]).difference(done.swapped)):
+            for qualname in sorted(captures.intersection(names).difference(done.swapped)):
                 cell = self._cell(done._path)
                 done.problems.append(f"{qualname} is not as {cell} would define it now: run {cell} again")
             for problem in done.problems:
                 warn(f"not captured: {problem}", *importing_line())
+                cells.problems.setdefault(number or 0, problem)
 
-    def _functions_of_cells(self) -> dict[str, set[str]]:
-        """The qualnames of the live functions that were defined in cells, by the cell's file name."""
-        found: dict[str, set[str]] = {}
+    def _functions_of_cells(self) -> dict[str, list[FunctionType]]:
+        """The live functions that were defined in cells, by the cell's file name."""
+        found: dict[str, list[FunctionType]] = {}
         for function in live_objects(partial(is_, FunctionType)):
             if function.__globals__ is self.shell.user_global_ns:
                 path = function.__code__.co_filename
                 if self._cell(path):
-                    found.setdefault(path, set()).add(function.__qualname__)
+                    found.setdefault(path, []).append(function)
         return found
 
     def _cell(self, path: str) -> str:
@@ -174,23 +184,27 @@ class CellTransformer:
         name = self.shell.compile.format_code_name(path)
         return name[1] if name else ""
 
-    def _prepared(self, path: str, captured: bool) -> Exchange | None:
+    def _prepared(self, path: str, functions: Sequence[FunctionType], captured: bool) -> Exchange | None:
         """Compile a cell as it was written and as it is captured; None where nothing in it is captured."""
         done = Exchange(self.module, _path=path)
         source = "".join(linecache.getlines(path))
         # A marker may have any name, but it is a decorator.
         if "@" not in source and not any(target.qualname for target in finder.targets):
             return None
+        # A front end may give a cell that was run twice one name; the numbers stand in the code that is captured.
+        numbers: set[int | None] = {number for one in functions for number in _numbers_in(one.__code__)}
+        if captured or not numbers:
+            numbers = {cells.number_of_cell(self.shell, path)}
 
         def work() -> None:
-            tree = self._parsed(source, path)
-            done.plan = self._plan(tree, self._cell(path))
-            plain = self._compiled(tree, path)
-            for planned in done.plan.functions:
-                rewrite_function(planned, self.module)
-            rewritten = self._compiled(tree, path)
-            pairs = paired(plain, rewritten) if captured else paired(rewritten, plain)
-            done._pairs = {one: other for one, other in pairs if one != other}
+            for number in numbers:
+                tree = self._parsed(source, path)
+                done.plan = self._plan(tree, self._cell(path))
+                plain = self._compiled(tree, path)
+                _rewrite(done.plan, number)
+                rewritten = self._compiled(tree, path)
+                pairs = paired(plain, rewritten) if captured else paired(rewritten, plain)
+                done._pairs.update({one: other for one, other in pairs if one != other})
 
         try:
             with warnings.catch_warnings():
@@ -213,6 +227,25 @@ class CellTransformer:
         flags = self.shell.compile.flags | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
         code: CodeType = compile(tree, path, "exec", flags, dont_inherit=True)
         return code
+
+
+def _rewrite(plan: Plan, number: int | None) -> None:
+    for planned in plan.functions:
+        planned.cell = number
+        rewrite_function(planned, plan.module)
+
+
+def _numbers_in(code: CodeType) -> Iterator[int]:
+    """The numbers of the cell that stand in rewritten code, in the sites among its constants."""
+    waiting: list[Any] = [code]
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one, CodeType):
+            waiting += one.co_consts
+        elif isinstance(one, tuple):
+            if tuple(map(type, one)) == (str, str, str, int, int):
+                yield one[4]
+            waiting += one
 
 
 def _imports_of(namespace: Mapping[str, Any]) -> Iterator[ast.stmt]:

@@ -1,6 +1,6 @@
-"""The marker notices functions that should have been rewritten and were not, and has them caught up.
+"""The marker notices functions that should have been rewritten but were not, and has them rewritten.
 
-They come from files that bypass the import system: the running script, a file that `exec` is given, a hot reload.
+They come from files that bypass the import system: the running script, a file that is passed to `exec`, a hot reload.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from astcapture.targets.target import Target
 from astcapture.values.declared import is_declared
 from astcapture.warn import warn
 
-#: The class in which IPython's ``%autoreload`` compiles a method anew.
+#: The class in which IPython's ``%autoreload`` recompiles a method.
 _RELOADED = "__autoreload_class__"
 
 
 def notice_unrewritten(marked: object, targets: Sequence[Target]) -> None:
-    """Have `marked`, a function or what decorators made of one, captured if a target means it and it runs as written.
+    """Capture `marked`, a function or the result of decorators, if a target names it and it runs unmodified.
 
-    Where that cannot be done, a warning says why.
+    If that is not possible, a warning says why.
     """
     functions = list(functions_in(marked))
     if not functions or any(map(is_rewritten, functions)):
@@ -41,7 +41,7 @@ def notice_unrewritten(marked: object, targets: Sequence[Target]) -> None:
         asked = () if _RELOADED not in qualname else asked
     module = sys.modules.get(own_name) if isinstance(own_name, str) else None
     if not asked or getattr(_loader(module), "_plain", False) or f"{name}:{qualname}" in events.left_alone:
-        return  # nothing is asked of it, or the reason was told as the module was imported
+        return  # no target names it, or the reason was reported when the module was imported
     if not _is_of_a_cell(function) and os.path.isfile(path):
         own = module if module is not None and function.__globals__ is vars(module) else None
         try:
@@ -53,7 +53,7 @@ def notice_unrewritten(marked: object, targets: Sequence[Target]) -> None:
     marked_here = any(target.qualname is None for target in asked)
     if marked_here and _RELOADED not in qualname and not is_declared(f"{name}:{qualname}"):
         why = _why_not(function, own_name, module)
-        warn(f"{qualname} is marked, but it is not captured: {why}", path, function.__code__.co_firstlineno)
+        warn(f"{qualname} is marked but not captured: {why}", path, function.__code__.co_firstlineno)
 
 
 def _loader(module: ModuleType | None) -> object:
@@ -65,27 +65,27 @@ def _why_not(function: FunctionType, name: str, module: ModuleType | None) -> st
     path = function.__code__.co_filename
     if _is_of_a_cell(function):
         return (
-            "the functions of notebook cells are rewritten by the extension: run %load_ext astcapture in a cell "
-            "of its own, before this one, and use the marker here by a name imported from astcapture"
+            "functions in notebook cells need the extension: run %load_ext astcapture in a separate cell before "
+            "this one, and use a marker imported from astcapture"
         )
     other = taken_by_another(_loader(module), name)
     if other is not None:
         return other
     if not os.path.isfile(path):
         return (
-            f"it was compiled from text that is in no file ({path}): compile the text with the name of the file "
-            "that it is in, compile(text, path, 'exec')"
+            f"it was compiled from text that is not in a file ({path}): pass the path of the file that holds the "
+            "text, compile(text, path, 'exec')"
         )
     if isinstance(_loader(module), Capturing):
-        return "the marker is read from the source, and there it is not a name imported from astcapture"
+        return "the marker is read from the source, and there it is not imported from astcapture"
     return (
-        f"it was not rewritten from {path}: the file has changed since, another tool transforms it, or the "
-        "marker is not a name imported from astcapture there"
+        f"it could not be rewritten from {path}: the file has changed since, another tool transforms it, or the "
+        "marker is not imported from astcapture there"
     )
 
 
 def _is_of_a_cell(function: FunctionType) -> bool:
-    """Whether IPython compiled a function, from what was typed or stands in a cell."""
+    """Whether IPython compiled a function, from a cell or from the prompt."""
     get_shell = getattr(sys.modules.get("IPython"), "get_ipython", None)
     shell = get_shell() if get_shell is not None else None
     return shell is not None and bool(shell.compile.format_code_name(function.__code__.co_filename))

@@ -1,4 +1,4 @@
-"""The loaders of other tools that transform what is imported: typeguard's, beartype's, jaxtyping's, pytest's."""
+"""Loaders of other tools that transform imported modules: typeguard, beartype, jaxtyping, pytest."""
 
 from __future__ import annotations
 
@@ -22,29 +22,29 @@ def other_tool(loader: object) -> str | None:
 
 
 def taken_by_another(loader: object, module: str) -> str | None:
-    """Why a module that is not captured is not, where another tool loaded it."""
+    """Why a module is not captured, if another tool loaded it; else None."""
     tool = other_tool(loader)
     if tool is None:
         return None
     if isinstance(loader, SourceFileLoader):
-        mend = "whose hook stands before ours on sys.meta_path: call astcapture.install() once that hook is installed"
+        mend = "whose hook comes before astcapture's on sys.meta_path: call astcapture.install() after installing it"
     else:
-        mend = "and only modules that a SourceFileLoader loads are rewritten"
+        mend = "but only modules that SourceFileLoader loads from source can be rewritten"
     return f"{tool} loaded {module}, {mend}"
 
 
 def source_to_code_of_another(loader: object) -> Callable[..., CodeType] | None:
-    """How another tool's source loader compiles, trees too; None for Python's loaders and those of ours."""
+    """The compile method of another tool's source loader, for source and trees; None for Python's loaders and ours."""
     if not isinstance(loader, SourceFileLoader) or other_tool(loader) is None:
         return None
     return taking_trees(getattr(loader, "source_to_code_behind", None) or loader.source_to_code)
 
 
 def taking_trees(source_to_code: Callable[..., CodeType]) -> Callable[..., CodeType]:
-    """Another tool's method, for trees in place of source where it decodes what it is given as importlib does.
+    """Another tool's compile method, made to accept trees if it decodes its source with importlib's function.
 
-    What it does next is to parse, and Python's compiler hands a tree back as it is. The method itself is left
-    alone: this is a copy whose `decode_source` lets trees pass.
+    After decoding, it parses, and Python's compiler returns a tree unchanged. The method itself does not change: this
+    is a copy whose `decode_source` lets trees through.
     """
     function = getattr(source_to_code, "__func__", source_to_code)
     if not isinstance(function, FunctionType):

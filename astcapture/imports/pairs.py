@@ -1,4 +1,4 @@
-"""The code objects of one source, compiled twice, in pairs."""
+"""Pairs the code objects of one source that was compiled twice."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from types import CodeType
 
 
 def paired(old: CodeType, new: CodeType) -> Iterator[tuple[CodeType, CodeType]]:
-    """The code objects of two compilations that differ inside functions only, side by side."""
+    """The code objects of two compilations that differ only inside functions, side by side."""
     stack = [(old, new)]
     while stack:
         one, other = stack.pop()
@@ -16,9 +16,9 @@ def paired(old: CodeType, new: CodeType) -> Iterator[tuple[CodeType, CodeType]]:
 
 
 def _side_by_side(old: list[CodeType], new: list[CodeType]) -> Iterator[tuple[CodeType, CodeType]]:
-    """Pair those of the same name and line, in order.
+    """Pair code objects with the same name and line, in order.
 
-    One of them can have more: Python drops the code of a ``def`` that is never reached if no constant comes after it.
+    One side can have more: Python drops the code of an unreachable ``def`` if no constant comes after it.
     """
     if len(old) == len(new):
         yield from zip(old, new, strict=True)

@@ -1,9 +1,9 @@
-"""Exchange the code of live functions, for modules that are imported already.
+"""Exchanges the code of live functions in modules that are already imported.
 
-The same source is compiled as it runs now and as it should run. The two differ only inside the
-captured functions, so their code objects pair up in order; every live function that runs one of a
-pair gets the other. That reaches methods of models built long ago, closures and decorated functions,
-because they all are function objects that hold the code.
+The source is compiled twice: as it runs now and as it should run. The two differ only inside the captured functions, so
+their code objects can be paired in order. Every live function that runs the old code of a pair gets the new code. This
+reaches methods of existing models, closures and decorated functions, because they are all function objects that
+reference the code.
 """
 
 from __future__ import annotations
@@ -36,26 +36,25 @@ from astcapture.targets.target import Target
 
 T = TypeVar("T")
 
-# The code that a function was made with, to be given back as the very object.
+# The code object with which a function was created, so that the same object can be restored.
 _original: WeakKeyDictionary[FunctionType, CodeType] = WeakKeyDictionary()
-# What live modules were last exchanged for, and what their keys call them; it holds for the loader that they were
-# loaded by.
+# For which targets live modules were last exchanged, and their names in keys; valid while they have the same loader.
 _exchanged: WeakKeyDictionary[ModuleType, tuple[object, str, tuple[Target, ...]]] = WeakKeyDictionary()
-# The same for files that were run without being the file of a module, with all the names that targets know them by.
+# The same for files that ran without being the file of a module, with all names by which targets can name them.
 _files: dict[tuple[str, str], tuple[tuple[str, ...], tuple[Target, ...]]] = {}
-#: Modules of which not all could be exchanged, each with the first reason.
+#: Modules in which not every function could be exchanged, with the first reason.
 not_exchanged: dict[str, str] = {}
-#: The functions that were to be exchanged and did not exist yet, as their module was still running: by key, where they
-#: are defined, and since when that is too late.
+#: Functions that did not exist yet when they were to be exchanged, because their module was still running: by key,
+#: where they are defined, and the event that came too early.
 late: dict[str, tuple[str, str]] = {}
 
 
 @dataclass(frozen=True)
 class Outdated:
-    """A module or a file that does not run as it should: for which targets it runs, and for which it should.
+    """A module or a file that runs for the targets `before` and should run for `after`.
 
-    `module` is None for a file that is no module's. `name` is what the keys of the new code call it, `name_before`
-    those of the code that runs now.
+    `module` is None for a file that belongs to no module. `name` is its name in the keys of the new code,
+    `name_before` in those of the code that runs now.
     """
 
     name: str
@@ -68,19 +67,19 @@ class Outdated:
 
 @dataclass
 class Exchange:
-    """What came of one module: the qualnames of the functions that were swapped, and why others were not."""
+    """The result for one module: the qualnames of the exchanged functions, and why others were not exchanged."""
 
     module: str
     swapped: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
-    # What its live functions run now, and what they should; the file they stand in, and what is captured there.
+    # The code that live functions run now and should run; the file; and the plan for it.
     _pairs: dict[CodeType, CodeType] = field(default_factory=dict)
     _path: str = ""
     plan: Plan | None = None
 
 
 def bring_up_to_date(targets: Sequence[Target], *, strict: bool = False) -> list[Exchange]:
-    """Make every imported module run as `targets`, all that are installed now, ask.
+    """Make every imported module run as `targets`, the targets of all installed hooks, require.
 
     Returns:
         One `Exchange` for each module that was touched.
@@ -94,7 +93,7 @@ def bring_up_to_date(targets: Sequence[Target], *, strict: bool = False) -> list
     swap(exchanges)
     for one in found:
         _remember(one)
-    # What is declared may bring targets with it, for which all of this is done again.
+    # A declaration may add targets, and then all of this is done again.
     for one, done in zip(found, exchanges, strict=True):
         if done.plan is not None:
             done.problems += _never_found(done, one.module)
@@ -114,14 +113,14 @@ def _remember(one: Outdated) -> None:
 
 
 def ran_in(path: str, name: str, names: Sequence[str], targets: Sequence[Target], module: ModuleType | None) -> None:
-    """Take note that a file runs rewritten for these targets, under `name`, though no loader of ours is behind it."""
+    """Note that a file runs rewritten for these targets, under `name`, without a loader of ours."""
     if module is not None:
         _exchanged[module] = (loader_of(module), name, tuple(targets))
     else:
         _files[path, name] = tuple(names), tuple(targets)
 
 
-#: Modules that have no file because they are typed, and whose functions are rewritten as they are.
+#: Modules without a file, typed in cells, whose functions the extension rewrites.
 of_cells: set[str] = set()
 
 
@@ -131,14 +130,16 @@ def _prepared(one: Outdated, strict: bool) -> Exchange:
     done = Exchange(name)
     if path is None:
         if name not in of_cells:
-            typed = "; run %load_ext astcapture to capture what is typed in cells" if "IPython" in sys.modules else ""
+            typed = (
+                "; run %load_ext astcapture to capture functions defined in cells" if "IPython" in sys.modules else ""
+            )
             done.problems.append(f"{name} has no source file{typed}")
         return done
     try:
         with open(path, "rb") as file:
             source = file.read()
     except OSError as error:
-        done.problems.append(f"{name}: its source cannot be read ({error.strerror}: {path})")
+        done.problems.append(f"{name}: cannot read its source ({error.strerror}: {path})")
         return done
     try:
         old, new, done.plan = _versions(one, path, source)
@@ -146,9 +147,9 @@ def _prepared(one: Outdated, strict: bool) -> Exchange:
     except CaptureError:
         raise
     except SyntaxError:
-        done.problems.append(f"{name}: its source has changed since the import and does not parse ({path})")
+        done.problems.append(f"{name}: its source has changed since the import and has a syntax error now ({path})")
     except Exception as error:
-        reason = f"{name}: rewriting it failed ({type(error).__name__}: {error}); this is a bug of astcapture"
+        reason = f"{name}: rewriting failed ({type(error).__name__}: {error}); this is a bug in astcapture"
         if strict:
             raise CaptureError(f"{reason}, please report it") from error
         done.problems.append(f"{reason}, please report it")
@@ -159,7 +160,7 @@ def _prepared(one: Outdated, strict: bool) -> Exchange:
 def _declare(module: ModuleType | None, plan: Plan) -> None:
     recorder.declare(*plan.declaration())
     for called in CALLED if module is not None else ():
-        # In the module, so that functions pickled by value find it; builtins have it too.
+        # Set in the module, so that functions pickled by value find it; builtins have it too.
         module.__dict__.setdefault(PREFIX + called, getattr(recorder, called))
 
 
@@ -177,7 +178,7 @@ def _versions(one: Outdated, path: str, source: bytes) -> tuple[CodeType, CodeTy
     before, after = (one.name_before or one.name, one.before), (one.name, one.after)
     other = source_to_code_of_another(loader_of(one.module)) if one.module is not None else None
     if other is not None:
-        # What another tool's loader made of the source runs now, not what Python would.
+        # The code that runs now comes from another tool's loader, not from plain Python.
         with contextlib.suppress(Exception):
             old, _ = compiled_for(source, path, *before, other)
             return (old, *compiled_for(source, path, *after, other))
@@ -189,9 +190,9 @@ def _versions(one: Outdated, path: str, source: bytes) -> tuple[CodeType, CodeTy
 def compiled_for(
     source: bytes, path: str, name: str, targets: Sequence[Target], other: Callable[..., CodeType] | None = None
 ) -> tuple[CodeType, Plan | None]:
-    """The code of a module as `targets` have it, and the plan behind it; its own code for no targets.
+    """The code of a module for `targets`, and its plan; without targets its own code and None.
 
-    `other` is how the loader of the module compiles, where that is another tool's.
+    `other` is the compile method of the module's loader if that is another tool's.
     """
 
     def work() -> tuple[CodeType, Plan | None]:
@@ -206,17 +207,17 @@ def compiled_for(
 
 
 class _ReadingLoader(SourceFileLoader):
-    """Takes bytecode from Python's cache, and leaves none there."""
+    """Reads bytecode from Python's cache, and writes none."""
 
     def set_data(self, path: str, data: Any, *, _mode: int = 0o666) -> None:
         pass
 
 
 def _cached(module: ModuleType | None, path: str, targets: Sequence[Target]) -> CodeType | None:
-    """The code that an import of the module for these targets runs, out of the bytecode cache where it is there.
+    """The code that an import of the module for these targets would run, from the bytecode cache if possible.
 
-    As the interpreter exits, every captured module is made plain again: compiling each twice for it
-    would take longer than many a program runs. None where only compiling tells.
+    At exit the original code of every captured module is restored. Compiling each module twice for that would take
+    longer than many programs run. None if the module has to be compiled.
     """
     loader = loader_of(module)
     if module is None:
@@ -229,7 +230,7 @@ def _cached(module: ModuleType | None, path: str, targets: Sequence[Target]) -> 
 
 
 def swap(exchanges: Sequence[Exchange]) -> None:
-    """Give every live function that runs one of a pair the other, in one pass over all objects."""
+    """Give every live function with the old code of a pair the new code, in one pass over all objects."""
     by_file: dict[str, list[Exchange]] = {}
     for done in exchanges:
         if done._pairs:
@@ -247,16 +248,16 @@ def swap(exchanges: Sequence[Exchange]) -> None:
 
 
 def give(function: FunctionType, new: CodeType) -> None:
-    """Have a function run other code; its own, where that is equal."""
+    """Set the code of a function; if it equals its original code, restore that object."""
     original = _original.setdefault(function, function.__code__)
     function.__code__ = original if original == new else new
 
 
 def _never_found(done: Exchange, module: ModuleType | None) -> list[str]:
-    """The captured functions that are not alive, with the reason; those that are yet to be defined are put aside."""
+    """The captured functions without a live function, with the reason; functions not defined yet go into `late`."""
     problems: list[str] = []
     if module is None or done.plan is None:
-        return problems  # nobody knows which functions of such a file live on
+        return problems  # it is unknown which functions of such a file are still alive
     frozen = getattr(getattr(module, "__spec__", None), "origin", None) == "frozen"
     running = _is_running(module)
     changed = {(code.co_name, code.co_firstlineno) for code in done._pairs.values()}
@@ -273,7 +274,7 @@ def _never_found(done: Exchange, module: ModuleType | None) -> list[str]:
             why = "the module is frozen into the interpreter: start Python with -X frozen_modules=off"
         else:
             why = "it was replaced, or the file has changed since it was imported"
-        problems.append(f"{done.module}:{qualname}: no live function runs {where}; {why}")
+        problems.append(f"{done.module}:{qualname}: no live function runs the code at {where}: {why}")
     return problems
 
 
@@ -285,14 +286,14 @@ def _is_missing(planned: FunctionPlan, changed: set[tuple[str, int]], swapped: S
 
 
 def _is_running(module: ModuleType) -> bool:
-    """Whether the statements of a module may still be being run: those of the script, or of an unfinished import."""
+    """Whether a module may still be running: the script, or an unfinished import."""
     if getattr(getattr(module, "__spec__", None), "_initializing", False):
         return True
     return module is sys.modules.get(MAIN) and not hasattr(sys, "ps1")
 
 
 def runs_for(module: ModuleType) -> tuple[str, tuple[Target, ...]]:
-    """What the keys of a module's functions call it, and the targets that they are rewritten for at present."""
+    """A module's name in keys, and the targets for which its functions are rewritten at present."""
     loader = loader_of(module)
     exchanged = _exchanged.get(module)
     if exchanged is not None and exchanged[0] is loader:
@@ -303,7 +304,7 @@ def runs_for(module: ModuleType) -> tuple[str, tuple[Target, ...]]:
 
 
 def outdated(targets: Sequence[Target]) -> list[Outdated]:
-    """What does not run as `targets` ask: imported modules, and files that were run."""
+    """The imported modules and the executed files that do not run as `targets` require."""
     found = []
     seen: set[int] = set()
     for own_name, module in list(sys.modules.items()):
@@ -323,7 +324,7 @@ def outdated(targets: Sequence[Target]) -> list[Outdated]:
 
 
 def _is_bare(module: ModuleType) -> bool:
-    """Whether this is the script's module before the script has begun, as the start-up file finds it."""
+    """Whether this is ``__main__`` before the script has started, as at start-up."""
     return module is sys.modules.get(MAIN) and all(name.startswith("__") for name in vars(module))
 
 

@@ -1,4 +1,4 @@
-"""Reading a source once more without its warnings, which are told where the program itself is compiled."""
+"""Parses and compiles without warnings; they are shown when the program itself is compiled."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ T = TypeVar("T")
 
 
 def quietly(work: Callable[[], T]) -> T:
-    """The result of `work`, with no warning on the way."""
+    """The result of `work`, with warnings ignored."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return work()
 
 
 def parsed_quietly(source: bytes, path: str) -> ast.Module | None:
-    """The tree of a source; None where Python refuses it."""
+    """The tree of a source; None if Python rejects it."""
     try:
         return quietly(lambda: ast.parse(source, path))
     except (SyntaxError, ValueError):

@@ -1,8 +1,8 @@
-"""Scripts: what the interpreter, `runpy.run_path` and the children of `multiprocessing` run from a file, not by a name.
+"""Rewrites scripts: files that the interpreter, `runpy.run_path` or the children of `multiprocessing` run by path.
 
-All three first ask ``sys.path_hooks`` whether something can import from that path. While a hook is installed, one of
-ours says so for a script in which a target means something, and then hands over the rewritten code. A script in which
-nothing is captured is refused, and runs without us.
+All three first ask ``sys.path_hooks`` whether something can import from that path. While a hook is installed, our path
+hook accepts a script that a target names, and provides the rewritten code. It rejects all other scripts, which run
+without us.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ if TYPE_CHECKING:
     from astcapture.imports.finder import CaptureFinder
 
 _finder: CaptureFinder | None = None
-# How deep `runpy.run_path` stands below the call of a path hook, at most.
+# The largest number of frames between `runpy.run_path` and the call of a path hook.
 _DEPTH = 4
 
 
 def install(finder: CaptureFinder) -> None:
-    """Stand last among the path hooks; once is enough."""
+    """Add our path hook at the end, if it is not there yet."""
     global _finder
     _finder = finder
     if _script_hook not in sys.path_hooks:
@@ -48,7 +48,7 @@ def uninstall() -> None:
 
 
 class ScriptFinder:
-    """What the interpreter imports ``__main__`` from, and at once the loader that has its code."""
+    """The finder from which the interpreter imports ``__main__``, and the loader with its code."""
 
     def __init__(self, path: str, code: CodeType) -> None:
         self.path = path
@@ -59,13 +59,13 @@ class ScriptFinder:
         return ModuleSpec(MAIN, loader, origin=self.path) if fullname == MAIN else None
 
     def get_code(self, fullname: str) -> CodeType:
-        # The file may have changed when it is run again, or the targets.
+        # The file or the targets may have changed when it is run again.
         sys.path_importer_cache.pop(self.path, None)
         return self.code
 
 
 def _script_hook(path: str) -> ScriptFinder:
-    """A path hook, as `sys.path_hooks` has them: for scripts in which something is captured.
+    """A path hook for `sys.path_hooks` that accepts scripts in which something is captured.
 
     Raises:
         ImportError: for everything else.
@@ -80,7 +80,7 @@ def _script_hook(path: str) -> ScriptFinder:
 
 
 def _run_name(path: str) -> str | None:
-    """The ``__name__`` that a script is about to be run by: empty for the interpreter's own; None if it is not run."""
+    """The ``__name__`` with which a script will run: empty for the interpreter's own; None if it will not run."""
     try:
         frame: Any = sys._getframe(2)
     except ValueError:
@@ -90,7 +90,7 @@ def _run_name(path: str) -> str | None:
             return None
         if frame.f_code.co_name == "run_path" and frame.f_globals.get("__name__") == "runpy":
             asked = frame.f_locals
-            # A path that is no string cannot stand in `sys.path`, where the code is looked for next.
+            # A path that is not a string cannot be in `sys.path`, where the code is searched next.
             return (
                 str(asked["run_name"]) if asked.get("path_name") == path and type(asked["path_name"]) is str else None
             )
@@ -99,7 +99,7 @@ def _run_name(path: str) -> str | None:
 
 
 def _code_of(path: str, name: str, is_program: bool) -> CodeType | None:
-    """What runs a script with its captured functions rewritten; None where nothing is captured in it."""
+    """Code that runs a script with its captured functions rewritten; None if nothing is captured in it."""
     assert _finder is not None
     names = names_of(name, path)
     key, targets = meant(_finder.targets, names)
@@ -113,9 +113,9 @@ def _code_of(path: str, name: str, is_program: bool) -> CodeType | None:
     tree = tree_of_script(source, path, key, targets, _finder.strict)
     if tree is None:
         return None
-    # What a plain compile warns of, which the interpreter does not do now.
+    # Show the warnings of a plain compile, which the interpreter skips now.
     compile(source, path, "exec", dont_inherit=True, **compiled_as(name))
-    # To the interpreter the whole of it is new; `run_path` has its own frames, and only the globals to be set right.
+    # For the interpreter everything is set up here; `run_path` has its own frames and only needs its globals fixed.
     if is_program:
         waiting.append((quietly(lambda: compile_tree(tree, path)), key, targets))
         return _compiled(f"run_program({path!r})", "astcapture.imports.launcher", path)
@@ -129,9 +129,9 @@ waiting: list[tuple[CodeType, str, tuple[Target, ...]]] = []
 
 
 def tree_of_script(source: bytes, path: str, key: str, targets: tuple[Target, ...], strict: bool) -> ast.Module | None:
-    """The rewritten tree of a script; None where nothing is captured in it. A mistake is told, and the script runs.
+    """The rewritten tree of a script; None if nothing is captured in it. A mistake is reported, and the script runs.
 
-    The processes that a program starts run scripts of their own, which need not hold what was named in the first.
+    Processes that a program starts run other scripts, which need not contain what the targets name.
     """
     try:
         return quietly(lambda: rewritten_tree(source, key, path, targets, strict=strict))
@@ -141,7 +141,7 @@ def tree_of_script(source: bytes, path: str, key: str, targets: tuple[Target, ..
 
 
 def _set_globals_right_in(tree: ast.Module) -> None:
-    """Have a tree begin with a statement that makes the globals what they are where `run_path` reads a file itself."""
+    """Insert a first statement that sets the globals as `run_path` does when it reads a file itself."""
     statement = ast.parse(f"__import__({__name__!r}, None, None, ['set_right']).set_right(globals())").body[0]
     for node in ast.walk(statement):
         if isinstance(node, (ast.expr, ast.stmt)):
@@ -153,7 +153,7 @@ def _set_globals_right_in(tree: ast.Module) -> None:
 
 
 def set_right(names: dict[str, Any]) -> None:
-    """Called by a script as it begins: what `run_path` did to import it is undone."""
+    """Called when a script starts: undo what `run_path` did to import it."""
     path = names["__file__"]
     with contextlib.suppress(ValueError):
         sys.path.remove(path)

@@ -1,4 +1,4 @@
-"""What was switched on from outside the program: the hook that was installed for it, and the summary that it leaves."""
+"""Capturing that was switched on from outside the program: its hook, and the summary at exit."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ FIRST_PROCESS = "ASTCAPTURE_FIRST_PROCESS"
 
 
 class Session:
-    """The state of what was switched on, one for the process.
+    """The state of this process.
 
     Attributes:
-        hook: the hook, while it is on.
-        process: the process that it was installed in, or the fork of it that this is.
-        told: the process that has printed its summary.
-        inherited: how many values a fork holds from before it.
+        hook: the hook, while it is installed.
+        process: the id of the process in which it was installed; in a fork, the id of the fork.
+        told: the id of the process that has printed its summary.
+        inherited: how many values a fork got from its parent.
         watching: whether forks are watched.
     """
 
@@ -40,33 +40,33 @@ session = Session()
 
 
 def begin(hook: Hook) -> None:
-    """The hook is installed."""
+    """Note that the hook is installed."""
     from astcapture.imports import report
 
     session.hook, session.process = hook, os.getpid()
     watch_forks()
     if os.environ.setdefault(FIRST_PROCESS, str(session.process)) != str(session.process):
-        # Trackers and tools that the program starts import none of its modules, and need not say so.
+        # Trackers and tools that the program starts import none of its modules, and should not report that.
         report.forget(hook.targets)
 
 
 def refuse_script(error: CaptureError, strict: bool) -> None:
-    """Tell of a mistake that the script itself shows; it runs uncaptured, or not at all where strict.
+    """Report a mistake that concerns the script itself. It runs without capturing; with `strict` it does not run.
 
-    A script that another captured process started says nothing: the targets were made for the first one.
+    A script that another captured process started reports nothing: the targets were written for the first one.
     """
     if session.hook is None:
         warn(f"not captured: {error}")
     elif os.environ.get(FIRST_PROCESS) == str(os.getpid()):
         if strict:
-            tell(f"astcapture: {error}; ASTCAPTURE_STRICT is set, so the program is not run")
+            tell(f"astcapture: {error}; ASTCAPTURE_STRICT is set, so the program does not run")
             os._exit(1)
-        tell(f"astcapture: {error}\nastcapture: the program runs uncaptured")
+        tell(f"astcapture: {error}\nastcapture: the program runs without capturing")
         switch_off()
 
 
 def switch_off() -> None:
-    """Undo `switch_on`, as if nothing had been asked for."""
+    """Undo `switch_on`, without a summary."""
     from astcapture.imports import report
 
     if session.hook is not None:
@@ -78,12 +78,11 @@ def switch_off() -> None:
 
 
 def print_summary() -> None:
-    """Leave a trace of the run on standard error.
+    """Print the summary of the run to standard error.
 
-    The process that the run began with prints always, so that an empty run is seen to be empty. A
-    process that it started prints only what was captured there, under its number: most of them are
-    trackers and tools that have nothing to tell. A fork prints if it captured anything since. With a
-    store, the first process says in one line where the values of all of them are.
+    The first process always prints, so that an empty run is visible. A process that it started prints its id and its
+    summary only if it captured something: most are trackers and tools. A fork prints if it captured something after
+    the fork. With a store, the first process prints one line that says where the values of all processes are.
     """
     if os.getpid() != session.process or session.told == session.process:
         return
@@ -101,7 +100,7 @@ def print_summary() -> None:
     elif first:
         tell("\n".join(on_a_screen(cache.summary().splitlines(), "summary")))
     elif (count := _count()) > session.inherited:
-        before = f", {session.inherited:,} of {count:,} values from before its fork" if session.inherited else ""
+        before = f", {session.inherited:,} of {count:,} values captured before its fork" if session.inherited else ""
         summary = on_a_screen(cache.summary().splitlines(), "summary")
         tell("\n".join([f"astcapture: process {session.process}{before}", *summary]))
     stay_interrupted()
@@ -129,5 +128,5 @@ def _after_fork() -> None:
     report.forget(session.hook.targets)
     util = sys.modules.get("multiprocessing.util")
     if util is not None:
-        # Its children leave by os._exit, and run this first; what is registered now, they forget as they start.
+        # Its children end with os._exit after running these finalizers; they clear the list when they start.
         util.register_after_fork(session.hook, lambda _: util.Finalize(None, print_summary, exitpriority=0))

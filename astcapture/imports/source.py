@@ -1,4 +1,4 @@
-"""A module's source and its functions, read without importing it: for `show` and for choosing what to capture."""
+"""The source and the functions of a module, read without importing it: for `show` and the command line."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from astcapture.targets.target import Target, parse_target
 
 @dataclass(frozen=True)
 class Transformed:
-    """One function as it was written and as it runs when captured, both rendered from their trees."""
+    """One function as written and as it runs while it is captured, both rendered from their syntax trees."""
 
     key: str
     path: str
@@ -29,15 +29,17 @@ class Transformed:
 
 
 def show(target: str) -> str:
-    """The transformed source of the functions that a target means, each under a line that says where it stands.
+    """Return the rewritten source of the functions that a target names.
 
-    The module is read, not imported, and nothing is installed.
+    Each function is preceded by a comment line with its key, file and line. The module is read, not imported, and
+    nothing is installed.
 
     Args:
-        target: ``"MODULE:QUALNAME=NAME"``, or ``"MODULE:QUALNAME"`` or ``"MODULE"`` for marked functions.
+        target: ``"MODULE:QUALNAME=NAME"``; for functions marked with ``@capture`` also ``"MODULE:QUALNAME"`` or
+            ``"MODULE"``.
 
     Raises:
-        CaptureError: no such module, function or local.
+        CaptureError: there is no such module, function or local.
 
     >>> print(show("bisect:insort_left=lo"))  # doctest: +ELLIPSIS
     # bisect:insort_left ...bisect.py:...
@@ -46,7 +48,7 @@ def show(target: str) -> str:
 
 
 def transformed(target: str) -> list[Transformed]:
-    """The functions that a target means, before and after; see `show`."""
+    """The functions that a target names, before and after the rewrite; see `show`."""
     parsed = parse_target(target)
     path, tree = _read(parsed)
     plan = plan_module(tree, parsed.module, path, [parsed])
@@ -65,7 +67,7 @@ def transformed(target: str) -> list[Transformed]:
 
 
 def functions_of(target: str) -> tuple[str, list[tuple[Function, Scope]]]:
-    """The file of a module, and the functions in it that a target means, with the names that each binds."""
+    """The file of a module, and the functions in it that a target names, with the names that each binds."""
     parsed = parse_target(target)
     path, tree = _read(parsed)
     functions = find_functions(tree)
@@ -73,20 +75,20 @@ def functions_of(target: str) -> tuple[str, list[tuple[Function, Scope]]]:
     if not meant:
         names = [function.qualname for function in functions]
         if parsed.qualname is None:
-            raise CaptureError(f"{path}: {parsed.module} holds no function")
+            raise CaptureError(f"{path}: {parsed.module} defines no functions")
         hint = did_you_mean(parsed.qualname, names)
-        raise CaptureError(f"{path}: {parsed.qualname!r} matches no def in {parsed.module}{hint}")
+        raise CaptureError(f"{path}: {parsed.qualname!r} matches no function in {parsed.module}{hint}")
     return path, [(function, function_scope(function)) for function in meant]
 
 
 def _read(target: Target) -> tuple[str, ast.Module]:
     if not target.exact_module:
-        raise CaptureError(f"target {target.text!r}: name one module here, without wildcards")
+        raise CaptureError(f"target {target.text!r}: the module must be named in full here, without wildcards")
     spec = find_module(target.module)
     if spec is None:
-        raise CaptureError(f"there is no module {target.module}; it is looked for as python would, from here")
+        raise CaptureError(f"no module named {target.module!r} on sys.path")
     if not spec.has_location or spec.origin is None or not spec.origin.endswith(".py"):
-        raise CaptureError(f"{target.module} has no source file: only modules loaded from source are rewritten")
+        raise CaptureError(f"{target.module} has no source file: only modules loaded from source can be rewritten")
     with open(spec.origin, "rb") as file:
         source = file.read()
     try:
@@ -97,9 +99,9 @@ def _read(target: Target) -> tuple[str, ast.Module]:
 
 def _why_none(target: Target, functions: Sequence[Function]) -> str:
     if target.qualname is None:
-        return f"{target.module} marks no function: name one, {target.module}:FUNCTION=NAME"
+        return f"{target.module} has no function marked with @capture: name one, {target.module}:FUNCTION=NAME"
     matched = [function for function in functions if target.matches_function(function.qualname)]
     if target.captures:
-        return f"target {target.text!r}: nothing that it matches binds what it names"
+        return f"target {target.text!r}: no function that it matches binds the names to capture"
     names = ", ".join(function.qualname for function in matched[:3])
-    return f"{names} carries no marker: say what to capture, {target.text}=NAME"
+    return f"{names}: not marked with @capture: name what to capture, {target.text}=NAME"

@@ -1,4 +1,4 @@
-"""How capturing is switched on from outside the program: by the environment, before its first line runs.
+"""Switches capturing on from the environment, before the first line of the program runs.
 
 The start-up file ``astcapture.pth`` calls `activate` in every interpreter that has ``ASTCAPTURE`` or
 ``ASTCAPTURE_CONFIG`` set and does not ignore its environment (``-E``, ``-I``); the launcher calls `switch_on`.
@@ -22,11 +22,10 @@ _activated = False
 
 
 def activate() -> None:
-    """Switch capturing on as the environment says, once; a second call does nothing.
+    """Switch capturing on as the environment says. A second call does nothing.
 
-    A mistake in the environment is told in one line on standard error, and the program goes on
-    uncaptured: a typing error must not stop every Python on the machine. With
-    ``ASTCAPTURE_STRICT`` the interpreter ends there with status 1.
+    A mistake in a variable prints one line to standard error, and the program runs without capturing: a typing error
+    must not stop every Python on the machine. With ``ASTCAPTURE_STRICT`` the interpreter exits with status 1.
     """
     global _activated
     if _activated or sys.flags.ignore_environment:
@@ -38,18 +37,18 @@ def activate() -> None:
         switch_on()
     except CaptureError as error:
         if _strict():
-            tell(f"astcapture: {error}; ASTCAPTURE_STRICT is set, so the program is not run")
+            tell(f"astcapture: {error}; ASTCAPTURE_STRICT is set, so the program does not run")
             os._exit(1)  # While site is being imported, SystemExit would be reported as a crash of the interpreter.
-        tell(f"astcapture: {error}\nastcapture: the program runs uncaptured")
+        tell(f"astcapture: {error}\nastcapture: the program runs without capturing")
 
 
 def switch_on() -> Hook:
-    """Install a hook as the environment says, in place of the one that `activate` may have installed.
+    """Install a hook as the environment says, in place of one that `activate` may have installed.
 
-    At exit the summary is printed to standard error, or where the store is, see `session.print_summary`.
+    At exit a summary is printed, or the location of the store; see `session.print_summary`.
 
     Raises:
-        CaptureError: the environment asks for something that cannot be captured.
+        CaptureError: a variable contains a mistake.
     """
     from astcapture.imports import report
     from astcapture.imports.hook import install
@@ -57,7 +56,7 @@ def switch_on() -> Hook:
 
     settings = read_environment(os.environ)
     session.switch_off()
-    # Registered before the hook's own, and so run after it: the summary comes last.
+    # Exit handlers run in reverse order, so this one runs after the hook's own: the summary comes last.
     atexit.register(session.print_summary)
     report.summary_follows = settings.store is None
     try:

@@ -21,6 +21,7 @@ from astcapture.plot.over_image import Laid, OverStyle, draw_image, draw_over_im
 from astcapture.plot.page import in_scale, new_figure
 from astcapture.plot.panels import arrange
 from astcapture.plot.patches import Grid, layout
+from astcapture.plot.shown_once import shown_once
 from astcapture.plot.titles import layer_of
 
 _PANEL_INCHES = 2.0
@@ -129,7 +130,7 @@ def cls_attention(
     if len(maps) > 1:
         scale = "one scale for all panels" if shared_scale else "a scale for each panel"
         whole.supxlabel(f"colours: {label}, {scale}", fontsize="medium")
-    return whole
+    return shown_once(whole)
 
 
 def _shares(row: FloatArray, prefix: int) -> list[str]:

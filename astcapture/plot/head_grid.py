@@ -16,6 +16,7 @@ from astcapture.plot.outlier import one_hides_the_rest
 from astcapture.plot.page import new_figure
 from astcapture.plot.panels import arrange
 from astcapture.plot.reduce import block_means, block_size
+from astcapture.plot.shown_once import shown_once
 from astcapture.plot.special_tokens import special_tokens
 from astcapture.plot.titles import title_of
 
@@ -115,7 +116,7 @@ def heads(
         figure.supylabel(QUERIES, fontsize="medium")
     if title is not None:
         figure.suptitle(title)
-    return figure
+    return shown_once(figure)
 
 
 def _new_figure(shape: tuple[int, int], panels: tuple[int, int], *, shared: bool, title: str | None) -> Figure:

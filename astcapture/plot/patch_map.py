@@ -20,6 +20,7 @@ from astcapture.plot.outline import draw_outline
 from astcapture.plot.over_image import Laid, OverStyle, draw_image, draw_over_image, panel_width
 from astcapture.plot.page import in_scale, new_figure
 from astcapture.plot.patches import Grid, layout, patch_position, split_patches
+from astcapture.plot.shown_once import shown_once
 from astcapture.plot.special_cells import Cells, draw_special_cells, place_cells
 from astcapture.plot.titles import title_of
 
@@ -113,7 +114,7 @@ def patch_to_patch(
     title = title_of(attention, title)
     if title is not None:
         figure.suptitle(title)
-    return figure
+    return shown_once(figure)
 
 
 def _new_axes(picture: FloatArray, cells: Cells, special: int) -> tuple[Axes, Axes]:

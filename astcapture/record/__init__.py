@@ -1,1 +1,1 @@
-"""What runs inside the user's function. Everything that can be done later is done later, by `values`."""
+"""The code that runs inside the user's functions. Everything that can wait is done later, by `values`."""

@@ -1,11 +1,11 @@
-"""The open block, and the options of a site: what decides how a value is recorded."""
+"""The open block and the options of a site, which decide how a value is recorded."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
 from astcapture.record import scope
-from astcapture.record.events import Site
+from astcapture.record.events import Site, cell_of
 from astcapture.record.options import PLAIN, Conversion, Taken
 from astcapture.record.policy import conversion_of
 from astcapture.record.scope import Holding
@@ -19,16 +19,17 @@ def holding_here() -> Holding | None:
 
 
 def conversion_at(site: Site) -> Conversion:
-    """How the values of a site are taken."""
+    """How the values of a site are recorded."""
     return conversion_of(site) if state.converting else PLAIN
 
 
 def bound(how: Conversion, site: Site, where: Where | None, holding: Holding | None) -> Conversion:
-    """The options. A `reduce` that takes the record as well is given it."""
+    """The options, with the record bound to a `reduce` of two parameters."""
     reduce = how.reduce
     if reduce is None or not how.reduce_takes_record:
         return how
-    module, function, label, lineno = site
+    module, function, label, lineno = site[:4]
     layer, model = (None, None) if where is None else where
-    record = Taken(label, module, function, lineno, layer, model, {} if holding is None else holding.tags)
+    tags = {} if holding is None else holding.tags
+    record = Taken(label, module, function, lineno, layer, model, tags, cell_of(site))
     return replace(how, reduce=lambda value: reduce(value, record), reduce_takes_record=False)

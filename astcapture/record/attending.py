@@ -1,4 +1,4 @@
-"""What rewritten code calls at a call that may be one of torch's attention."""
+"""The functions that rewritten code calls where it may call torch's attention."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from astcapture.record.state import state
 from astcapture.record.torch import attention, uncompiled
 from astcapture.record.torch.attention_weights import UNKNOWN, AttentionWeights, Shape, UnfusedWeights
 
-#: The parameters of a function that may hold the module whose work it is, in the order in which they are asked.
+#: The parameters of a function that may be the module that it works for, in the order in which they are tried.
 Owners = tuple[Any, ...]
 
 
 def attend(sites: Sites, owners: Owners, callee: Any, /, *arguments: Any, **options: Any) -> Any:
-    """Make ready a call that may be one of torch's attention; the user's code calls what is returned.
+    """Prepare a call that may be torch's attention; the user's code calls the returned object.
 
     Only C code runs between that call and the callee, so no frame of ours appears in a traceback.
 
     Args:
         sites: the sites.
-        owners: what the function that calls was called on, and other parameters that may hold a module.
-        callee: what is called.
+        owners: the ``self`` of the calling function, and other parameters that may be a module.
+        callee: the function that is called.
         *arguments: its arguments.
         **options: its keyword arguments.
     """
@@ -90,14 +90,14 @@ def _weights(
     output: Any,
     **others: Any,
 ) -> AttentionWeights:
-    """The weights of a call, computed later. Arguments that only another version of torch has do not change them."""
+    """The weights of a call, computed later. Unknown arguments, of other versions of torch, do not change them."""
     return AttentionWeights(query, key, value, attn_mask, dropout_p, is_causal, scale, enable_gqa, output, seen_as)
 
 
 def attend_unfused(
     sites: Sites, owners: Owners, seen_as: Shape, callee: Any, /, *arguments: Any, **options: Any
 ) -> Any:
-    """Make ready the call that makes the weights where the function does not call torch's attention."""
+    """Prepare the call that computes the weights in a function that does not call torch's attention."""
     if not callable(callee):
         return callee  # calling it raises what it would have raised
     call = partial(callee, *arguments, **options)

@@ -1,8 +1,8 @@
-"""How much room is left for values: what is held is weighed when an estimate says that the room is used up.
+"""How much memory is left for values. Held values are measured when an estimate says that the room is used up.
 
-The recorder counts down from the room that `look` gives it, which costs a subtraction for each value,
-and asks again when nothing is left. Weighing everything is slow and seldom: the room is nearly used up
-then, or as much has come in as was there before.
+The recorder counts down from the room that `look` returns, which costs one subtraction per value, and asks again when
+nothing is left. Measuring everything is slow, but rare: it happens when the room is nearly used up, or when the size of
+the held values has doubled.
 """
 
 from __future__ import annotations
@@ -20,29 +20,29 @@ from astcapture.record.limit import AUTO, in_words
 from astcapture.record.weight import EVENT, Scale, forget_references
 from astcapture.warn import warn
 
-#: With "auto", the least that is given before what is free is looked at again.
+#: With "auto", the smallest number of bytes that may be recorded before free memory is checked again.
 STEP = 64 * 2**20
-#: The share of what is free that "auto" allows.
+#: "auto" allows one part in this many of the free memory.
 SHARE = 4
 
 
 class Holder(Protocol):
-    """What keeps captured values: a cache."""
+    """An object that keeps captured values: a cache."""
 
     def held_values(self) -> Iterable[Any]:
         """Every value that is kept in memory, gradients among them."""
 
 
-#: Called when the limit is reached, if there is a store: it puts what it can on disk and returns when that is done.
+#: Called when the limit is reached and there is a store: writes what it can to disk and returns when that is done.
 spill: Callable[[], None] | None = None
 
 
 def on_room() -> None:
-    """Called when room was made; the recorder puts a function of its own in this place."""
+    """Called when memory was freed; the recorder replaces it with its own function."""
 
 
 def on_limit() -> None:
-    """Called when another limit holds; as `on_room`."""
+    """Called when the limit changes; replaced like `on_room`."""
 
 
 _holders: dict[int, weakref.ref[Any]] = {}
@@ -52,17 +52,17 @@ _limits: dict[object, int | str | None] = {}
 _allowed: dict[str, int] = {}
 _lock = threading.RLock()
 _busy = False
-# How often it has been looked.
+# How often the held values were measured.
 _looks = 0
 _warned = False
-# For each site, and the cache that they would have gone to, how many values were not recorded at the limit. No
-# `Counter`, which is Python code that may be captured itself, and would come back here.
+# For each site and cache, how many values were not recorded because of the limit. Not a `Counter`, which is Python code
+# that may be captured itself, and would recurse.
 _left_out: dict[Any, int] = {}
 _counting = threading.RLock()
 
 
 def hold(holder: Holder) -> None:
-    """Weigh what `holder` keeps, for as long as it lives; that it goes makes room."""
+    """Count what `holder` keeps as long as it is alive."""
     identity = id(holder)
 
     def gone(_: Any) -> None:
@@ -73,14 +73,14 @@ def hold(holder: Holder) -> None:
 
 
 def source(values: Callable[[], Iterable[Any]]) -> None:
-    """Weigh what this function lists as well: what has been recorded and is in no cache yet."""
+    """Also count the values that this function lists: recorded values that are in no cache yet."""
     _sources.append(values)
 
 
 def ask(hook: object, limit: int | str | None) -> None:
-    """Let a hook's limit hold until it is released.
+    """Apply a hook's limit until the hook is released.
 
-    There is one limit for the process: that of the newest hook that says one; "auto" says none.
+    The process has one limit: that of the newest hook that sets one; "auto" does not count as set.
     """
     _limits[hook] = limit
     _on_change()
@@ -99,7 +99,7 @@ def _on_change() -> None:
 
 
 def limit() -> int | str | None:
-    """The limit that holds now."""
+    """The limit that applies now."""
     said = [one for one in _limits.values() if one != AUTO]
     return said[-1] if said else AUTO
 
@@ -112,7 +112,7 @@ def weigh() -> dict[str, int]:
 def _weighed() -> tuple[Counter[str], int]:
     """The bytes that are held, by device, and by how many values."""
     scale, number = Scale(), 0
-    # Not asked whether they are true: a cache would count its keys, and take in what waits.
+    # Compared with None: the truth value of a cache would count its keys and take in pending events.
     holders = [holder for one in list(_holders.values()) if (holder := one()) is not None]
     for values in [*_sources, *(holder.held_values for holder in holders)]:
         for value in values():
@@ -123,12 +123,11 @@ def _weighed() -> tuple[Counter[str], int]:
 
 
 def look(wanted: int) -> int | None:
-    """The room that is left for values, of which `wanted` bytes are to be taken next; 0 where there is none.
+    """The bytes that are left for values, of which `wanted` are needed next; 0 if there are not as many.
 
-    An integer, whose subtraction is the cheaper one.
-
-    With a store, what is held is put on disk first. Without, it is warned of. None where another thread has
-    looked meanwhile: weighing everything takes its time, and once is enough for all that ask.
+    With a store, held values are written to disk first. Without one, a warning is issued. None if another thread has
+    measured meanwhile: measuring is slow, and once is enough for all threads that wait. The result is an integer,
+    because subtracting from it is faster.
     """
     global _busy, _looks
     bound = limit()
@@ -160,7 +159,7 @@ def look(wanted: int) -> int | None:
 
 
 def admits_unweighed() -> bool:
-    """Whether what nothing tells the size of may be kept: under no limit, and under "auto" while there is memory."""
+    """Whether a value of unknown size may be kept: without a limit, or with "auto" while memory is free."""
     bound = limit()
     if isinstance(bound, int):
         return False
@@ -171,15 +170,15 @@ def _room(bound: int | str, held: Counter[str], number: int, wanted: int) -> int
     total = sum(held.values())
     if isinstance(bound, int):
         room = bound - total
-        # So near the limit, weighing many values again and again would take longer than the room lasts.
+        # This near the limit, measuring many values again and again would cost more than it gains.
         return 0 if number > 1000 and room < bound // 100 else room
-    # Looked at again when as much has come in as there was: a program has other uses for memory too.
+    # Check again when the size has doubled, because the program also allocates memory for itself.
     left = min(_left(device, held[device]) for device in {*held, *accelerators()})
     return min(left, max(STEP, total, wanted))
 
 
 def _left(device: str, held: int) -> int:
-    """What "auto" leaves on a device, never more than half of what is free there now."""
+    """The bytes that "auto" leaves on a device, at most half of what is free there now."""
     free = free_on(device)
     allowed = _allowed.setdefault(device, (free + held) // SHARE)
     return min(allowed - held, free // 2)
@@ -194,18 +193,18 @@ def _say(bound: int | str, held: int) -> None:
     allows = (
         f"limit={in_words(bound)!r} allows no more"
         if isinstance(bound, int)
-        else 'limit="auto" allows a quarter of the memory that was free'
+        else 'limit="auto" allows a quarter of the free memory'
     )
     text = (
-        f"recording has stopped: {in_words(held)} of captured values are held, and {allows}. The program goes on, and "
-        "cache.summary() counts what is left out. To keep all of it, store=DIR streams to disk; to keep more, "
-        "reduce= or dtype= make values smaller and limit= allows more; cache.clear() makes room, and recording resumes"
+        f"recording has stopped: captured values take {in_words(held)}, and {allows}. The program continues, and "
+        "cache.summary() counts the values that are left out. To keep all values, stream them to disk with store=DIR; "
+        "to keep more, make them smaller with reduce= or dtype=, or raise limit=. After cache.clear() recording resumes"
     )
     warn(text)
 
 
 def made_room() -> None:
-    """Values were let go of on purpose: look again before the next is left out, and warn again if there is no room."""
+    """Values were released: measure again before the next one is left out, and warn again at the limit."""
     global _warned
     _warned = False
     forget_references()

@@ -1,6 +1,6 @@
-"""What processes that a fork made have recorded, told to their parent as they end: a line on a shared page.
+"""Forked processes report how many values they recorded to their parent when they end, in shared memory.
 
-Values themselves go to a store; without one, they end with the process. Then the parent can at least say so.
+The values themselves go to a store. Without a store they are lost with the process, and the parent can report that.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import struct
 import sys
 from collections.abc import Callable, Mapping
 
-#: Each child has so many bytes to write to, and there is room for so many children; those after them say nothing.
+#: The bytes for each child, and the number of children with a place; further children report nothing.
 _BYTES, _CHILDREN = 2048, 128
 _HEAD = struct.Struct("<I")
 
@@ -23,7 +23,7 @@ _counts: Callable[[], Mapping[str, int]] | None = None
 
 
 def watch(counts: Callable[[], Mapping[str, int]]) -> None:
-    """Have every fork from now on tell, as it ends, how many values it has by function: `counts` says it."""
+    """From now on every fork reports at its end how many values it has for each function, as `counts` returns."""
     global _counts
     if _counts is None and hasattr(os, "register_at_fork"):
         os.register_at_fork(before=_before_fork, after_in_child=_after_fork)
@@ -31,7 +31,7 @@ def watch(counts: Callable[[], Mapping[str, int]]) -> None:
 
 
 def told() -> dict[str, list[tuple[int, int]]]:
-    """For each function, the processes that told of values, with how many."""
+    """For each function, the processes that reported values, with their number."""
     found: dict[str, list[tuple[int, int]]] = {}
     if _board is None:
         return found
@@ -73,9 +73,9 @@ def _before_fork() -> None:
 def _after_fork() -> None:
     global _board, _forks, _mine
     _mine = (_board, _forks - 1) if _board is not None and _forks <= _CHILDREN else None
-    # A child's own children tell it.
+    # Children of a child report to that child.
     _board, _forks = None, 0
     util = sys.modules.get("multiprocessing.util")
     if util is not None and _mine is not None:
-        # Its children leave by os._exit, and run this first; what is registered now, they forget as they start.
+        # Its children end with os._exit after running these finalizers; they clear the list when they start.
         util.register_after_fork(_mine[0], lambda _: util.Finalize(None, tell, exitpriority=1))

@@ -1,10 +1,10 @@
-"""Containers opened and put together again with other contents, without running any code of the program's.
+"""Reads containers and builds new ones with other contents, without running code of the program.
 
-No ``__init__``, ``__iter__``, ``__getattr__`` or property of a class of the program's is called, which could have side
-effects, or be captured itself: what a container holds is read and written by the interpreter's own classes that it is
-made of. Where that is not possible, there is no way to open it, and it is left to be kept by reference.
+No ``__init__``, ``__iter__``, ``__getattr__`` or property of the program's classes is called: it could have side
+effects or be captured itself. Contents are read and written through the built-in types that a class derives from. If
+that is not possible, the container cannot be opened and is kept by reference.
 
-It is one file since it is one table: for each type, how it is opened.
+This is one file because it is one table: for each type, how it is opened.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from typing import Any, NamedTuple
 from astcapture.record.snapshot import BY_REFERENCE
 from astcapture.record.torch.tensors import PLAIN_TENSORS, is_tensor
 
-#: How many containers deep, the outermost counted, what is in them is looked at.
+#: How many levels of containers are opened, including the outermost.
 DEPTH = 4
 
 
 class Opened(NamedTuple):
-    """What a container holds, and how one like it is made.
+    """The contents of a container, and how to build another one like it.
 
     Attributes:
-        values: what it holds, as it was at one moment.
-        new: another one, still empty, which `fill` fills: it may hold itself. None where one is only made whole.
-        fill: puts values in place of `values`; gives the new container.
+        values: a snapshot of its contents.
+        new: a new, empty container for `fill`, which may contain itself; None if it has to be built in one step.
+        fill: builds the container with other values in place of `values` and returns it.
     """
 
     values: list[Any]
@@ -40,12 +40,12 @@ class Opened(NamedTuple):
 
 
 def open_container(value: Any) -> Opened | None:
-    """What a container holds; None for anything else, and for containers of which another cannot be made safely."""
+    """The contents of a container; None for anything else, and for containers that cannot be rebuilt safely."""
     kind = type(value)
     opener = _EXACT.get(kind)
     if opener is not None:
         return opener(value)
-    # A class with another metaclass may answer the questions below by code of its own.
+    # A class with another metaclass may run its own code for the checks below.
     if kind in BY_REFERENCE or type(kind) not in _METACLASSES or hasattr(kind, "__del__"):
         return None
     if issubclass(kind, tuple):
@@ -58,15 +58,15 @@ def open_container(value: Any) -> Opened | None:
 
 
 def whole(value: Any, leaf: Callable[[Any], Any], by_reference: Callable[[Any], None] = lambda value: None) -> Any:
-    """A value with `leaf` applied to all that is in it and is no container; the containers around are new ones.
+    """Apply `leaf` to everything in a value that is not a container, and return it in new containers.
 
-    What is there twice stays the same thing twice, and a container that holds itself one that does. A tuple in which
-    nothing changes is that tuple. Containers deeper than `DEPTH` are kept.
+    An object that occurs twice is still one object, and a container that contains itself still does. A tuple in which
+    nothing changes is returned itself. Containers deeper than `DEPTH` are kept.
 
     Args:
-        value: a container, or what `leaf` takes.
-        leaf: what is made of tensors, arrays and all other objects; not asked about numbers, strings and the like.
-        by_reference: told of each object that is kept as it is.
+        value: a container, or an argument for `leaf`.
+        leaf: called for tensors, arrays and all other objects, but not for numbers, strings and the like.
+        by_reference: called for each object that is kept by reference.
     """
     opened = open_container(value)
     if opened is not None:
@@ -81,7 +81,7 @@ class _Whole:
     def __init__(self, leaf: Callable[[Any], Any], by_reference: Callable[[Any], None]) -> None:
         self._leaf = leaf
         self._by_reference = by_reference
-        # By identity, which is sure as long as the originals live: they are in the container.
+        # By id, which is unique because the container keeps the originals alive.
         self._known: dict[int, Any] = {}
 
     def of(self, value: Any, depth: int) -> Any:
@@ -113,7 +113,7 @@ class _Whole:
 
 
 def everything_in(value: Any) -> Iterator[Any]:
-    """A value, and whatever is in it if it is a container: each once, numbers left out."""
+    """A value, or everything in it if it is a container: each object once, without numbers."""
     seen: set[int] = set()
     waiting = [(value, DEPTH)]
     while waiting:
@@ -128,7 +128,7 @@ def everything_in(value: Any) -> Iterator[Any]:
 
 
 def values_in(value: Any) -> Sequence[Any]:
-    """What a container holds; nothing for anything else."""
+    """The contents of a container; nothing for anything else."""
     kind = type(value)
     if kind is tuple or kind is list:
         return value[:]  # type: ignore[no-any-return]
@@ -136,11 +136,11 @@ def values_in(value: Any) -> Sequence[Any]:
     return () if opened is None else opened.values
 
 
-#: What is too small to be looked at one by one.
+#: Types that are too small to be checked one by one.
 _NUMBERS = frozenset({type(None), bool, int, float, complex})
 
 
-# --- the interpreter's own
+# --- built-in types
 
 
 def _open_list(value: list[Any]) -> Opened:
@@ -190,7 +190,7 @@ def _open_bytearray(value: bytearray) -> Opened:
 
 
 def _as_it_is(copied: Any) -> Opened:
-    """A copy of a container that nothing in it needs to be exchanged in."""
+    """A copy of a container whose contents do not have to be replaced."""
     return Opened([], copied, lambda made: copied)
 
 
@@ -253,7 +253,7 @@ def _open_frozendict(value: Any) -> Opened | None:
 if _FROZENDICT is not None:
     _EXACT[_FROZENDICT] = _open_frozendict
 
-# --- classes made by the standard library's rules
+# --- classes created by the standard library
 
 
 def _open_tuple_of_names(value: Any) -> Opened | None:
@@ -274,7 +274,7 @@ def _open_dataclass(value: Any) -> Opened | None:
 
 
 def _open_model_output(value: Any) -> Opened | None:
-    """A dict that shows its items as attributes too: ``transformers.utils.ModelOutput``, diffusers' ``BaseOutput``."""
+    """A dict whose items are also attributes: ``transformers.utils.ModelOutput``, diffusers' ``BaseOutput``."""
     kind = type(value)
     new: Any = OrderedDict.__new__(kind)
     items = _with_keys(list(OrderedDict.items(value)), new, OrderedDict.__setitem__)
@@ -308,7 +308,7 @@ def _with_attributes(value: Any, new: Any) -> Opened | None:
 
 
 def _attributes(value: Any) -> tuple[dict[str, Any], tuple[tuple[MemberDescriptorType, Any], ...]] | None:
-    """What an instance has in its ``__dict__``, and in its slots; None where a class hides the former."""
+    """The contents of an instance's ``__dict__`` and slots; None if a class hides its ``__dict__``."""
     kind = type(value)
     named = _dict_of(value) if kind.__dictoffset__ else {}
     if type(named) is not dict:
@@ -327,7 +327,7 @@ def _attributes(value: Any) -> tuple[dict[str, Any], tuple[tuple[MemberDescripto
 
 
 def _dict_of(value: Any) -> Any:
-    """The ``__dict__`` of an instance, by the interpreter's own descriptor; None where a class hides it."""
+    """The ``__dict__`` of an instance, read with the built-in descriptor; None if a class hides it."""
     descriptor: Any = next(
         (base.__dict__["__dict__"] for base in type(value).__mro__ if "__dict__" in base.__dict__), None
     )
@@ -337,7 +337,7 @@ def _dict_of(value: Any) -> Any:
 
 
 def attributes_of(value: Any) -> list[Any]:
-    """The values of an instance's attributes, of any class without a metaclass of its own."""
+    """The values of an instance's attributes, for any class without a custom metaclass."""
     found = _attributes(value) if type(type(value)) in _METACLASSES else None
     return [] if found is None else [*found[0].values(), *(one for _, one in found[1])]
 
@@ -352,8 +352,8 @@ def _is_defined(name: str, kind: type) -> bool:
 
 
 def is_module_type(kind: type) -> bool:
-    """Whether a class is one of torch's modules: a copy would be another model."""
-    # Asked by way of `type`, since a metaclass may answer by code of its own.
+    """Whether a class is an ``nn.Module``, of which a copy would be another model."""
+    # Asked through `type`, since a metaclass may run its own code.
     return any(_name_of(base) == "Module" and _home_of(base) == "torch.nn.modules.module" for base in _bases_of(kind))
 
 
@@ -364,7 +364,7 @@ _HASHES = frozenset(kind.__dict__["__hash__"] for kind in (object, str, int, flo
 
 
 def _has_a_hash_of_its_own(key: Any) -> bool:
-    """Whether the hash of a key is computed by the interpreter, torch or an enum, and not by code of the program's."""
+    """Whether the hash of a key is computed by Python, torch or an enum, not by code of the program."""
     kind = type(key)
     if kind in BY_REFERENCE or kind is frozenset:
         return True

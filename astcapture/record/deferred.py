@@ -1,4 +1,4 @@
-"""Values that are not there yet, or must be looked at once more before they are handed out."""
+"""Values that are not ready yet, or must be checked when they are read."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from astcapture.record.kinds import is_a
 
 
 class Deferred:
-    """Stands where a value stands; `read` gives the value."""
+    """A placeholder for a value; `read` returns the value."""
 
     __slots__ = ()
 
@@ -18,32 +18,32 @@ class Deferred:
         """The value.
 
         Raises:
-            CaptureError: it is not to be had any more; the message says why.
+            CaptureError: the value is lost; the message says why.
         """
         raise NotImplementedError
 
     @property
     def held(self) -> Any:
-        """What is kept in memory for it: the value as it is now, changed or not."""
+        """The object that is kept in memory: the value as it is now, modified or not."""
         raise NotImplementedError
 
 
 class Shared(Deferred):
-    """A tensor that was not copied, with the number of changes in place that torch had counted up to then."""
+    """A tensor that was not copied, with its version counter at that time."""
 
     __slots__ = ("tensor", "version")
 
     def __init__(self, tensor: Any) -> None:
         self.tensor = tensor
-        # Tensors made in inference mode count no changes.
+        # Inference tensors have no version counter.
         self.version = None if tensor.is_inference() else tensor._version
 
     def read(self) -> Any:
         if self.version is not None and self.tensor._version != self.version:
             times = self.tensor._version - self.version
             raise CaptureError(
-                f"this tensor, of shape {tuple(self.tensor.shape)}, was captured with copy=False and changed in place "
-                f"{'once' if times == 1 else f'{times} times'} since: what was captured is gone; leave copy=False out"
+                f"this tensor of shape {tuple(self.tensor.shape)} was captured with copy=False and modified in place "
+                f"{'once' if times == 1 else f'{times} times'} since, so the captured value is lost: remove copy=False"
             )
         return self.tensor
 
@@ -53,7 +53,7 @@ class Shared(Deferred):
 
 
 class Parts(Deferred):
-    """A container of our own making, in which a `Deferred` stands for one value or more."""
+    """A container that we created, with a `Deferred` in place of one value or more."""
 
     __slots__ = ("container",)
 
@@ -69,10 +69,10 @@ class Parts(Deferred):
 
 
 def read(value: Any) -> Any:
-    """A value as it is handed out."""
+    """The value itself, for a placeholder or a plain value."""
     return value.read() if is_a(value, Deferred) else value
 
 
 def held(value: Any) -> Any:
-    """What is in memory for a value, without a question whether it may be handed out."""
+    """The object in memory for a value, without checking whether it may be read."""
     return value.held if is_a(value, Deferred) else value

@@ -1,4 +1,4 @@
-"""What was recorded is taken out: the events of eager code, and between them those of compiled code where it ran."""
+"""Takes out the recorded events: those of eager code and, in order, those of compiled code."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ from astcapture.record.weight import EVENT, rough_size
 
 
 def drain() -> list[Event]:
-    """Take out the events recorded so far, in order. Events appended meanwhile stay for the next drain."""
+    """Take out the events recorded so far, in order. Events that are appended meanwhile stay for the next call."""
     front = events[:]
-    # Threads go on appending behind what was taken; deleting the front is one step. Without a global lock the list
-    # has one of its own, for each append, slice and deletion.
+    # Other threads may append meanwhile; deleting the front is one atomic step. Without a global lock, the list has its
+    # own lock for each append, slice and deletion.
     del events[: len(front)]
     state.remaining_bytes -= (len(front) - state.accounted) * EVENT
     state.accounted = 0
     settle_compiled()
     while state.recursion_failures:
         site, _ = state.recursion_failures.popitem()
-        error = RecursionError("the recursion limit was reached where it is recorded")
-        # At the recursion limit the open block could not be looked up. A block drains as it is left, so it is this one.
+        error = RecursionError("the recursion limit was reached while recording the value")
+        # At the recursion limit the open block could not be looked up. Blocks drain when they end, so it is this one.
         front.append((site, Failed(error), 0, None, scope.holding()))
     if is_watched():
         with Unseen():
@@ -60,7 +60,7 @@ def _with_compiled(front: list[Event]) -> list[Event]:
 
 
 def _finished(events: list[CompiledEvent]) -> Iterator[Event]:
-    """What compiled code has recorded, as it would have been recorded without the compiler."""
+    """The events of compiled code, as they would have been recorded without the compiler."""
     for site, value, thread, where, holding in events:
         value = _late(site, value, where, holding)
         if value is not LEFT_OUT:
@@ -68,13 +68,13 @@ def _finished(events: list[CompiledEvent]) -> Iterator[Event]:
 
 
 def settle_compiled() -> None:
-    """Do for the last runs of compiled code what is else done after the next: they are over, or the options change."""
+    """Settle the last runs of compiled code now, which otherwise happens after the next run."""
     for chain in compiled_code.chains[:]:
         _after_run(chain, True)
 
 
 def _after_run(chain: Chain, all_of_them: bool = False) -> None:
-    """Do with what compiled code has recorded, which is copies, what the options ask for, and make it count."""
+    """Apply the options to the copies that compiled code has recorded, and count them."""
     if is_watched():
         with Unseen():
             _settle(chain, all_of_them)
@@ -86,7 +86,7 @@ def _settle(chain: Chain, all_of_them: bool) -> None:
     for link in chain.settled(all_of_them):
         site, value, holding = link.site, link.value, link.holding
         if site is None:
-            continue  # another thread has taken it out
+            continue  # another thread took it
         if holding is not None and holding.paused:
             link.value = LEFT_OUT
             continue

@@ -1,4 +1,4 @@
-"""What is recorded, before it is a record: the events, and what rewritten modules declare of themselves."""
+"""Recorded events, before they become records, and the declarations of rewritten modules."""
 
 from __future__ import annotations
 
@@ -9,41 +9,45 @@ if TYPE_CHECKING:
     from astcapture.record.scope import Holding
     from astcapture.record.torch.places import Where
 
-#: ``(module, qualname, label, lineno)``: a literal in the rewritten code.
-Site = tuple[str, str, str, int]
-#: Sites at a call of attention, each with the name of what is taken there: a parameter, ``output`` or ``weights``.
+#: ``(module, qualname, label, lineno)``: a literal in the rewritten code. In a notebook the cell's number follows.
+Site = tuple[str, str, str, int] | tuple[str, str, str, int, int]
+#: Sites at a call of attention, each with the name of the captured value: a parameter, ``output`` or ``weights``.
 Sites = tuple[tuple[Site, str], ...]
-#: A site, what was recorded there, the thread, where the module stands, and what holds for who recorded it.
+#: A site, the recorded value, the thread, the place of the module, and the settings of the open block.
 Event = tuple[Site, Any, int, "Where | None", "Holding | None"]
 
 
+def cell_of(site: Site) -> int | None:
+    """The number of the notebook's cell that a site is in; None where it is in none."""
+    return site[4] if len(site) > 4 else None
+
+
 class Missed:
-    """Stands in an event for a value that was not there: the name was not bound."""
+    """In an event in place of a value: the name was not bound."""
 
 
 class Started:
-    """Stands in an event for a value: an execution of the function begins, whose values are to be told by it."""
+    """In an event in place of a value: an execution of the function starts, to which the next values belong."""
 
 
 class Failed:
-    """Stands in an event for a value that could not be taken, with the error as text."""
+    """In an event in place of a value that could not be recorded, with the error as text."""
 
     def __init__(self, error: BaseException) -> None:
         self.error = f"{type(error).__name__}: {error}"
 
 
 class NotRecorded(RuntimeError):
-    """There was a value, and no way to record it."""
+    """There was a value, but it could not be recorded."""
 
 
 MISSED = Missed()
-#: Stands in a link of compiled code for a value that there was no room for.
+#: In a link of compiled code in place of a value that did not fit into memory.
 LEFT_OUT = Missed()
 STARTED = Started()
 
 
-#: What was recorded and not taken out yet, the one list of the process: appending to it is atomic, and threads need no
-#: lock.
+#: Recorded events that were not taken out yet, in one list for the process: appending is atomic and needs no lock.
 events: list[Event] = []
 append = events.append
 
@@ -54,14 +58,14 @@ Functions = tuple[tuple[str, int, tuple[str, ...]], ...]
 Names = tuple[tuple[str, str], ...]
 
 
-#: Functions that another compiler reads, each with its line and why it is left alone; and the targets, by their
-#: text, that name what a module only imports, each with the places where that may be defined.
+#: Functions that another compiler reads, each with its line and the reason why it is not rewritten; and the targets, by
+#: their text, that name a function that the module only imports, each with the places where it may be defined.
 Beside = tuple[tuple[tuple[str, int, str], ...], tuple[tuple[str, tuple[tuple[str, str], ...]], ...]]
-#: Why functions that were asked for are left alone, by key.
+#: Why functions that a target names are not rewritten, by key.
 left_alone: dict[str, str] = {}
-#: The names that functions were asked for and do not bind, by key.
+#: The names that targets ask for and functions do not bind, by key.
 not_bound: dict[str, list[str]] = {}
-#: Told of what a module declares beside its functions.
+#: Called with what a module declares besides its functions.
 on_beside: Callable[[str, Beside], None] | None = None
 
 
@@ -72,10 +76,10 @@ class Declaration(NamedTuple):
         module: its name.
         functions: the qualname, line and labels of each.
         skipped: functions that a wildcard matched and that do not bind a name, with the name.
-        fused: the qualnames of those that also call torch's fused attention.
-        entering, generators: the qualnames of those that call `enter`, and `begin`, as they start.
-        unbound: the labels that a function unbinds again, with the line.
-        beside: the functions that are left to another compiler, and the targets that mean another module.
+        fused: the qualnames of functions that also call torch's fused attention.
+        entering, generators: the qualnames of functions that call `enter`, or `begin`, at their start.
+        unbound: the labels that a function deletes again, with the line.
+        beside: the functions that another compiler reads, and the targets defined in another module.
     """
 
     module: str
@@ -93,10 +97,10 @@ declared: list[Declaration] = []
 
 
 def declare(*parts: Any) -> None:
-    """Run by a rewritten module as it is imported: these functions of it are captured.
+    """Called by a rewritten module when it is imported: declares its captured functions.
 
     Args:
-        *parts: those of a `Declaration`, of which the last may be left out.
+        *parts: the fields of a `Declaration`; the last ones may be omitted.
     """
     declaration = Declaration(*parts)
     declared.append(declaration)

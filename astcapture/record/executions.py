@@ -1,4 +1,4 @@
-"""What is recorded of an execution, and not of a value: that it begins, and that a name was not bound as it ended."""
+"""Records events of an execution: that it starts, and that a name was not bound when it ended."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ def missed(site: Site, owner: Any = None, *others: Any) -> None:
 
 
 def enter(site: Site) -> None:
-    """Told at the start of a function of which one execution can leave any number of values."""
+    """Called at the start of a function whose execution can record any number of values."""
     if state.on:
         try:
             holding = holding_here()
             if holding is None or not holding.paused:
                 append((site, STARTED, get_ident(), None, holding))
         except RecursionError:
-            pass  # what it leaves will be too deep as well
+            pass  # its values will be too deep as well
 
 
 #: How many executions of a generator have begun, by the site of its start.
@@ -43,7 +43,7 @@ begun: dict[Site, int] = {}
 
 
 def begin(site: Site) -> None:
-    """Told at the start of a generator that is captured at its end."""
+    """Called at the start of a generator that is captured at its end."""
     if state.on:
         begun[site] = begun.get(site, 0) + 1
 

@@ -1,4 +1,4 @@
-"""What rewritten code does with its own frame as captures are read: a value that waits, a dict that is dropped."""
+"""Functions that rewritten code calls about its own frame: keep a return value, read and clear the locals."""
 
 from __future__ import annotations
 
@@ -51,10 +51,10 @@ locals._torchdynamo_inline = _locals_compiled  # type: ignore[attr-defined]
 
 
 def forget(result: Any, names: dict[str, Any]) -> Any:
-    """Empty the dict of a frame's locals before code that still runs there (``finally``, ``__exit__``) drops them.
+    """Clear the dict of a frame's locals before code that still runs there (``finally``, ``__exit__``) deletes them.
 
-    Up to Python 3.12 the frame keeps that dict once it is asked for, and with it every value in it. It
-    is left alone where somebody else has it too.
+    Up to Python 3.12 the frame keeps that dict after the first access, and with it every value in it. If another
+    reference to the dict exists, it is not cleared.
     """
     if sys.getrefcount(names) <= _references:
         names.clear()
@@ -73,7 +73,7 @@ def _count(result: Any, names: dict[str, Any]) -> int:
 
 
 def _alone() -> int:
-    """How many references to such a dict there are in `forget` when nobody else has it."""
+    """The number of references to such a dict inside `forget` if nobody else has one."""
     return _count(None, locals())
 
 
@@ -81,7 +81,7 @@ _references = _alone()
 
 
 class _Held(threading.local):
-    """Return values that wait while captures are read, last in first out; one stack for each thread."""
+    """Return values that are kept while captures are read; one stack per thread."""
 
     def __init__(self) -> None:
         self.values: list[Any] = []
@@ -91,12 +91,12 @@ _held = _Held()
 
 
 def hold(value: Any) -> None:
-    """Keep a return value while captures that may fail are read."""
+    """Keep a return value while captures that may fail are read; `release` returns it."""
     _held.values.append(value)
 
 
 def release() -> Any:
-    """Give back what `hold` kept last."""
+    """Return the value that `hold` kept last."""
     return _held.values.pop()
 
 

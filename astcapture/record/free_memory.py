@@ -1,7 +1,7 @@
-"""How much memory is free: of the machine, of the container that the process runs in, and of an accelerator.
+"""How much memory is free: on the machine, in the container of the process, and on an accelerator.
 
-Linux says it in /proc/meminfo (MemAvailable) and in the files of the control groups, version 1 and 2:
-https://docs.kernel.org/admin-guide/cgroup-v2.html#memory. Elsewhere all memory there is stands for what is free.
+Linux reports it in /proc/meminfo (MemAvailable) and in the files of control groups, versions 1 and 2:
+https://docs.kernel.org/admin-guide/cgroup-v2.html#memory. On other systems all installed memory counts as free.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
-#: Taken for free where nothing is known.
+#: Used if the free memory is unknown.
 _UNKNOWN = 8 * 2**30
 
 
@@ -41,7 +41,7 @@ def _available(proc: Path) -> int:
 
 
 def _left_in_groups(proc: Path, cgroup: Path) -> list[int]:
-    """What each control group above the process leaves of its limit."""
+    """What is left below the limit of each control group of the process."""
     left = []
     with suppress(OSError):
         for line in _text(proc / "self/cgroup").splitlines():
@@ -53,7 +53,7 @@ def _left_in_groups(proc: Path, cgroup: Path) -> list[int]:
                 cached = "total_inactive_file"
             else:
                 continue
-            # Inside a container the path may be the one outside, and the group is the root that is mounted.
+            # Inside a container the path may be the one outside, and the mounted root is the group.
             here = root / path.strip("/")
             for folder in {here, *here.parents, root}:
                 if folder == root or root in folder.parents:
@@ -71,13 +71,13 @@ def _left_in(folder: Path, most: str, used: str, cached: str) -> list[int]:
         for line in _text(folder / "memory.stat").splitlines():
             name, _, value = line.partition(" ")
             if name == cached:
-                taken -= int(value)  # pages of files, which are given up where memory is short
-    # Version 1 says that there is no limit by a number that no machine has.
+                taken -= int(value)  # cached files, which the system frees when memory is short
+    # In version 1, a number larger than any machine means no limit.
     return [limit - taken] if limit < 2**60 else []
 
 
 def accelerators() -> list[str]:
-    """The CUDA devices that the program computes on; torch is not made to look for any."""
+    """The CUDA devices that the program uses; does not initialise CUDA."""
     cuda = getattr(sys.modules.get("torch"), "cuda", None)
     if cuda is None or not cuda.is_initialized():
         return []
@@ -85,7 +85,7 @@ def accelerators() -> list[str]:
 
 
 def _free_on_accelerator(device: str) -> int:
-    """Free on the device, and what torch has reserved there and does not use."""
+    """The free memory of the device, plus what torch has reserved there and does not use."""
     torch = sys.modules["torch"]
     home = getattr(torch, device.partition(":")[0], None)
     with suppress(AttributeError, RuntimeError, ValueError, TypeError):

@@ -1,7 +1,7 @@
-"""What kind of thing a value is, by its type alone.
+"""Checks the type of a value without running code of its class.
 
-`isinstance` asks an object for its ``__class__`` where its type does not say it, and so can run code of
-the user's: in the middle of a function of theirs, and without end if that code is captured itself.
+`isinstance` may read ``__class__`` of the object and so run code of the user in the middle of their function, and
+recurse without end if that code is captured itself.
 """
 
 from __future__ import annotations

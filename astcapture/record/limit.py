@@ -1,4 +1,4 @@
-"""A limit of memory as the user writes it."""
+"""Reads a memory limit as the user writes it."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def in_words(size: float) -> str:
         return f"{size:.0f} bytes"
     unit = "bytes"
     for larger in ("kB", "MB", "GB", "TB"):
-        # What rounds to a thousand in three digits is one of the next unit.
+        # A number that rounds to 1000 in three digits becomes 1 of the next unit.
         if size >= 999.5:
             size, unit = size / 1000, larger
     return f"{size:.3g} {unit}" if size < 999.5 else f"{size:.0f} {unit}"

@@ -1,4 +1,4 @@
-"""The live objects of a type, from the garbage collector's list of all."""
+"""Finds the live objects of a type through the garbage collector."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from typing import Any
 
 
 def live_objects(accepts: Callable[[type], bool]) -> list[Any]:
-    """Every live object of a type that `accepts`, which must be a function of C.
+    """Every live object whose type `accepts`, which must be implemented in C, returns True for.
 
-    After `gc.freeze`, which programs call before they fork, the collector lists only what was made later; the
-    rest is what that and the modules refer to.
+    After `gc.freeze`, which programs call before they fork, the collector lists only newer objects. The others are
+    found through references from these and from modules.
 
     >>> from functools import partial
     >>> from operator import is_
@@ -30,14 +30,14 @@ def live_objects(accepts: Callable[[type], bool]) -> list[Any]:
     return [one for one in _reached() if accepts(type(one))]
 
 
-#: The flag of a function's code: its locals are no globals.
+#: The flag of code whose locals are not globals.
 CO_OPTIMIZED = 1
-#: How many references there are to the dict of a frame's locals that nobody else has: the frame's, ours, the call's.
+#: The number of references to the dict of a frame's locals if nobody else has one: the frame's, ours, the call's.
 _REFERENCES = 3
 
 
 def _reached() -> list[Any]:
-    """Every object that the collector knows and that can be reached."""
+    """Every object that the collector lists, and those reachable from them."""
     layer = [*_listed(partial(is_not, tuple)), *sys.modules.values(), *_running_locals()]
     reached: list[Any] = []
     seen = {id(layer)}
@@ -50,14 +50,14 @@ def _reached() -> list[Any]:
 
 
 def _running_locals() -> Iterator[Any]:
-    """What the locals of running functions hold; their frames are in no list, and tell the collector of nothing."""
+    """The values of locals of running functions, whose frames the collector does not list or traverse."""
     for frame in sys._current_frames().values():
         outer: FrameType | None = frame
         while outer is not None:
             if outer.f_code.co_flags & CO_OPTIMIZED:
                 names = outer.f_locals
                 found = [*names.values()]
-                # Up to Python 3.12 the frame keeps this dict, and what is in it; not where somebody has it already.
+                # Up to Python 3.12 the frame keeps this dict and its values; clear it, unless somebody else has it.
                 if type(names) is dict and sys.getrefcount(names) <= _REFERENCES:
                     names.clear()
                 yield from found
@@ -65,7 +65,7 @@ def _running_locals() -> Iterator[Any]:
 
 
 def _listed(accepts: Callable[[type], bool]) -> list[Any]:
-    """What the collector lists.
+    """The objects that the collector lists.
 
     No other thread runs while the list of all objects exists. It may contain a tuple that another thread is building
     from a generator, and that thread gets a `SystemError` if anybody else holds a reference to the tuple.

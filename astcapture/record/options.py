@@ -1,4 +1,4 @@
-"""What `install` is told of how values are taken: for all of a hook's values, or for each pattern of them."""
+"""The options of `install` that say how values are recorded, for all values of a hook or by pattern."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Place = tuple[str, str]
 
 
 class Taken(NamedTuple):
-    """What a `reduce` function of two parameters is told of the value that it is given; as in `Record`."""
+    """The second argument of a `reduce` function with two parameters; the fields are those of `Record`."""
 
     label: str
     module: str
@@ -29,21 +29,22 @@ class Taken(NamedTuple):
     layer: str | None
     model: str | None
     tags: Mapping[str, Any]
+    cell: int | None = None
 
 
 @dataclass(frozen=True)
 class Conversion:
-    """How the values of a site are taken.
+    """How the values of a site are recorded.
 
     Attributes:
-        copy: keep a copy, which later changes in place do not reach; else the value itself.
-        device: where tensors are kept; None where they are.
-        dtype: what floating values are kept in, by name; None as they are.
-        reduce: what is made of a value before it is kept: a function of the value, or of the value and a `Taken`.
-        grad: keep the gradient that reaches the value in backward too.
-        layers: patterns of the layers whose values are taken; None for all, and for values outside any layer.
-        reduce_takes_record: whether `reduce` is given a `Taken` besides the value.
-        models: the tests of the models whose values are taken, of which one has to hold; None for every model.
+        copy: whether to keep a copy, which later in-place changes do not affect, or the value itself.
+        device: the device on which tensors are kept; None to keep their device.
+        dtype: the name of the dtype in which floating-point values are kept; None to keep their dtype.
+        reduce: a function that is applied to the value before it is kept, of the value, or of the value and a `Taken`.
+        grad: whether to keep the gradient of the value too.
+        layers: patterns of the layers whose values are recorded; None for all, also for values outside any layer.
+        reduce_takes_record: whether `reduce` gets a `Taken` as a second argument.
+        models: functions that test the place of a value; one of them must accept it. None for every model.
     """
 
     copy: bool = True
@@ -56,18 +57,18 @@ class Conversion:
     models: tuple[Callable[[Place | None], bool], ...] | None = None
 
     def takes(self, where: Place | None) -> bool:
-        """Whether a value that was recorded there is taken."""
+        """Whether a value from this layer of this model is recorded."""
         return self.takes_model(where) and (
             self.layers is None or (where is not None and _is_chosen(self.layers, where[0]))
         )
 
     def takes_model(self, where: Place | None) -> bool:
-        """Whether values of that model are taken."""
+        """Whether values of this model are recorded."""
         return self.models is None or any(takes(where) for takes in self.models)
 
     @property
     def takes_all(self) -> bool:
-        """Whether values of every layer of every model are taken."""
+        """Whether values of every layer of every model are recorded."""
         return self.layers is None and self.models is None
 
 
@@ -76,10 +77,10 @@ def _is_chosen(patterns: tuple[str, ...], layer: str) -> bool:
     return any(matcher(pattern)(layer) for pattern in patterns)
 
 
-#: What a hook does that says nothing of it.
+#: The options of a hook without any.
 PLAIN = Conversion()
 
-#: For each option, its settings in the order in which they are tried, each with the pattern that it is for.
+#: For each option, pairs of a pattern and a setting, in the order in which they are tried.
 _Rules = Mapping[str, tuple[tuple[str, Any], ...]]
 
 
@@ -91,11 +92,11 @@ class Conversions:
 
     @property
     def plain(self) -> bool:
-        """Whether every value is taken as it is without any option."""
+        """Whether all options have their default values."""
         return all(value == getattr(PLAIN, option) for option, pairs in self.rules.items() for _, value in pairs)
 
     def of(self, module: str, qualname: str, label: str) -> Conversion:
-        """How the values of a label in a function are taken: of each option, the first pattern that matches."""
+        """How the values of a label in a function are recorded: for each option, the first pattern that matches."""
         chosen = {}
         for option, pairs in self.rules.items():
             for pattern, value in pairs:
@@ -106,12 +107,12 @@ class Conversions:
 
     @property
     def patterns(self) -> list[tuple[str, str]]:
-        """Every pattern that the user wrote, with the option that it belongs to."""
+        """Every pattern that the user wrote, with its option."""
         return [(option, pattern) for option, pairs in self.rules.items() for pattern, _ in pairs if pattern != "*"]
 
 
 def matches(pattern: str, module: str, qualname: str, label: str) -> bool:
-    """Whether a pattern means a label: ``MODULE:QUALNAME``, ``MODULE:QUALNAME=LABEL`` or ``LABEL``, with wildcards.
+    """Whether a pattern matches a label: ``MODULE:QUALNAME``, ``MODULE:QUALNAME=LABEL`` or ``LABEL``, with wildcards.
 
     >>> matches("*:Attention.forward=attn", "m", "Attention.forward", "attn")
     True
@@ -127,10 +128,10 @@ def matches(pattern: str, module: str, qualname: str, label: str) -> bool:
 def read_conversions(
     copy: Any = True, device: Any = None, dtype: Any = None, reduce: Any = None, grad: Any = False, layers: Any = None
 ) -> Conversions:
-    """Check the options as `install` takes them, each a setting or a mapping from patterns to settings.
+    """Check the options of `install`, each a setting or a mapping from patterns to settings.
 
     Raises:
-        CaptureError: one that cannot be meant; the message quotes it.
+        CaptureError: an invalid setting; the message quotes it.
 
     >>> read_conversions(dtype={"attn": "float16"}).of("m", "f", "attn").dtype
     'float16'
@@ -168,13 +169,13 @@ def _read_layers(where: str, value: Any) -> tuple[str, ...] | None:
         patterns = tuple(part.strip() for one in listed for part in one.split(",") if part.strip())
         if patterns:
             return patterns
-    raise CaptureError(f'{where}: write patterns of layers, layers="blocks.11.*" or layers=["blocks.0.*", "head"]')
+    raise CaptureError(f'{where}: write layer patterns, layers="blocks.11.*" or layers=["blocks.0.*", "head"]')
 
 
 def _takes_record(reduce: Any) -> bool:
-    """Whether a function asks for a second argument: one that it must be given."""
+    """Whether a function has a second required parameter."""
     if isinstance(reduce, Imported):
-        return True  # it asks once it is imported
+        return True  # decided when it is imported
     try:
         parameters = inspect.signature(reduce).parameters.values()
     except (TypeError, ValueError):
@@ -197,7 +198,7 @@ def _read_reduce(where: str, value: Any) -> Reduce | None:
 
 @dataclass(frozen=True)
 class Imported:
-    """A function by name, imported when the first value comes: a setting must not import a program's modules."""
+    """A function by name, imported with the first value: reading a setting must not import modules of the program."""
 
     module: str
     name: str

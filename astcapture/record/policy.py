@@ -1,7 +1,7 @@
-"""Which hook's options hold at a site.
+"""Decides which hook's options apply at a site.
 
-The hook whose target names the site most closely decides all of them: one that names the label goes
-before one that names the function, and that before one that names the module. Of equals, the newest does.
+The hook with the closest target sets all options: a target that names the label wins over one that names the function,
+and that over one that names the module. Among equals, the newest hook wins.
 """
 
 from __future__ import annotations
@@ -12,39 +12,39 @@ from dataclasses import dataclass, replace
 from astcapture.record.options import PLAIN, Conversion, Conversions, Place, matches
 from astcapture.targets.target import Target
 
-_Site = tuple[str, str, str, int]
+_Site = tuple[str, str, str, int] | tuple[str, str, str, int, int]
 
 
 @dataclass(frozen=True, eq=False)
 class OneModel:
-    """The values that a hook asks for, where it does not ask for those of every model.
+    """Restricts a hook to the values of one model.
 
     Attributes:
-        takes: whether the values of a layer of a model are asked for; None stands for outside any module.
-        in_block: whether they are asked for inside of one block alone, which has its own place for them.
+        takes: tests the layer and the model of a value; it gets None for a value outside any module.
+        in_block: whether the values are for one `with` block alone, which has its own cache for them.
     """
 
     takes: Callable[[Place | None], bool]
     in_block: bool
 
 
-# What each hook asks for, the oldest first.
+# The targets and options of each hook, the oldest first, and the model that it is restricted to.
 _asked: dict[object, tuple[Sequence[Target], Conversions, OneModel | None]] = {}
-# What every hook asked for that was ever installed, for the report at exit.
+# The options of every hook that was ever installed, for the report at exit.
 _ever: list[Conversions] = []
-# What holds at the sites met so far.
+# The options of the sites seen so far.
 _known: dict[_Site, Conversion] = {}
 # For each function and label, whether it is asked for in blocks alone.
 _in_blocks: dict[tuple[str, str, str], bool] = {}
-# For each function and label, some of the layers that `layers` left out, and some of the models that are not the one.
+# For each function and label, some of the layers that `layers` excluded, and some of the other models that ran.
 _passed_over: dict[tuple[str, str, str], dict[str | None, None]] = {}
 _other_models: dict[tuple[str, str, str], dict[str, None]] = {}
-#: As many are named.
+#: At most this many are named.
 _NAMED = 4
 
 
 def add(hook: object, targets: Sequence[Target], conversions: Conversions, one_model: OneModel | None = None) -> None:
-    """Let a hook's options hold for what its targets name, until it is removed."""
+    """Apply a hook's options to what its targets name, until it is removed."""
     # Patterns are compiled now: `re` and `fnmatch` may be captured themselves, and come back where a value is taken.
     for target in targets:
         target.matches_module("")
@@ -69,7 +69,7 @@ def _forget_sites() -> None:
 
 
 def recipe_of(module: str, qualname: str) -> str:
-    """The recipe that names a function; nothing where another target names it too."""
+    """The recipe that names a function; empty if another target names it too."""
     found = ""
     for targets, _, _ in list(_asked.values()):
         for target in targets:
@@ -81,12 +81,12 @@ def recipe_of(module: str, qualname: str) -> str:
 
 
 def plain() -> bool:
-    """Whether every site is taken without any option."""
+    """Whether no hook has options."""
     return all(conversions.plain and one_model is None for _, conversions, one_model in _asked.values())
 
 
 def conversion_of(site: _Site) -> Conversion:
-    """How the values of a site are taken."""
+    """How the values of a site are recorded."""
     known = _known.get(site)
     if known is None:
         known = _known[site] = _look_up(*site[:3])
@@ -156,7 +156,7 @@ def _closeness(target: Target, module: str, qualname: str, label: str) -> int:
 
 
 def pass_over(site: _Site, where: Place | None) -> None:
-    """Note that a value is left out, because its layer or its model is not among those that were asked for."""
+    """Note that a value is not recorded, because its layer or its model is not selected."""
     if where is not None and not conversion_of(site).takes_model(where):
         models = _other_models.setdefault(site[:3], {})
         if len(models) < _NAMED:
@@ -168,7 +168,7 @@ def pass_over(site: _Site, where: Place | None) -> None:
 
 
 def passed_over(module: str, qualname: str, label: str) -> list[str | None]:
-    """Some layers that ran and that `layers` does not choose; None stands for outside any module."""
+    """Some layers that ran and that `layers` does not select; None means outside any module."""
     return list(_passed_over.get((module, qualname, label), ()))
 
 
@@ -178,11 +178,11 @@ def other_models(module: str, qualname: str, label: str) -> list[str]:
 
 
 def unmatched(captured: Iterable[tuple[str, str, str]]) -> list[str]:
-    """One line for each pattern of a hook that means none of what was captured: module, qualname and label."""
+    """One line for each pattern of a hook that matches no captured module, qualname and label."""
     known = list(captured)
     return [
-        f"{option}={{{pattern!r}: ...}} matches nothing that was captured: "
-        'a pattern is "MODULE:QUALNAME=LABEL", "MODULE:QUALNAME" or "LABEL"'
+        f"{option}={{{pattern!r}: ...}} matched nothing that was captured: "
+        'write a pattern as "MODULE:QUALNAME=LABEL", "MODULE:QUALNAME" or "LABEL"'
         for option, pattern in dict.fromkeys(pair for conversions in _ever for pair in conversions.patterns)
         if known and not any(matches(pattern, *one) for one in known)
     ]

@@ -1,4 +1,4 @@
-"""What rewritten code calls where reading what is captured may fail: a local that may be unbound, an expression."""
+"""Functions that rewritten code calls if reading a capture may fail: an unbound local, or an expression."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def allow(site: Site, owner: Any = None, *others: Any) -> None:
     into the traced program, which would change it.
 
     Raises:
-        NotRun: it is not to be evaluated, and `failed` counts that.
+        NotRun: it must not be evaluated; `failed` counts that.
     """
     why = tracing.why_no_expression()
     if why is not None:
@@ -31,14 +31,14 @@ def allow(site: Site, owner: Any = None, *others: Any) -> None:
 
 
 class Skipped(Exception):
-    """Raised where an expression is not evaluated and nobody wants its value."""
+    """Raised if an expression is not evaluated because its value is not needed."""
 
 
 def failed(site: Site, owner: Any = None, *others: Any) -> None:
-    """Called in an ``except``: keep what went wrong with a capture's expression, unless it is not ours to keep."""
+    """Called in an ``except``: record the error of a captured expression, unless it must propagate."""
     error = sys.exc_info()[1]
     if not isinstance(error, Exception):
-        raise  # KeyboardInterrupt and the like go on their way
+        raise  # KeyboardInterrupt and the like propagate
     if type(error) is Skipped:
         return
     if isinstance(error, UnboundLocalError) and error.__traceback__ is not None and not error.__traceback__.tb_next:
@@ -56,7 +56,7 @@ def _append_failed(site: Site, error: Exception, frame: FrameType) -> None:
 
 
 def look(result: Any, site: Site, name: str, names: dict[str, Any], owner: Any = None, *others: Any) -> Any:
-    """Record a local that may be unbound, out of the caller's ``locals()``, and hand `result` back."""
+    """Record a local that may be unbound, from the caller's ``locals()``, and return `result`."""
     try:
         if name in names:
             record(None, site, names[name], owner, *others)
@@ -68,14 +68,14 @@ def look(result: Any, site: Site, name: str, names: dict[str, Any], owner: Any =
 
 
 def evaluate(result: Any, site: Site, source: str, read: Any, owner: Any = None, *others: Any) -> Any:
-    """Record the value of an expression, and hand `result` back.
+    """Record the value of an expression, and return `result`.
 
     Args:
         result: what the user's function returns.
         site: the site.
         source: a lambda whose parameters are the locals that the expression reads.
         read: a tuple of those locals; or, where some may be unbound, the dict of the function's locals.
-        owner, *others: what the function was called on, as in `record`.
+        owner, *others: the ``self`` of the function and other parameters, as in `record`.
     """
     if not state.on:
         return result

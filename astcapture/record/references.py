@@ -1,7 +1,7 @@
 """Objects that are kept by reference, and the tensors that they keep alive.
 
-Their attributes and contents are read without running code of theirs, and only the nearest of them. Modules are left
-out: the program keeps its model alive anyway.
+Attributes and contents are read without running their code, and only within a few steps. Modules are skipped: the
+program keeps its model alive anyway.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from astcapture.record.containers import attributes_of, is_module_type, values_i
 from astcapture.record.snapshot import BY_REFERENCE
 from astcapture.record.torch.tensors import PLAIN_TENSORS, is_tensor
 
-#: As many objects are looked at: the keys and values of a cache of 40 layers.
+#: The number of objects to visit: enough for the keys and values of a cache of 40 layers.
 _ENOUGH = 200
 
 
 def tensors_behind(value: Any) -> Iterator[Any]:
-    """The tensors that an object refers to, breadth first, among the nearest that it does."""
+    """The tensors among the nearest objects that an object refers to, breadth first."""
     if "torch" not in sys.modules:
         return
     waiting, seen = deque([value]), {id(value)}
@@ -38,7 +38,7 @@ def tensors_behind(value: Any) -> Iterator[Any]:
 
 
 def keeps_graph(value: Any) -> bool:
-    """Whether a tensor with an autograd graph is behind an object."""
+    """Whether an object keeps a tensor with an autograd graph alive."""
     # A subclass of somebody's may answer by code of its own.
     return any(
         type(tensor) in PLAIN_TENSORS and tensor.requires_grad and not tensor.is_leaf

@@ -1,9 +1,9 @@
-"""What ``tag``, ``recording`` and ``pause`` ask for, and for whom: the context that entered the block.
+"""The blocks of ``tag``, ``recording`` and ``pause``, which apply to the context that entered them.
 
-A block is a `Scope` in a context variable. So it holds for the thread or the task that entered it, for what that
-awaits, and for what it hands its context to (``asyncio.to_thread``). A thread that is started inside the block
-belongs to it as well: `threading` notes each thread that starts in a dict of its own, which is watched while a block
-is open. Nobody else's values are touched.
+A block is a `Scope` in a context variable. So it applies to the thread or task that entered it, to what that task
+awaits, and to code that runs with its context (``asyncio.to_thread``). It also applies to threads started inside the
+block: `threading` adds each starting thread to a dict, which is watched while a block is open. Values of other threads
+and tasks are not affected.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ _NO_TAGS: Mapping[str, Any] = MappingProxyType({})
 
 
 class Holding(NamedTuple):
-    """What holds where a value is recorded: its tags, the cache that takes it (None for the main one), whether none
-    does."""
+    """The settings for a recorded value: its tags, its cache (None for the main one), and whether recording is
+    paused."""
 
     tags: Mapping[str, Any]
     sink: Any
@@ -31,7 +31,7 @@ class Holding(NamedTuple):
 
 
 class Scope:
-    """One open block, with those around it."""
+    """One open block, with the blocks around it."""
 
     __slots__ = ("_known", "closed", "outer", "paused", "sink", "tags")
 
@@ -43,11 +43,11 @@ class Scope:
         self.sink = sink
         self.paused = paused
         self.closed = False
-        # What was combined, and how many blocks had been closed by then; one attribute, so that threads see both.
+        # The combined settings, and how many blocks were closed then; one attribute, so that threads see both.
         self._known: tuple[int, Holding | None] = (-1, None)
 
     def holding(self) -> Holding | None:
-        """What this block and those around it ask for together; None where all of them are closed."""
+        """The combined settings of this block and those around it; None if all of them are closed."""
         number, holding = self._known
         if number != _closings:
             number = _closings
@@ -66,18 +66,18 @@ class Scope:
 
 
 _current: ContextVar[Scope | None] = ContextVar("astcapture", default=None)
-# How many blocks have been closed: what was combined before holds no more.
+# How many blocks have been closed: combined settings from before that are outdated.
 _closings = 0
 _open = 0
 _lock = threading.Lock()
-# The block that each thread was started in, by the identity of the thread's object.
+# The block in which each thread was started, by the id of the thread object.
 _started: dict[int, tuple[ref[Any], Scope]] = {}
-#: Called with True when the first block is opened, with False when the last one is closed.
+#: Called with True when the first block opens, with False when the last one closes.
 _watchers: list[Callable[[bool], None]] = []
 
 
 def watch(watcher: Callable[[bool], None]) -> None:
-    """Tell `watcher` whether any block is open, from now on."""
+    """From now on, call `watcher` when the first block opens and when the last one closes."""
     _watchers.append(watcher)
 
 
@@ -96,12 +96,12 @@ def enter(tags: Mapping[str, Any] = _NO_TAGS, sink: Any = None, paused: bool = F
 
 
 def leave(scope: Scope) -> None:
-    """Close a block, in whichever context: nothing is recorded in it any more."""
+    """Close a block, from any context: nothing is recorded in it any more."""
     global _open, _closings
     if scope.closed:
         return
     scope.closed = True
-    # Contexts and threads may keep the block for long; what was captured in it is not theirs to keep.
+    # Contexts and threads may keep the block alive for long, but not the values captured in it.
     scope.sink, scope.tags, scope._known = None, _NO_TAGS, (-1, None)
     with _lock:
         _closings += 1
@@ -122,7 +122,7 @@ def _open_one(scope: Scope | None) -> Scope | None:
 
 
 def reset() -> None:
-    """Close every block, whoever opened it, as if none had been opened."""
+    """Close every block, from any context."""
     global _open, _closings
     _current.set(None)
     _started.clear()
@@ -136,7 +136,7 @@ def reset() -> None:
 
 
 def innermost_pause() -> Scope | None:
-    """The pause that was asked for last in this context and still holds."""
+    """The last pause in this context that has not ended."""
     scope = _here()
     while scope is not None and (scope.closed or not scope.paused):
         scope = scope.outer
@@ -144,7 +144,7 @@ def innermost_pause() -> Scope | None:
 
 
 def holding() -> Holding | None:
-    """What holds here and now; None outside any block."""
+    """The settings here and now; None outside any block."""
     scope = _here()
     return None if scope is None else scope.holding()
 
@@ -157,9 +157,9 @@ def _here() -> Scope | None:
 
 
 class _Limbo(dict[Any, Any]):
-    """In place of the dict in which `threading` notes a thread that is just being started, by the one that starts it.
+    """Replaces the dict to which `threading` adds a thread that is being started.
 
-    No function of the program's or of Python's is replaced, and no frame of ours is in a traceback.
+    No function of the program or of Python is replaced, and no frame of ours is in a traceback.
     """
 
     def __setitem__(self, thread: Any, value: Any) -> None:
@@ -174,13 +174,13 @@ def _watch_threads(on: bool) -> None:
     home: Any = threading
     limbo = getattr(home, "_limbo", None)
     if type(limbo) is not (dict if on else _Limbo) or not hasattr(home, "_active_limbo_lock"):
-        return  # another Python, or somebody else's
+        return  # another Python version, or another tool's dict
     with home._active_limbo_lock:
         home._limbo = _Limbo(limbo) if on else dict(limbo)
 
 
 def _of_thread() -> Scope | None:
-    """The block that this thread was started in, unless what it runs was handed a context of its own."""
+    """The block in which this thread was started, unless it runs a function with a context of its own."""
     if not _started:
         return None
     active: Any = getattr(threading, "_active", {})
@@ -188,15 +188,15 @@ def _of_thread() -> Scope | None:
     started = _started.get(id(thread))
     if started is None or started[0]() is not thread or started[1].holding() is None:
         return None
-    # The workers of anyio run each function in the context of who asks for it, and so do those of an executor that
-    # were handed one: that context has no block, or we would not be here.
+    # Workers of anyio run each function in the context of the caller, and so do executors that were given a context.
+    # That context has no block, or this function would not be called.
     if type(thread).__module__.partition(".")[0] == "anyio" or _runs_in_a_context():
         return None
     return started[1]
 
 
 def _runs_in_a_context() -> bool:
-    """Whether a worker of a thread pool runs a function that came with a context."""
+    """Whether a worker of a thread pool runs a function that has its own context."""
     pool: Any = sys.modules.get("concurrent.futures.thread")
     run = getattr(getattr(getattr(pool, "_WorkItem", None), "run", None), "__code__", None)
     frame: Any = sys._getframe(1)

@@ -1,4 +1,4 @@
-"""Small containers of numbers, strings and the like, copied where a look at each thing in them would cost too much."""
+"""Fast copies of small containers of numbers, strings and the like, without checking each item."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from astcapture.record.snapshot import BY_REFERENCE
 
-#: Things in one, so that it weighs no more than a record does by itself.
+#: The largest number of items, so that a copy takes no more memory than the record itself.
 MOST = 16
 
 _changeless = BY_REFERENCE.issuperset
@@ -25,5 +25,5 @@ def _copy_dict(value: dict[Any, Any]) -> dict[Any, Any] | None:
     return value.copy() if len(value) <= MOST and _changeless(map(type, value.values())) else None
 
 
-#: By type: gives a copy, or None where there is more to be done.
+#: By type: returns a copy, or None if the items need more work.
 SMALL: dict[type, Callable[[Any], Any]] = {tuple: _copy_tuple, list: _copy_list, dict: _copy_dict}

@@ -1,7 +1,7 @@
-"""Copies of values, taken at the moment of recording, so that later changes in place do not reach them.
+"""Copies values at the moment of recording, so that later in-place changes do not affect them.
 
 Tensors and arrays are copied; everything else is kept by reference. Neither torch nor numpy is
-imported for it: a value can only be theirs if the program has imported them.
+imported for this: a value can be theirs only if the program has imported them.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 from astcapture.record.kinds import is_a
 from astcapture.record.torch.tensors import copy_tensor, is_tensor
 
-#: Types of the interpreter's own whose values do not change, and are kept by reference: the fast path of the recorder.
+#: Built-in immutable types, whose values are kept by reference on the fast path.
 BY_REFERENCE: frozenset[type] = frozenset(
     {
         type(None), bool, int, float, complex, str, bytes, range, slice, type, type(Ellipsis), type(len),
@@ -22,7 +22,7 @@ BY_REFERENCE: frozenset[type] = frozenset(
 
 
 def snapshot(value: Any) -> Any:
-    """A copy of a tensor (detached) or array; anything else itself."""
+    """A copy of a tensor (detached) or array; any other value itself."""
     if is_tensor(value):
         return copy_tensor(value)
     return copy_array(value) if is_array(value) else value

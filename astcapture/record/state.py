@@ -1,4 +1,4 @@
-"""What the recorder goes by: whether it is on, what is asked of it, and how much room is left."""
+"""The state of the recorder: whether it is on, which options are set, and how much memory is left."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ if TYPE_CHECKING:
 
 
 class State:
-    """The state of recording, one for the process.
+    """The state of recording in this process.
 
-    Recording is *off*. Or values go the *fast path*: they are copied on the spot, or kept as they are. Or they go the
-    *slow path*: torch is just being imported, some hook asks for more than a copy, or the memory limit may be reached.
+    Recording is *off*, or values take the *fast path* (they are copied at once, or kept by reference), or the *slow
+    path* (torch is being imported, some hook has options, or the memory limit may be reached).
 
     Attributes:
         on: whether a hook is installed.
-        converting: whether some hook wants more of its values than a copy.
-        in_blocks: whether a block of `scope` is open anywhere.
-        torch_pending: whether torch is imported, or is just being, and its modules have not been found yet.
-        where: says where a module stands, once one exists.
-        remaining_bytes: what may be recorded before `budget` is asked for more.
-        accounted: how many of the waiting events `budget` has weighed.
-        limit_reached: whether it gave no more.
-        weighing_due: whether values that are kept as they are, and take no room one by one, may have used it up.
-        recursion_failures: sites where the stack was as deep as it may be: the program goes on, and it is told of
-            later. An assignment of an item calls nothing.
+        converting: whether some hook has options besides copying.
+        in_blocks: whether any block of `scope` is open.
+        torch_pending: whether torch is imported or being imported, and ``nn.Module`` has not been found yet.
+        where: returns the place of a module, once a module exists.
+        remaining_bytes: how many bytes may be recorded before `budget` is asked again.
+        accounted: how many of the pending events `budget` has measured.
+        limit_reached: whether the memory limit was reached.
+        weighing_due: whether values kept by reference, which are not counted one by one, may have used up the memory.
+        recursion_failures: sites at which the recursion limit was reached. The program continues, and it is reported
+            later. Assigning an item calls no function.
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""Whether recording is on: while a hook is installed, and where nobody has paused it."""
+"""Whether recording is on: while a hook is installed and recording is not paused."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def installed(change: int) -> None:
 
 
 class Paused:
-    """What `pause` returns: leaving it as a context resumes."""
+    """The result of `pause`. Used in a ``with`` statement, it resumes recording at the end of the block."""
 
     def __init__(self) -> None:
         self._scope = scope.enter(paused=True)
@@ -32,10 +32,10 @@ class Paused:
 
 
 def pause() -> Paused:
-    """Stop recording until `resume` is called as often, or the ``with`` block ends.
+    """Pause recording until `resume` is called, or until the end of the ``with`` block.
 
-    It holds for the thread or task that calls it, for what that awaits, and for threads that are started meanwhile;
-    others go on recording.
+    Several calls need as many calls of `resume`. The pause applies to the thread or task that calls it, to what that
+    task awaits, and to threads started during the pause. Other threads continue recording.
 
     >>> with pause():
     ...     pass  # nothing that runs here is recorded
@@ -44,7 +44,7 @@ def pause() -> Paused:
 
 
 def resume() -> None:
-    """Undo one `pause` of this thread or task; without one, do nothing."""
+    """Undo the last `pause` of this thread or task. Without one, do nothing."""
     paused = scope.innermost_pause()
     if paused is not None:
         scope.leave(paused)

@@ -1,4 +1,4 @@
-"""One value as it is recorded: a copy, or what its hook's options make of it, with its gradient to come."""
+"""How one value is recorded: copied, or processed as the hook's options say, with its future gradient."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from astcapture.record.torch.transforms import is_wrapped, outside, unwrap
 from astcapture.record.weight import own_size, rough_size, whole_size
 
 _COMPILED = (
-    "compiled code hands captured values out beside its result, where no gradient reaches them: "
+    "torch.compile returns captured values as extra outputs, which receive no gradient: "
     "run the model without torch.compile"
 )
 
 
 @dataclass(frozen=True, slots=True)
 class WithGradient:
-    """Stands in an event for a value whose gradient is waited for."""
+    """A value in an event, with the gradient that is still to come."""
 
     value: Any
     gradient: Gradient
@@ -42,17 +42,17 @@ def taken(
     room: Room = lambda size: True,
     compiled: bool = False,
 ) -> Any:
-    """What is recorded of a value.
+    """Process a value for recording.
 
     Args:
-        value: the program's own; of compiled code a copy already.
-        how: what the options ask for.
+        value: the program's value; from compiled code already a copy.
+        how: the options.
         site: where it is recorded.
-        room: asked whether there is room when a gradient arrives.
-        compiled: whether compiled code has recorded it: no gradient can be waited for.
+        room: called with the size of a gradient when it arrives; returns whether there is room for it.
+        compiled: whether compiled code recorded it, and so no gradient will come.
 
     Raises:
-        Exception: why there is nothing to be recorded.
+        Exception: why there is nothing to record.
     """
     if is_of_attention(value):
         return _of_attention(value, how, site, room, compiled)
@@ -91,7 +91,7 @@ def _of_attention(
 
 
 def expected_size(value: Any, how: Conversion) -> int:
-    """The bytes that a value will take when it has been converted; with what it keeps alive if it is not copied."""
+    """The size of a value after conversion in bytes; without a copy, including everything it keeps alive."""
     if is_a(value, AttentionWeights):
         return size_of_weights(value, how)
     if is_a(value, UnfusedWeights):
@@ -112,7 +112,7 @@ def _converted_size(value: Any, how: Conversion) -> int:
 
 
 def settled(value: Any) -> Any:
-    """A recorded value as it is handed out: what a ``torch.func`` transform wrapped is a plain tensor."""
+    """A recorded value as the user gets it: tensors of ``torch.func`` transforms become plain tensors."""
     if not is_tensor(value) or not is_wrapped(value):
         return value
     with outside():
@@ -120,14 +120,14 @@ def settled(value: Any) -> Any:
 
 
 def split(value: Any) -> tuple[Any, Gradient | None]:
-    """The value and the gradient of what stands in an event."""
+    """The value and the gradient in an event."""
     return (value.value, value.gradient) if is_a(value, WithGradient) else (value, None)
 
 
 def parts(value: Any) -> tuple[Any, ...]:
-    """What is in memory for what stands in an event."""
+    """The objects in memory for a value in an event."""
     if is_a(value, AttentionWeights):
-        # Copies that compiled code has made, until the weights are computed from them.
+        # Copies from compiled code, kept until the weights are computed from them.
         return tuple(value.parts)
     if not is_a(value, WithGradient):
         return (value,)

@@ -1,8 +1,8 @@
-"""What values weigh: the bytes of memory that are kept because they are kept.
+"""The memory that values keep alive, in bytes.
 
-A storage counts once, however many tensors look at it, and whole, however small a part they look at.
-What a container holds counts with it, and the tensors that any other object refers to, of which the nearest are
-looked for; a model does not, which the program keeps anyway.
+A storage counts once, however many tensors share it, and in full, however small a view of it is kept. The contents of a
+container count, and so do tensors that other objects refer to, if they are found within a few steps. A model does not
+count, because the program keeps it alive anyway.
 """
 
 from __future__ import annotations
@@ -17,23 +17,23 @@ from astcapture.record.references import tensors_behind
 from astcapture.record.snapshot import BY_REFERENCE, is_array
 from astcapture.record.torch.tensors import is_tensor
 
-#: What one record takes besides its value: a tuple and a `Record`.
+#: The bytes of one record besides its value: a tuple and a `Record`.
 EVENT = 250
-#: Objects of other people's classes: asking for their size would run their code.
+#: The assumed size of other objects: asking them for their size would run their code.
 _OBJECT = 64
 _SMALL = frozenset({type(None), bool, int, float})
 
 
 class Scale:
-    """Adds up what is put on it, by device."""
+    """Adds up the bytes of values, by device."""
 
     def __init__(self) -> None:
         self.bytes: Counter[str] = Counter({"cpu": 0})
         self._seen: set[tuple[str, int]] = set()
 
     def put(self, value: Any) -> None:
-        """Add a value with what it keeps alive."""
-        if type(value) in _SMALL:  # most of what is no tensor: not worth a look at what it shares
+        """Add a value with everything it keeps alive."""
+        if type(value) in _SMALL:  # most other objects: shared parts are not worth the check
             self.bytes["cpu"] += _OBJECT
             return
         try:
@@ -111,14 +111,14 @@ _NUMBER = 32
 
 
 def whole_size(value: Any) -> int:
-    """What one value adds with all that it keeps alive, as if nothing else kept that."""
+    """The bytes that one value keeps alive, including shared storages."""
     scale = Scale()
     scale.put(value)
     return sum(scale.bytes.values())
 
 
 def rough_size(value: Any) -> int:
-    """About what one value adds, without a look at what it shares with others."""
+    """The approximate size of one value, ignoring what it shares with others."""
     value = held(value)
     if type(value) in BY_REFERENCE:
         return sys.getsizeof(value)
@@ -132,7 +132,7 @@ _behind = Scale()
 
 
 def forget_references() -> None:
-    """Values were let go of: what comes next may be where they were."""
+    """Forget the counted references, since new objects may get the ids of released ones."""
     global _behind
     _behind = Scale()
 
@@ -146,7 +146,7 @@ def _size_behind(value: Any) -> int:
 
 
 def own_size(value: Any) -> int:
-    """About what a value adds without what is in it, if it is a container."""
+    """The approximate size of a value without the contents of a container."""
     if not is_tensor(value):
         return int(value.nbytes) if is_array(value) else size_of(value) + _size_behind(value)
     try:

@@ -1,1 +1,1 @@
-"""The rewriter: a syntax tree and a plan in, a syntax tree out. Nothing here imports, reads a file, or holds state."""
+"""The rewriter: takes a syntax tree and a plan, returns a syntax tree. It reads no files and has no state."""

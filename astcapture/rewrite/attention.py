@@ -1,4 +1,4 @@
-"""Which calls of a module may be torch's attention, by the names that stand for it."""
+"""Finds the calls in a module that may be torch's attention, by its names and aliases."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ ATTENTION = "scaled_dot_product_attention"
 
 
 def attention_names(tree: ast.Module) -> frozenset[str]:
-    """The names and attributes of a module that may stand for torch's attention.
+    """The names and attributes of a module that may refer to torch's attention.
 
     >>> sorted(attention_names(ast.parse("from torch.nn.functional import scaled_dot_product_attention as sdpa")))
     ['scaled_dot_product_attention', 'sdpa']
@@ -25,7 +25,7 @@ def attention_names(tree: ast.Module) -> frozenset[str]:
 
 
 def attention_calls(function: FunctionNode, names: frozenset[str]) -> list[ast.Call]:
-    """The calls in a function, lambdas and comprehensions included, whose callee may be torch's attention."""
+    """The calls in a function, including lambdas and comprehensions, whose callee may be torch's attention."""
     return [
         node
         for _, node in own_expressions(function, lambdas=True)
@@ -40,7 +40,7 @@ def last_name(node: ast.expr) -> str | None:
 
 
 def _given(node: ast.AST) -> Iterator[tuple[str, frozenset[str]]]:
-    """What gets its value in a node: a name or attribute, and the names that the value may come from."""
+    """The names and attributes that a node assigns, each with the names from which its value may come."""
     if isinstance(node, ast.alias):
         yield node.asname or node.name, frozenset({node.name.rpartition(".")[2]})
     elif isinstance(node, ast.arguments):
@@ -69,7 +69,7 @@ def _stored(targets: Iterable[ast.expr], value: ast.expr) -> Iterator[tuple[str,
 
 
 def _mentioned(value: ast.expr) -> frozenset[str]:
-    """The names that an expression may get its value from; those that it only calls are left out."""
+    """The names from which the value of an expression may come, without names that it only calls."""
     found = set()
     stack: list[ast.AST] = [value]
     while stack:

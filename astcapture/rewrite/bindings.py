@@ -1,4 +1,4 @@
-"""Record a local at each of its bindings.
+"""Inserts a record of a local at each of its bindings.
 
 - After a statement that binds names stands ``_@record(None, site, name, self)``, on the line of the
   statement's last store, so that no line is visited that the program does not visit. What a
@@ -8,10 +8,10 @@
 - ``import a, b`` and ``with m as a, n as b`` do work between their bindings; they are taken apart
   into statements that compile to the same instructions, so that each is recorded before the next.
 
-In between a binding and its record nothing of the program runs, with these exceptions. A statement
-with several targets is recorded as a whole: where one raises (``x, self.y = …``), those before it
-are not recorded, and of a name that it binds twice (``x, x = 1, 2``) the last value is. A capture in
-a pattern is bound before the guard runs and recorded after it, so only where its case is chosen.
+Between a binding and its record no code of the program runs, with these exceptions. A statement with several targets is
+recorded as a whole: if one raises (``x, self.y = …``), the targets before it are not recorded, and for a name that it
+binds twice (``x, x = 1, 2``) only the last value is recorded. A name in a pattern is bound before the guard runs and
+recorded after it, so it is recorded only if its case is chosen.
 
 Where lines differ from those of a plain run: on Python 3.11 a plain run names the line before, where a
 statement reads an unbound local right behind an assignment; rewritten it is the statement's own. And
@@ -23,7 +23,7 @@ from __future__ import annotations
 import ast
 import sys
 from collections.abc import Iterator, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 from astcapture.rewrite.binds import Binding, Slot, bound_by, nested_in, stores, subpatterns, walruses
@@ -37,7 +37,7 @@ _LINE_IS_LEFT_BEHIND = sys.version_info < (3, 12)
 
 
 def record_bindings(planned: FunctionPlan, module: str) -> None:
-    """Insert a record at each binding of the names that `planned` captures at their bindings."""
+    """Insert a record at each binding of the names that `planned` captures with @assign."""
     work = _Bindings(planned, module)
     if not work.labels:
         return
@@ -53,16 +53,15 @@ def record_bindings(planned: FunctionPlan, module: str) -> None:
 
 class _Bindings:
     def __init__(self, planned: FunctionPlan, module: str) -> None:
-        self.module = module
-        self.qualname = planned.function.qualname
+        self.site = partial(planned.site, module)
         self.function = planned.function.node
         self.owners = planned.owners
-        #: Under which labels a name is recorded.
+        #: The labels of each recorded name.
         self.labels: dict[str, list[str]] = {}
         for capture in planned.captures:
             if capture.at == "assign":
                 self.labels.setdefault(capture.expression, []).append(capture.label)
-        #: Other functions can unbind these while a later target of the same statement is stored to.
+        #: Names that other functions can unbind while a later target of the same statement is assigned.
         self.unsafe = planned.scope.shared | planned.scope.nonlocals
 
     @cached_property
@@ -74,7 +73,7 @@ class _Bindings:
         result: ast.expr = node
         place = Place(node.lineno, node.col_offset)
         for label in self.labels.get(node.target.id, ()):
-            site = literal((self.module, self.qualname, label, node.lineno), place)
+            site = literal(self.site(label, node.lineno), place)
             owners = [] if node in self.in_scopes_of_their_own else self.read_owners(place)
             arguments = [result, site, read(node.target.id, place), *owners]
             call = ast.Call(recorder_name("record", result), arguments, [])
@@ -85,7 +84,7 @@ class _Bindings:
         return [read(name, place) for name in self.owners]
 
     def after(self, node: ast.stmt) -> Iterator[ast.stmt]:
-        """A statement, and what it binds recorded behind it."""
+        """A statement, followed by records of what it binds."""
         if (
             isinstance(node, ast.Import)
             and len(node.names) > 1
@@ -109,7 +108,7 @@ class _Bindings:
             yield placed(ast.Pass(), place)
 
     def inside(self, node: ast.AST) -> None:
-        """Record what a block binds as it starts."""
+        """Record what a block binds at its start."""
         if isinstance(node, (ast.For, ast.AsyncFor)):
             node.body[:0] = self.recorded(bound_by(node), _stored(node.target), [node.target])
         elif isinstance(node, (ast.With, ast.AsyncWith)):
@@ -150,7 +149,7 @@ class _Bindings:
         ]
 
     def record(self, name: str, label: str, line: int, place: Place, unsure: bool) -> ast.stmt:
-        site = literal((self.module, self.qualname, label, line), place)
+        site = literal(self.site(label, line), place)
         owners = self.read_owners(place)
         recording = call_statement("record", [literal(None, place), site, read(name, place), *owners], place)
         if not unsure:
@@ -162,7 +161,7 @@ class _Bindings:
 
 
 def _stored(target: ast.expr) -> Place:
-    """Where the last instruction of storing to a target is."""
+    """The line of the last instruction that stores to a target."""
     while True:
         if isinstance(target, ast.Starred):
             target = target.value
@@ -176,7 +175,7 @@ def _stored(target: ast.expr) -> Place:
 
 
 def _chosen(case: ast.match_case) -> Place:
-    """Where the last instruction before the body of a case is."""
+    """The line of the last instruction before the body of a case."""
     if case.guard is None:
         pattern: ast.AST = case.pattern
         # Up to Python 3.11 what a pattern binds is stored on the line of its last part.

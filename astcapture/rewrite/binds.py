@@ -1,4 +1,4 @@
-"""What a function binds, and which expressions are its own."""
+"""The names that a function binds, and the expressions that it evaluates itself."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from typing import NamedTuple
 from astcapture.rewrite.find import EXPRESSION_SCOPES, FunctionNode, own_statements
 
 _DEFS = (ast.FunctionDef, ast.AsyncFunctionDef)
-# Never evaluated, or evaluated in a scope of their own, or kept as text.
+# Never evaluated, or evaluated in their own scope, or kept as text.
 _NOT_EVALUATED = frozenset({"annotation", "returns", "type_params"})
 
 
 class Binding(NamedTuple):
-    """A name, and the line on which it is bound."""
+    """A name and the line where it is bound."""
 
     name: str
     line: int
 
 
 class Slot(NamedTuple):
-    """Where an expression stands: a field of its parent, or one place in a list there."""
+    """The position of an expression: a field of its parent, or an index in a list there."""
 
     parent: ast.AST
     field: str
@@ -35,7 +35,7 @@ class Slot(NamedTuple):
 
 
 def bindings(function: FunctionNode) -> dict[str, int]:
-    """What the statements and expressions of a function bind, with the line of the first binding; no parameters."""
+    """The names that a function binds, each with the line of its first binding, without parameters."""
     found = [one for node in own_statements(function) for one in bound_by(node)]
     found += [Binding(node.target.id, node.lineno) for _, node in walruses(function)]
     first: dict[str, int] = {}
@@ -45,7 +45,7 @@ def bindings(function: FunctionNode) -> dict[str, int]:
 
 
 def bound_by(node: ast.AST) -> list[Binding]:
-    """What one statement, handler or case binds itself, in order; not what a walrus in it does."""
+    """The names that one statement, handler or case binds, in order, without those of a walrus."""
     if isinstance(node, ast.Assign):
         return list(stores(node.targets))
     if isinstance(node, (ast.AugAssign, ast.For, ast.AsyncFor)):
@@ -110,12 +110,12 @@ def walruses(function: FunctionNode) -> Iterator[tuple[Slot, ast.NamedExpr]]:
 
 
 def nested_in(function: FunctionNode) -> set[ast.AST]:
-    """The nodes of a function that stand in a lambda or comprehension of it."""
+    """The nodes of a function inside its lambdas and comprehensions."""
     return {child for node in ast.walk(function) if isinstance(node, EXPRESSION_SCOPES) for child in ast.walk(node)}
 
 
 def own_expressions(function: FunctionNode, lambdas: bool) -> Iterator[tuple[Slot, ast.expr]]:
-    """The expressions that a function evaluates, comprehensions included; the bodies of lambdas only if asked for."""
+    """The expressions that a function evaluates, including comprehensions; bodies of lambdas only if requested."""
     stack: list[tuple[Slot | None, ast.AST]] = [(None, node) for node in reversed(function.body)]
     while stack:
         slot, node = stack.pop()

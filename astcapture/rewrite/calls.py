@@ -1,20 +1,18 @@
-"""Record what goes into a function's calls of torch's ``scaled_dot_product_attention``, and what comes out.
+"""Inserts records of the inputs and outputs of a function's calls of torch's ``scaled_dot_product_attention``.
 
 ``F.scaled_dot_product_attention(q, k, scale=s)`` becomes
 
     _@attend(sites, (self,), F.scaled_dot_product_attention, q, k, scale=s)()
 
-Callee and arguments are evaluated once and in order. `attend` returns something to call; the call is the
-user's own node, at its own place. Between it and the callee stands C code alone, so a traceback and
-the callee's caller are those of a plain run. One difference is left, in the text of two mistakes: of a
-``*`` that gets no iterable and a ``**`` that gets no mapping or a repeated keyword, Python names
-`attend` where it would name the callee.
+The callee and the arguments are evaluated once and in order. `attend` returns an object to call; the call is the user's
+own node, at its own position. Only C code is between that call and the callee, so the traceback and the callee's caller
+are the same as in a plain run. One difference remains, in two error messages: for a ``*`` of a non-iterable, and for a
+``**`` of a non-mapping or with a repeated keyword, Python names `attend` instead of the callee.
 
-Whether a call is one of torch's attention is decided as it runs, by the identity of the callee. Here
-only those are left out that cannot be: a call is rewritten where its callee is spelled
-``scaled_dot_product_attention``, whatever stands before that, or has a name, or is an attribute or an
-item of something with a name, that anywhere in the module is imported as it, or assigned, defaulted to,
-looped over or passed as a keyword from an expression that mentions it or such a name:
+Whether a call is torch's attention is decided at run time, by the identity of the callee. Here only calls that cannot
+be are skipped. A call is rewritten if its callee is spelled ``scaled_dot_product_attention``, whatever stands before
+that, or has a name, or is an attribute or an item of something with a name, that anywhere in the module is imported as
+it, or assigned, defaulted to, looped over or passed as a keyword from an expression that mentions it or such a name:
 ``sdpa = F.scaled_dot_product_attention``, ``self.attend = attend or sdpa``, ``getattr(F,
 "scaled_dot_product_attention")``. Not found are callees that come from other modules under other names.
 """
@@ -32,7 +30,7 @@ from astcapture.targets.recipes import WeightsShape, weights_shapes
 
 
 def record_calls(planned: FunctionPlan, module: str) -> None:
-    """Rewrite the calls of a function that may be torch's attention, if it is captured there."""
+    """Rewrite the calls of a function that may be torch's attention, if they are captured."""
     captures = [capture for capture in planned.captures if capture.at == "sdpa"]
     if not captures:
         return
@@ -46,7 +44,7 @@ def record_calls(planned: FunctionPlan, module: str) -> None:
     for call, called in calls:
         name = recorder_name(called, call.func)
         sites = tuple(
-            ((module, planned.function.qualname, capture.label, call.lineno), capture.expression)
+            (planned.site(module, capture.label, call.lineno), capture.expression)
             for capture in captures
             if called != "attend_unfused" or capture.expression == "weights"
         )
@@ -61,7 +59,7 @@ def record_calls(planned: FunctionPlan, module: str) -> None:
 
 
 def _unfused_calls(function: FunctionNode, shape: WeightsShape) -> list[ast.Call]:
-    """The calls that make the weights themselves, if the shape of these is known there."""
+    """The calls that compute the weights themselves, if the shape of the weights is known there."""
     if shape.unfused is None:
         return []
     return [
@@ -72,7 +70,7 @@ def _unfused_calls(function: FunctionNode, shape: WeightsShape) -> list[ast.Call
 
 
 def _seen_as(function: FunctionNode, shape: WeightsShape, call: ast.Call, place: Place) -> ast.expr:
-    """The shape of the weights as the locals of the function have it: reading them cannot fail."""
+    """The shape of the weights from locals of the function; reading them cannot fail."""
     parts = [
         literal(None, place) if name is None or not _is_bound(function, name, call) else read(name, place)
         for name in shape.names
@@ -81,7 +79,7 @@ def _seen_as(function: FunctionNode, shape: WeightsShape, call: ast.Call, place:
 
 
 def _is_bound(function: FunctionNode, name: str, call: ast.Call) -> bool:
-    """Whether a name is surely bound at a call: a parameter, or assigned by a statement that is run before."""
+    """Whether a name is definitely bound at a call: a parameter, or assigned by an earlier statement."""
     if any(
         isinstance(node, ast.Name) and node.id == name and isinstance(node.ctx, ast.Del) for node in ast.walk(function)
     ):

@@ -1,10 +1,10 @@
-"""Which functions of a module another compiler reads, from their bytecode or their source.
+"""Finds the functions of a module that another compiler reads, from their bytecode or their source.
 
-A rewritten function would stop numba, and a compiler that reads source would not see what was inserted. Tools that
-trace a program by running its Python (`jax.jit`, `torch.compile`, `torch.fx`) are not among them.
+Numba cannot compile a rewritten function, and a compiler that reads source would not see the inserted code. Tools that
+trace a program by running its Python code (`jax.jit`, `torch.compile`, `torch.fx`) are not concerned.
 
 Names are resolved through imports, assignments and the wrappers that a module defines itself, without regard to the
-order of statements: of a ``try: from numba import njit / except ImportError: def njit…`` both are possible.
+order of statements: with ``try: from numba import njit / except ImportError: def njit…`` both are possible.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from astcapture.rewrite.find import FunctionNode, imports_in, parameters_of
 
 _Definition = FunctionNode | ast.ClassDef
-#: Why a function that is given to an imported decorator, of this dotted path, is left alone; None where it is not.
+#: Why a function with an imported decorator, given by its dotted path, is not rewritten; None if it is.
 Outside = Callable[[str], str | None]
 _CALLER = "capture the function that calls it"
 _LAUNCHER = "capture the function that launches it"
@@ -24,10 +24,10 @@ _LAUNCHER = "capture the function that launches it"
 
 @dataclass(frozen=True)
 class Compiler:
-    """A compiler, the names by which functions are given to it, and what to do instead of capturing them.
+    """A compiler, the names of its decorators and functions, and what to do instead of capturing.
 
-    `switch` is the environment variable that turns the compiler off, and the value that does; `unswitched` are the
-    names that it has no effect on.
+    `switch` is the environment variable, with its value, that turns the compiler off; it has no effect on the names in
+    `unswitched`.
     """
 
     name: str
@@ -38,14 +38,14 @@ class Compiler:
     unswitched: frozenset[str] = frozenset()
 
     def is_off(self, name: str, environ: Mapping[str, str]) -> bool:
-        """Whether functions that are given to it by `name` run as Python in this environment."""
+        """Whether functions passed to `name` run as Python in this environment."""
         return self.switch is not None and name not in self.unswitched and environ.get(self.switch[0]) == self.switch[1]
 
     def why(self, name: str) -> str:
-        """Why a function is left as it is written, and what to do instead."""
+        """Why a function is not rewritten, and what to do instead."""
         switched = self.switch is not None and name not in self.unswitched
         first = f"set {'='.join(self.switch)} to run and capture it as Python, or " if switched and self.switch else ""
-        return f"{self.name} compiles it from its {self.reads}, so it is left as it is: {first}{self.mend}"
+        return f"{self.name} compiles it from its {self.reads}, so it cannot be rewritten: {first}{self.mend}"
 
 
 def _compiler(name: str, names: str, reads: str = "source", mend: str = _CALLER) -> Compiler:
@@ -63,7 +63,7 @@ _NUMBA = Compiler(
     unswitched=_ALWAYS_COMPILED,
 )
 _SCRIPT = Compiler("torch.jit.script", frozenset({"script", "script_method", "export"}), switch=("PYTORCH_JIT", "0"))
-#: By the start of the path under which each is imported.
+#: By the start of their import paths.
 COMPILERS: dict[str, Compiler] = {
     "numba": _NUMBA,
     "numba_cuda": _NUMBA,
@@ -88,11 +88,11 @@ COMPILERS: dict[str, Compiler] = {
     "paddle.jit": _compiler("paddle.jit", "to_static"),
     "mindspore": _compiler("mindspore", "jit ms_function"),
 }
-#: The packages that hold them.
+#: Their packages.
 HEADS = frozenset(prefix.partition(".")[0] for prefix in COMPILERS)
-# What holds no call and no definition.
+# Nodes without calls and definitions.
 _LEAVES = frozenset({ast.Name, ast.Constant, ast.Load, ast.Store, ast.Pass, ast.Global, ast.Nonlocal})
-# Names that no other library uses: a project's own module often hands them on.
+# Names that no other library uses; modules of a project often re-export them.
 _TELLING = {"njit": "numba.njit", "guvectorize": "numba.guvectorize"}
 # Their argument is the function that they give a second, compiled meaning.
 _OVERLOADS = "overload"
@@ -101,7 +101,7 @@ _JIT_MODULE = "jit_module"
 
 @dataclass
 class _Scope:
-    """What the names of one scope may stand for."""
+    """What the names of one scope may refer to."""
 
     node: ast.AST
     parent: _Scope | None
@@ -131,13 +131,13 @@ class _Scope:
 def compiled_elsewhere(
     tree: ast.Module, nodes: Sequence[FunctionNode], environ: Mapping[str, str], outside: Outside | None = None
 ) -> dict[int, str]:
-    """Why each function that another compiler reads is to be left as it is, by the id of its node.
+    """Why functions that another compiler reads are not rewritten, by the id of the node.
 
     Args:
         tree: the module; it is read and not changed.
-        nodes: the functions of it that are asked for.
+        nodes: the functions to check.
         environ: the variables that turn compilers off.
-        outside: what a decorator of another module, by its path, hands functions to: as `handed_on` says of that.
+        outside: the reason for a decorator of another module, by its path, as `handed_on` returns it.
     """
     decorated = outside is not None and any(node.decorator_list for node in nodes)
     if not nodes or not (decorated or _imports_any(tree)):
@@ -147,7 +147,7 @@ def compiled_elsewhere(
 
 
 def handed_on(tree: ast.Module, name: str, environ: Mapping[str, str]) -> str | None:
-    """Why a function that is given to what `name` means in a module is left alone; None where it may be captured."""
+    """Why a function decorated with `name` of a module is not rewritten; None if it can be captured."""
     reader = _Reader(tree, environ, None)
     found = reader.compiler(ast.Name(name, ast.Load()), reader.module)
     return found[1] if found is not None else None
@@ -166,7 +166,7 @@ def _imports_any(tree: ast.Module) -> bool:
 
 
 class _Reader:
-    """Reads one module, for the compilers to which its functions are given."""
+    """Finds the compilers to which the functions of one module are passed."""
 
     def __init__(self, tree: ast.Module, environ: Mapping[str, str], outside: Outside | None) -> None:
         self.environ = environ
@@ -175,7 +175,7 @@ class _Reader:
         #: The scope of each function and class.
         self.scopes: dict[int, _Scope] = {id(tree): self.module}
         self.calls: list[tuple[ast.Call, _Scope]] = []
-        #: The definitions that a call hands to a compiler, and functions that do so with what they are given.
+        #: The definitions that are passed to a compiler in a call, and the functions that pass on an argument to one.
         self.handed: dict[int, str] = {}
         self.wrappers: dict[int, str] = {}
         self._read(tree)
@@ -238,7 +238,7 @@ class _Reader:
                     self._find_wrapper(argument.id, scope, reason)
 
     def _find_wrapper(self, name: str, scope: _Scope, reason: str) -> None:
-        """Where a function hands on its own parameter, it and the functions around it stand for the compiler."""
+        """If a function passes its own parameter to a compiler, treat it and its enclosing functions as one."""
         bound = scope.of(name)
         if bound is not None and name in bound.parameters:
             for outer in bound.around():
@@ -246,7 +246,7 @@ class _Reader:
                     self.wrappers.setdefault(id(outer.node), reason)
 
     def why(self, node: ast.AST) -> str | None:
-        """Why a function or a class is left alone: by what it is given to, or what it stands in."""
+        """Why a function or a class is not rewritten: because of its decorators, calls, or the class around it."""
         scope = self.scopes[id(node)].parent
         if scope is None or not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
             return None
@@ -266,7 +266,7 @@ class _Reader:
         return next((reason for path in paths if (reason := self.outside(path)) is not None), None)
 
     def compiler(self, node: ast.expr, scope: _Scope) -> tuple[str, str] | None:
-        """The name by which an expression means a compiler, and why what is given to it is left alone."""
+        """The name with which an expression refers to a compiler, and why functions passed to it are not rewritten."""
         for path in self._paths(node, scope, ()):
             name = path.rpartition(".")[2]
             for prefix, compiler in COMPILERS.items():
@@ -279,7 +279,7 @@ class _Reader:
         return None
 
     def _paths(self, node: ast.expr, scope: _Scope, seen: tuple[str, ...]) -> set[str]:
-        """The dotted paths that an expression may have come from; a call is taken for what it calls."""
+        """The dotted paths to which an expression may refer; a call counts as its callee."""
         if isinstance(node, ast.Call):
             paths = self._paths(node.func, scope, seen)
             is_partial = any(path.rpartition(".")[2] == "partial" for path in paths)

@@ -1,4 +1,4 @@
-"""Where a function is defined that a module only imports, or that a class of it only inherits, from the tree alone."""
+"""Finds the definition of a function that a module only imports, or that a class only inherits, from the tree."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from collections.abc import Iterator
 
 from astcapture.rewrite.find import own_statements
 
-#: A module, and the qualname in it.
+#: A module and a qualname in it.
 Moved = tuple[str, str]
 
 
 def moved(tree: ast.Module, module: str, filename: str, qualname: str) -> tuple[Moved, ...]:
-    """Where the imports of a module say that a qualname, which it does not define, comes from.
+    """The places from which a module imports a qualname that it does not define.
 
-    Several places where several imports may bind the name, the last one first; none where no import does.
+    There are several if several imports may bind the name, the last one first; none if no import does.
 
     Args:
         tree: the module.
         module: its name; relative imports start from it.
-        filename: its file, which tells a package from a module.
+        filename: its file, which shows whether it is a package.
         qualname: as a target names it, ``Attention.forward``.
 
     >>> moved(ast.parse("from .attention import Attention as A"), "timm.layers", "layers/__init__.py", "A.forward")
@@ -46,10 +46,10 @@ def moved(tree: ast.Module, module: str, filename: str, qualname: str) -> tuple[
 
 
 def another_name(tree: ast.Module, module: str, qualname: str, captures: str = "") -> str:
-    """What to write where an assignment makes a qualname another name of a function or a class.
+    """What to write if a qualname is an alias of a function or a class.
 
-    The end of an error, ``": forward is another name there: write m:_forward=attn"``, or an empty string; `captures`
-    is what stands behind ``=``.
+    The end of an error message, ``": forward is an alias there: write m:_forward=attn"``, or an empty string;
+    `captures` is the text after ``=``.
     """
     owner, _, name = qualname.rpartition(".")
     scope: ast.Module | ast.ClassDef | None = _class(tree, owner) if owner else tree
@@ -61,18 +61,18 @@ def another_name(tree: ast.Module, module: str, qualname: str, captures: str = "
         written, called = f"{alias}.{rest}", head
     else:
         written, called = (f"{owner}.{alias}" if owner and _defines(scope, alias) else alias), qualname
-    return f": {called} is another name there: write {module}:{written}{_equals(captures)}"
+    return f": {called} is an alias there: write {module}:{written}{_equals(captures)}"
 
 
 def if_inherited(tree: ast.Module, module: str, filename: str, qualname: str, captures: str = "") -> str:
-    """What to write where a method is not defined in its class, which has bases; as `another_name` says it."""
+    """What to write if a method is not defined in its class, which has base classes; see `another_name`."""
     owner, _, name = qualname.rpartition(".")
     scope = _class(tree, owner) if owner else None
     written = dict.fromkeys(_inherited(tree, scope, module, filename, name, set())) if scope is not None else ()
     if not written:
         return ""
     listed = " or ".join(f"{one}{_equals(captures)}" for one in written)
-    return f": {owner} does not define {name}; if it inherits it, write {listed}"
+    return f": {owner} does not define {name}; if it inherits {name}, write {listed}"
 
 
 def _equals(captures: str) -> str:
@@ -80,7 +80,7 @@ def _equals(captures: str) -> str:
 
 
 def absolute(path: str, module: str, filename: str) -> str:
-    """A dotted path as an import statement of a module spells it, ``..layers.f``, in full; empty above the top.
+    """The full form of a dotted path in an import statement, ``..layers.f``; empty if it is above the top package.
 
     >>> absolute("..layers.f", "timm.models.vit", "vit.py"), absolute("numpy.sum", "m", "m.py")
     ('timm.layers.f', 'numpy.sum')
@@ -96,7 +96,7 @@ def _package(module: str, filename: str) -> str:
 
 
 def _absolute(node: ast.ImportFrom, package: str) -> str | None:
-    """The full name of the module that a ``from`` imports from; None where it lies above the top."""
+    """The full name of the module in a ``from`` import; None if it is above the top package."""
     if node.level == 0:
         return node.module
     parts = package.split(".") if package else []
@@ -107,7 +107,7 @@ def _absolute(node: ast.ImportFrom, package: str) -> str | None:
 
 
 def _class(tree: ast.Module | ast.ClassDef, qualname: str) -> ast.ClassDef | None:
-    """The class of a qualname; None for one that is in a function."""
+    """The class with this qualname; None for a class inside a function."""
     scope: ast.Module | ast.ClassDef = tree
     for name in qualname.split("."):
         found = [node for node in own_statements(scope) if isinstance(node, ast.ClassDef) and node.name == name]
@@ -123,7 +123,7 @@ def _defines(scope: ast.Module | ast.ClassDef, name: str) -> bool:
 
 
 def _alias(scope: ast.Module | ast.ClassDef, name: str) -> str | None:
-    """What an assignment such as ``forward = _forward`` makes a name another name of."""
+    """The original of an alias, from an assignment such as ``forward = _forward``."""
     for node in own_statements(scope):
         if isinstance(node, ast.Assign) and any(isinstance(one, ast.Name) and one.id == name for one in node.targets):
             path = dotted(node.value)
@@ -135,7 +135,7 @@ def _alias(scope: ast.Module | ast.ClassDef, name: str) -> str | None:
 def _inherited(
     tree: ast.Module, node: ast.ClassDef, module: str, filename: str, name: str, seen: set[str]
 ) -> Iterator[str]:
-    """The targets that may name a method which a class inherits."""
+    """The targets that may name an inherited method."""
     for base in node.bases:
         path = dotted(base.value if isinstance(base, ast.Subscript) else base)
         if path is None or path in seen:

@@ -1,18 +1,17 @@
-"""Where a function can end besides the end of its body, so that each path to its end keeps the line where it ends.
+"""Finds where a function can end besides the end of its body, so that each path to its end keeps its line number.
 
-What is recorded at the end of a body has no line, and the compiler copies a block without a line to
-each jump that leads to it. Up to Python 3.12 a ``try`` spoils that: the jump from the end of its block, or of a
-handler, over the handlers behind it has no line itself. Where several paths meet before it (the block ends
-with an ``if``, a loop, a ``with``), the copy is given the line of the first handler, which was not run;
-on Python 3.12 the last line is visited twice. So there the paths through a ``try`` that a function ends with
-are given an end of their own, in its ``else`` and in its handlers; and on Python 3.10, which jumps to the
-``else`` likewise, at the end of its block.
+Code that records at the end of a body has no line, and the compiler copies a block without a line to each jump that
+leads to it. Up to Python 3.12 this fails for a ``try``: the jump from the end of its block, or of a handler, over the
+following handlers has no line itself. If several paths meet before that jump (the block ends with an ``if``, a loop or
+a ``with``), the copy gets the line of the first handler, which did not run; on Python 3.12 the last line is visited
+twice. So in these versions, if a function ends with a ``try``, the recording is inserted into its ``else`` and its
+handlers; on Python 3.10, which also jumps to the ``else``, at the end of its block.
 
-A ``finally`` is spoilt in the same way, and no end can be put into it, since exceptions pass through it. What it
-says is compiled twice, for them and for the path to the end, so it is written twice: after an ``except``
-that raises what it caught again, and behind the ``try``.
+A ``finally`` has the same problem, but nothing can be inserted into it, because exceptions pass through it. Python
+compiles its statements twice, for exceptions and for the normal path, so they are written twice: after an ``except``
+that reraises, and after the ``try``.
 
-And which returns are not the end yet: what a ``with`` or a ``finally`` around them does comes after.
+This module also finds the returns after which code still runs: that of a ``with`` or a ``finally`` around them.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ _JUMPS_TO_ELSE = sys.version_info < (3, 11)
 def write_out_finally(body: list[ast.stmt]) -> None:
     """Write out the ``finally`` of each ``try`` that a function may end with, where several paths through it meet.
 
-    Left as it is where a ``return`` is inside: it would have to be written out there as well.
+    Not done if a ``return`` is inside, since it would have to be written out there as well.
     """
     if not _JUMPS_HAVE_NO_LINE:
         return
@@ -58,9 +57,9 @@ _SEVERAL_ENDS = (ast.If, ast.For, ast.AsyncFor, ast.While, ast.With, ast.AsyncWi
 
 
 def _line_of_the_reraise(block: list[ast.stmt]) -> int:
-    """The line on which the exception goes on after a ``finally``, none from Python 3.12 on.
+    """The line on which an exception propagates after a ``finally``; none from Python 3.12 on.
 
-    Before, it is that of the last assignment, ``pass`` or the like, though that may not have been run.
+    In earlier versions it is the line of the last assignment, ``pass`` or the like, even if that did not run.
     """
     last = _last_of_the_users(block)
     while isinstance(last, ast.If):
@@ -78,7 +77,7 @@ def _returns(statement: ast.stmt) -> bool:
 
 
 def _blocks_at_the_end_of(last: ast.stmt | None) -> list[list[ast.stmt]]:
-    """The blocks inside a statement from the end of which nothing runs any more."""
+    """The blocks inside a statement after whose end nothing more runs."""
     if isinstance(last, ast.If):
         return [last.body, last.orelse]
     if isinstance(last, (ast.For, ast.AsyncFor, ast.While)):
@@ -93,8 +92,8 @@ def _blocks_at_the_end_of(last: ast.stmt | None) -> list[list[ast.stmt]]:
 def blocks_that_end(body: list[ast.stmt]) -> list[tuple[list[ast.stmt], str | None]]:
     """The blocks inside `body`, that of a function, after which the function ends: a ``return`` may follow them.
 
-    Each has the name that a handler unbinds as it ends, or None. An ``else`` that is not there is made. Left
-    out are blocks after which code still runs: those in a ``with`` or a ``try … finally``.
+    Each comes with the name that a handler unbinds at its end, or None. A missing ``else`` is created. Blocks after
+    which code still runs are left out: those in a ``with`` or a ``try … finally``.
     """
     if not _JUMPS_HAVE_NO_LINE:
         return []
@@ -110,7 +109,7 @@ def blocks_that_end(body: list[ast.stmt]) -> list[tuple[list[ast.stmt], str | No
             blocks = [(handler.body, handler.name) for handler in last.handlers]
             if _comes_to_its_end(last.body):
                 blocks.append((otherwise, None))
-            # What is read where nothing comes to would only have the compiler number names in another order.
+            # Reading names in unreachable code would only change the order in which the compiler numbers them.
             found += [(block, name) for block, name in blocks if _comes_to_its_end(block)]
     return found
 
@@ -134,10 +133,10 @@ def outlived_returns(function: FunctionNode) -> set[ast.AST]:
 
 
 def returns_that_leave_a_with(body: list[ast.stmt]) -> set[ast.AST]:
-    """The returns of which the first thing after the value is that a ``with`` is left.
+    """The returns after whose value the first step is to exit a ``with``.
 
-    Before a ``for``, a block of a ``try`` or a handler is left, an instruction is on the line of the ``return``; in a
-    ``finally`` that is so where an exception came to it.
+    Leaving a ``for``, a block of a ``try`` or a handler comes with an instruction on the line of the ``return``; in a
+    ``finally`` only if an exception arrived there.
     """
     found: set[ast.AST] = set()
     stack = [(body, False)]

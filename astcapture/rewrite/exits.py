@@ -1,4 +1,4 @@
-"""Build what records captures at one exit of a function. `transform` shows the code that comes of it."""
+"""Builds the code that records captures at one exit of a function; `transform` shows examples."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ from astcapture.rewrite.planned import FunctionPlan
 from astcapture.rewrite.scope import names_read
 from astcapture.targets.capture import Capture
 
-# Their last arguments are the parameters that may hold the module whose work the function is.
+# Their last arguments are the parameters that may be the module of the function.
 TOLD_THE_OWNERS = frozenset({"record", "allow", "look", "evaluate", "missed", "failed"})
-# Names whose meaning depends on the frame: an expression with them is not evaluated in a lambda.
+# Names whose meaning depends on the frame: expressions with them cannot be evaluated in a lambda.
 _OF_THE_FRAME = frozenset({"super", "__class__", "locals", "vars", "dir", "eval", "exec"})
-# Up to Python 3.12 ``locals()`` is the frame's one dict, brought up to date with each call.
+# Up to Python 3.12 ``locals()`` returns the only dict of the frame, updated with each call.
 LOCALS_ARE_A_COPY = sys.version_info >= (3, 13)
 
 
 class Exit:
-    """Builds what records captures at one exit of a function.
+    """Builds the code that records captures at one exit of a function.
 
     Args:
         planned: the function and its captures.
         module: its module, for the sites.
-        bound: the names that are surely bound at this exit.
+        bound: the names that are definitely bound at this exit.
         node: the ``return``; None at the end of the body.
-        quiet: whether ``locals()`` may be called, since the function cannot notice.
+        quiet: whether ``locals()`` can be called without the function noticing it.
         outlived: whether code of the function runs after the value is computed: a ``finally``, a ``with``.
-        unseen: whether the program visits no line after the value, so that what is inserted has no line number.
+        unseen: whether the program visits no line after the value, so that inserted code gets no line number.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class Exit:
         self.bound = bound
         self.node = node
         self.line = node.lineno if node is not None else planned.function.node.end_lineno
-        # What records stands nowhere where the program visits no line after the value.
+        # Recording code has no line if the program visits no line after the value.
         self.at = nodes.Place.nowhere() if node is None or unseen else nodes.Place(node.lineno, node.col_offset)
         if node is not None and unseen:
             self.place(node)
@@ -81,7 +81,7 @@ class Exit:
         return [held, *recording, node]
 
     def leaving(self, unbound: str | None) -> list[ast.stmt]:
-        """Statements that record and return. In an ``except … as e``, `e` is deleted first, as at the handler's end."""
+        """Statements that record and return. In ``except … as e``, `e` is deleted first, as at the handler's end."""
         statements = [*self.recording(), self.statement(ast.Return(None))]
         if unbound is None:
             return statements
@@ -90,7 +90,7 @@ class Exit:
         return [assigned, self.statement(ast.Delete([delete])), *statements]
 
     def forgotten(self, result: ast.expr, before: ast.expr | None = None) -> ast.expr:
-        """`result`, after which the frame's dict of locals is cleared, if we asked for it and the frame lives on."""
+        """`result`, then clear the frame's dict of locals if we read it and the frame stays alive."""
         if LOCALS_ARE_A_COPY or not (self.outlived and self.asks_for_locals):
             return result
         return self.call("forget", [result, self.call("locals", [])], before)
@@ -100,7 +100,7 @@ class Exit:
         return self.call("locals", [])
 
     def recording(self) -> list[ast.stmt]:
-        """Statements that record every capture as things stand."""
+        """Statements that record every capture at this point."""
         return [self.record(capture) for capture in self.planned.captures]
 
     def record(self, capture: Capture) -> ast.stmt:
@@ -113,11 +113,11 @@ class Exit:
             # No condition: a jump would be a line more to whoever traces lines.
             allowed = self.statement(ast.Expr(self.call("allow", [self.site(capture)])))
             return self.try_([allowed, recorded], "failed", capture)
-        # Only the reading stands in the try, so that nothing else is taken for an unbound name.
+        # Only the read is in the try, so that no other error is mistaken for an unbound name.
         return self.try_([self.statement(ast.Expr(self.read(capture)))], "missed", capture, [recorded])
 
     def taken(self, capture: Capture, result: ast.expr, before: ast.expr | None = None) -> ast.expr | None:
-        """A call that evaluates `result`, records the capture and returns the result; None if that takes a ``try``."""
+        """A call that evaluates `result`, records the capture and returns the result; None if a ``try`` is needed."""
         start = [result, self.site(capture)]
         if self.is_sure(capture):
             return self.call("record", [*start, self.read(capture)], before)
@@ -139,7 +139,7 @@ class Exit:
         return self.call("evaluate", [*start, source, read], before)
 
     def values_of(self, wanted: Sequence[str]) -> ast.expr | None:
-        """The values of locals, all of them or with those that are bound; None where that takes a ``try``."""
+        """The values of locals, or of those that are bound; None if a ``try`` is needed."""
         if self.bound.issuperset(wanted):
             values = [self.expression(ast.Name(name, ast.Load())) for name in wanted]
             return self.expression(ast.Tuple(values, ast.Load()))
@@ -164,7 +164,7 @@ class Exit:
         return isinstance(value, ast.Tuple) and all(self.is_inert(element) for element in value.elts)
 
     def site(self, capture: Capture) -> ast.expr:
-        parts = (self.module, self.planned.function.qualname, capture.label, self.line)
+        parts = self.planned.site(self.module, capture.label, self.line)
         return self.expression(ast.Tuple([self.constant(part) for part in parts], ast.Load()))
 
     def read(self, capture: Capture) -> ast.expr:
@@ -216,7 +216,7 @@ def mangled(name: str, private: str | None) -> str:
 
 
 def _function_text(parameters: Sequence[str], expression: ast.expr, private: str | None) -> str:
-    """A lambda that computes an expression from the locals it reads."""
+    """The text of a lambda that computes an expression from the locals that it reads."""
     for node in ast.walk(expression):
         if isinstance(node, ast.keyword):
             continue  # which Python does not mangle

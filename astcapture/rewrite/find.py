@@ -1,6 +1,6 @@
-"""The functions of a syntax tree, by qualname, and which of them carry the marker.
+"""Finds the functions of a syntax tree, by qualname, and their ``@capture`` markers.
 
-One walk over the statements in source order. Expressions are not entered: no ``def`` stands in one.
+One walk over the statements in source order. Expressions are skipped: they cannot contain a ``def``.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 FunctionNode = ast.FunctionDef | ast.AsyncFunctionDef
-#: Expressions that have a scope of their own.
+#: Expressions with their own scope.
 EXPRESSION_SCOPES = (ast.Lambda, ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
 
 #: The dotted paths under which the marker can be imported.
 MARKER_PATHS = frozenset({"astcapture.capture", "astcapture.targets.marker.capture"})
 
 _BLOCKS = ("body", "handlers", "cases", "orelse", "finalbody")
-# Statements that hold no others and bind no name that could be the marker's: most of them.
+# Simple statements that cannot bind a name to the marker: most of them.
 _INERT = frozenset(
     {
         ast.Expr, ast.Return, ast.Raise, ast.Pass, ast.AugAssign, ast.Delete, ast.Assert, ast.Break, ast.Continue,
@@ -37,46 +37,46 @@ class Function:
     markers: list[ast.Call] = field(default_factory=list)
     #: The class whose name mangles ``__private`` names here.
     private: str | None = None
-    #: The class that it stands in, if any.
+    #: The class that contains it, if any.
     owner: ast.ClassDef | None = None
 
     @property
     def is_method(self) -> bool:
-        """Whether its first parameter is what it is called on."""
+        """Whether its first parameter is the instance, ``self``."""
         return self.owner is not None and all(
             _last_name(decorator) != "staticmethod" for decorator in self.node.decorator_list
         )
 
     @property
     def of_module(self) -> bool:
-        """Whether it is a method of a class that is an ``nn.Module`` by the name of a base."""
+        """Whether it is a method of an ``nn.Module``, judged by the names of the base classes."""
         return self.is_method and any((_last_name(base) or "").endswith("Module") for base in self.owner.bases)  # type: ignore[union-attr]
 
     @property
     def is_overload(self) -> bool:
-        """A stub for the type checker, whose body never runs."""
+        """Whether it is an overload stub, whose body never runs."""
         return any(_last_name(decorator) == "overload" for decorator in self.node.decorator_list)
 
 
 @dataclass
 class _Scope:
-    """Where a statement stands: the prefix of its qualnames, and what imports have bound there."""
+    """The scope of a statement: the prefix of qualnames in it, and the names that imports have bound."""
 
     prefix: str
     node: ast.AST
     parent: _Scope | None
-    #: What names stand for here: the path that they were imported from, None for anything that is not ours.
+    #: What names refer to here: the path from which they were imported; None for anything not from astcapture.
     imports: dict[str, str | None] = field(default_factory=dict)
 
     @cached_property
     def globals(self) -> frozenset[str]:
-        """What is declared global here; asked for where something is defined inside, which is seldom."""
+        """The names declared global here; computed only if something is defined inside."""
         if isinstance(self.node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
             return _declared_global(self.node)
         return frozenset()
 
     def prefix_of(self, name: str) -> str:
-        """What stands before `name` in the qualname of a def here; nothing where it is declared global."""
+        """The prefix of `name` in the qualname of a def here; empty if it is declared global."""
         return "" if name in self.globals else self.prefix
 
     @property
@@ -100,11 +100,11 @@ class _Scope:
 
 
 def find_functions(tree: ast.Module) -> list[Function]:
-    """Every ``def`` of the module in source order, nested ones and all of a repeated name included."""
+    """Every ``def`` of the module in source order, including nested ones and repeated names."""
     found: list[Function] = []
     module = _Scope("", tree, None)
     stack: list[tuple[ast.AST, _Scope]] = [(node, module) for node in reversed(tree.body)]
-    # Until an import of ours is met, there is nothing to follow through rebindings.
+    # Before the first import of astcapture, no rebinding matters.
     ours = False
     while stack:
         node, scope = stack.pop()
@@ -139,8 +139,8 @@ def find_functions(tree: ast.Module) -> list[Function]:
 
 
 def imports_in(tree: ast.Module) -> Iterator[ast.Import | ast.ImportFrom]:
-    """The import statements of a module, those in functions and classes included."""
-    # Expressions, which are most of a tree, hold none.
+    """The import statements of a module, including those in functions and classes."""
+    # Expressions, which are most of a tree, contain none.
     stack: list[ast.AST] = [*tree.body]
     while stack:
         node = stack.pop()
@@ -152,9 +152,9 @@ def imports_in(tree: ast.Module) -> Iterator[ast.Import | ast.ImportFrom]:
 
 
 def mentioned(node: ast.AST) -> set[str]:
-    """Every name and attribute that stands below a node, those of nested functions included."""
+    """Every name and attribute below a node, including those of nested functions."""
     found: set[str] = set()
-    # Not `ast.walk`, which takes three times as long: large functions are looked through twice.
+    # Not `ast.walk`, which is three times slower; large functions are searched twice.
     stack = [node]
     while stack:
         node = stack.pop()
@@ -206,10 +206,10 @@ def _is_marker(call: ast.Call, scope: _Scope) -> bool:
 
 
 def _bind(node: ast.AST, scope: _Scope) -> None:
-    """Follow what a statement does to the names that may stand for astcapture.
+    """Update the names that may refer to astcapture after a statement.
 
-    A later statement at the top of the scope rebinds for good; one inside an ``if`` or a ``try``
-    may not run, so there an import of ours adds and nothing takes away: ``try: from astcapture
+    A statement at the top level of the scope rebinds a name. One inside an ``if`` or a ``try`` may not run, so there
+    an import of astcapture adds a name, but nothing removes one: ``try: from astcapture
     import capture / except ImportError: def capture…`` is a marker.
     """
     imports = scope.imports
@@ -248,7 +248,7 @@ def _bind(node: ast.AST, scope: _Scope) -> None:
 
 
 def _origin(node: ast.expr, scope: _Scope) -> str | None:
-    """The dotted path that an expression such as ``ac.capture`` means, if an import of ours is at its head."""
+    """The dotted path of an expression such as ``ac.capture``, if its first name is imported from astcapture."""
     path = _dotted(node)
     if path is None:
         return None

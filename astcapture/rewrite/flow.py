@@ -1,7 +1,7 @@
-"""Which locals are surely bound at each exit of a function.
+"""Finds the locals that are definitely bound at each exit of a function.
 
-A forward analysis over the statements. It errs on one side only: a name it calls bound is bound
-on every path, so that reading it there cannot raise; a name it leaves out may still be bound.
+This is a forward analysis over the statements. It is conservative: a name that it reports is bound on every path, so
+reading it cannot raise; a name that it does not report may still be bound.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from dataclasses import dataclass, field
 from astcapture.rewrite.find import FunctionNode
 from astcapture.rewrite.scope import Scope
 
-#: The names surely bound at a point; None where the point is never reached.
+#: The names definitely bound at a point; None if the point is never reached.
 State = frozenset[str] | None
 
 
 @dataclass
 class Exits:
-    """The names surely bound at every ``return`` of a function, and where it falls off its end."""
+    """The names definitely bound at every ``return`` of a function, and at the end of its body."""
 
     at_return: dict[ast.Return, frozenset[str]]
     at_end: State
@@ -31,14 +31,14 @@ class _Loop:
 
 
 def bound_at_exits(function: FunctionNode, scope: Scope) -> Exits:
-    """Analyse one function. Names that a nested function can unbind (``nonlocal``) are never called bound."""
+    """Analyse one function. Names that a nested function can unbind (``nonlocal``) are never reported."""
     analysis = _Flow(frozenset(scope.bound) - scope.shared)
     at_end = analysis.block(function.body, frozenset(scope.parameters) & analysis.names)
     return Exits(analysis.returns, at_end)
 
 
 def join(states: Iterable[State]) -> State:
-    """What is bound where several paths meet."""
+    """The names bound after several paths merge."""
     reached = [state for state in states if state is not None]
     return frozenset.intersection(*reached) if reached else None
 
@@ -129,7 +129,7 @@ class _Flow:
 
 
 def _bindings(node: ast.stmt) -> list[ast.AST]:
-    """The targets that a simple statement surely binds; what a walrus binds inside its expressions is left out."""
+    """The targets that a simple statement definitely binds, without those of a walrus in its expressions."""
     if isinstance(node, ast.Assign):
         return list(node.targets)
     if isinstance(node, ast.AnnAssign):

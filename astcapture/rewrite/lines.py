@@ -1,4 +1,4 @@
-"""The lines of the first and the last instruction of a statement or an expression: what a trace function is told of."""
+"""The lines of the first and last instruction of a statement or an expression, as a trace function sees them."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ def first_line_of(statement: ast.stmt) -> int:
     return statement.lineno if line == NO_LINE else line
 
 
-#: Of an instruction that no line is visited for.
+#: The line of an instruction that visits no line.
 NO_LINE = -1
 
 
 def first_line(node: ast.expr) -> int:
-    """The line of the first instruction that evaluating `node` runs, which may not be where it is written to start.
+    """The line of the first instruction that evaluates `node`, which may not be the line where it starts.
 
-    `NO_LINE` where that has none: a text without values, ``"…" % ()``, from Python 3.14 on.
+    `NO_LINE` if that instruction has none: a text without values, ``"…" % ()``, from Python 3.14 on.
     """
     while True:
         if isinstance(node, ast.BinOp) and _is_formatted_at_once(node) and not _values(node):
@@ -69,7 +69,7 @@ _FOLDS_LATE = sys.version_info >= (3, 14)
 
 
 def _evaluated_defaults(function: ast.FunctionDef | ast.AsyncFunctionDef) -> list[ast.expr]:
-    """The defaults of a ``def`` that are evaluated before an instruction on the line of the ``def`` comes."""
+    """The defaults of a ``def`` that are evaluated before any instruction on the line of the ``def``."""
     arguments = function.args
     defaults: list[ast.expr] = list(arguments.defaults)
     if sys.version_info < (3, 13) and getattr(function, "type_params", None):
@@ -85,7 +85,7 @@ _LONG = 30
 
 
 def _evaluated_first(node: ast.expr) -> ast.expr | None:
-    """The part of an expression that the compiler evaluates first; None where an instruction of its own comes first."""
+    """The part of an expression that is evaluated first; None if its own instruction comes first."""
     if _is_constant(node):
         return None
     if isinstance(node, ast.IfExp):
@@ -128,7 +128,7 @@ def _first_of_dict(node: ast.Dict) -> ast.expr | None:
 
 
 def _is_looped_over_as_one(node: ast.expr) -> bool:
-    """Whether the compiler makes one constant of a display that is looped over."""
+    """Whether the compiler folds a display in a loop or comprehension into one constant."""
     return isinstance(node, (ast.List, ast.Set)) and all(_is_constant(one) for one in node.elts)
 
 
@@ -138,7 +138,7 @@ _SIMPLE_FORMAT = re.compile(r"(?:[^%]|%%|%[-+ #0]*\d{0,2}(?:\.\d{0,2})?[sra])*",
 
 
 def _is_formatted_at_once(node: ast.BinOp) -> bool:
-    """Whether the compiler makes an f-string of ``"… %s" % (value, …)``, which begins with the first value."""
+    """Whether the compiler turns ``"… %s" % (value, …)`` into an f-string, which begins with the first value."""
     text, values = node.left, node.right
     if not (isinstance(node.op, ast.Mod) and isinstance(text, ast.Constant) and isinstance(values, ast.Tuple)):
         return False
@@ -182,12 +182,12 @@ def _is_number(node: ast.expr) -> bool:
 
 
 def _pushes_null_first(node: ast.Call) -> bool:
-    """Whether a call begins with an instruction on the line of its function; methods are called another way."""
+    """Whether a call begins with an instruction on the line of its function; method calls do not."""
     return (3, 11) <= sys.version_info < (3, 13) and not _is_called_as_a_method(node)
 
 
 def _is_called_as_a_method(node: ast.Call) -> bool:
-    """Whether the compiler calls an attribute without making a bound method of it, on the line of its name."""
+    """Whether the compiler calls an attribute without creating a bound method, on the line of its name."""
     unpacks = any(isinstance(one, ast.Starred) for one in node.args) or any(not one.arg for one in node.keywords)
     # Names of keywords are one more thing on the stack.
     long = len(node.args) + len(node.keywords) + bool(node.keywords) >= _LONG

@@ -1,4 +1,4 @@
-"""Which names a function can find outside of itself: those of its module, as far as the source tells, and builtins."""
+"""The names that a function can find outside itself: those of its module, as far as the source shows, and builtins."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from functools import cached_property
 
 from astcapture.rewrite.scope import names_of_module, names_read
 
-#: By these a module can bind names that its source does not show.
+#: Functions with which a module can bind names that its source does not show.
 _BINDERS = frozenset({"globals", "vars", "exec"})
 
 
@@ -18,7 +18,7 @@ class ModuleNames:
 
     Args:
         tree: its syntax tree.
-        whole: whether the tree is all there is of it; a notebook's cell is not.
+        whole: whether the tree is the whole module; a notebook cell is not.
     """
 
     def __init__(self, tree: ast.Module, *, whole: bool = True) -> None:
@@ -26,11 +26,11 @@ class ModuleNames:
         self._whole = whole
 
     def nowhere(self, expression: str, own: Iterable[str]) -> list[str]:
-        """The names that an expression reads and that are found nowhere, sorted; none where that cannot be known.
+        """The names that an expression reads and that do not exist, sorted; empty if that is unknown.
 
         Args:
-            expression: what is to be evaluated in a function.
-            own: the names that the function has itself.
+            expression: an expression to be evaluated in a function.
+            own: the names of the function itself.
         """
         wanted = names_read(ast.parse(expression, mode="eval").body).difference(own, dir(builtins))
         # The interpreter sets names such as __file__.
@@ -41,14 +41,14 @@ class ModuleNames:
 
     @cached_property
     def known(self) -> frozenset[str]:
-        """The names that the module binds; and those that it reads itself, which somebody must have put there."""
+        """The names that the module binds, and those that it reads and that other code must have set."""
         declared = {name for node in ast.walk(self._tree) if isinstance(node, ast.Global) for name in node.names}
         parameters = {one.name for node in ast.walk(self._tree) for one in getattr(node, "type_params", ())}
         return frozenset(names_of_module(self._tree) | declared | parameters)
 
     @cached_property
     def _hidden(self) -> bool:
-        """Whether there may be names that the source does not show."""
+        """Whether the module may have names that the source does not show."""
         return not self._whole or any(self._hints())
 
     def _hints(self) -> Iterator[bool]:
@@ -66,7 +66,7 @@ class ModuleNames:
 
 
 def names_read_at_top(tree: ast.Module) -> set[str]:
-    """The names that are read by a module's own statements, outside of any function; those in classes among them."""
+    """The names read by a module's statements outside functions, including those in classes."""
     found: set[str] = set()
     waiting: list[ast.AST] = [tree]
     while waiting:

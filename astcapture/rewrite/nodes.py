@@ -1,4 +1,4 @@
-"""The nodes that are put into a function: calls of the recorder, each at a place of the user's source."""
+"""Creates the nodes that are inserted into a function: calls of the recorder at positions in the user's source."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ PREFIX = "_@"
 
 
 class Place(NamedTuple):
-    """One point of the source. The compiler goes by the end of some nodes, so all of ours end where they start."""
+    """A position in the source. The compiler uses the end of some nodes, so our nodes end where they start."""
 
     line: int
     column: int
 
     @classmethod
     def nowhere(cls) -> Place:
-        """No line: instructions there take the line of those in front of them."""
+        """No line: instructions take the line of the preceding ones."""
         return cls(-1, -1)
 
 
 def placed(node: Any, place: Place) -> Any:
-    """`node` and all below it, at one point."""
+    """Set the position of `node` and all nodes below it."""
     for child in ast.walk(node):
         if isinstance(child, (ast.expr, ast.stmt, ast.ExceptHandler, ast.keyword)):
             child.lineno = child.end_lineno = place.line
@@ -45,7 +45,7 @@ def recorder_name(name: str, before: ast.expr) -> ast.expr:
 
 
 def read(name: str, place: Place) -> ast.expr:
-    """A local, read at one point."""
+    """A node that reads a local."""
     if name == "super":
         # Where this name is read in a class, the compiler gives the function its class's ``__class__`` as a cell.
         held = ast.Call(ast.Name(PREFIX + "locals", ast.Load()), [], [])
@@ -54,12 +54,12 @@ def read(name: str, place: Place) -> ast.expr:
 
 
 def call_statement(name: str, arguments: list[ast.expr], place: Place) -> ast.stmt:
-    """A call of the recorder as a statement, all of it at one point."""
+    """A call of the recorder as a statement, at one position."""
     call = ast.Call(ast.Name(PREFIX + name, ast.Load()), arguments, [])
     return cast(ast.stmt, placed(ast.Expr(call), place))
 
 
 def is_call_of_the_recorder(statement: ast.stmt) -> bool:
-    """Whether a statement is one that `call_statement` made."""
+    """Whether `call_statement` created a statement."""
     call = statement.value if isinstance(statement, ast.Expr) else None
     return isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id.startswith(PREFIX)

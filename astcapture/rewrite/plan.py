@@ -1,4 +1,4 @@
-"""Which functions of a module are rewritten, and what is captured in each; every mistake is found here."""
+"""Decides which functions of a module are rewritten and what is captured in each. Reports all mistakes."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from astcapture.targets.target import Target
 
 @dataclass
 class _Request:
-    """Captures asked of one function by one source: a target, or the marker on the function itself."""
+    """Captures in one function requested by one target, or by the marker on the function."""
 
     captures: tuple[Capture, ...]
     lineno: int
@@ -44,20 +44,20 @@ def plan_module(
     *,
     whole: bool = True,
 ) -> Plan:
-    """Decide what is captured in a module; the tree is read and not changed.
+    """Decide what is captured in a module, without changing the tree.
 
     Args:
         tree: the module's syntax tree.
         module: the name it is imported under, as targets spell it.
         filename: its file, for messages.
-        targets: all that may apply; those of other modules are ignored.
-        whole: whether the tree is all that binds names in the module.
-        environ, outside: the variables that turn other compilers off, and what is known of imported decorators; see
-            `rewrite.compilers`.
+        targets: all targets; those of other modules are ignored.
+        whole: whether the tree contains everything that binds names in the module.
+        environ, outside: the variables that turn other compilers off, and a function that checks imported decorators;
+            see `rewrite.compilers`.
 
     Raises:
         CaptureError: a target that matches no function, a name that a function never binds, an
-            argument of the marker that is no literal; with file, line and what to write.
+            argument of the marker that is not a literal; with file, line and what to write.
     """
     plan = Plan(module, filename)
     functions = find_functions(tree)
@@ -100,7 +100,7 @@ def _requests(function: Function, targets: Iterable[Target], filename: str) -> l
 
 
 def marker_captures(call: ast.Call, filename: str) -> tuple[Capture, ...]:
-    """What a marker in the source asks for. Its arguments are read, never run, so they must be literals."""
+    """The captures of a marker in the source. Its arguments are read, not run, so they must be literals."""
     at = "return"
     asked: list[tuple[str, str]] = []
     for argument in call.args:
@@ -108,7 +108,7 @@ def marker_captures(call: ast.Call, filename: str) -> tuple[Capture, ...]:
         asked.append((text, text))
     for keyword in call.keywords:
         if keyword.arg is None:
-            raise _error(filename, call.lineno, f"{ast.unparse(call)}: write the labels out instead of **")
+            raise _error(filename, call.lineno, f"{ast.unparse(call)}: write each label as a keyword instead of **")
         text = _literal(keyword.value, call, filename)
         if keyword.arg == "at":
             at = text
@@ -134,14 +134,14 @@ def _literal(node: ast.expr, call: ast.Call, filename: str) -> str:
         filename,
         call.lineno,
         f"{ast.unparse(node)} in {ast.unparse(call)} is not a literal: the marker is read from the source "
-        'and never run, so write the name itself, @capture("attn")',
+        'without running it, so write the name itself, @capture("attn")',
     )
 
 
 def _plan_qualname(
     plan: Plan, listed: list[tuple[Function, _Request]], names: frozenset[str], surroundings: ModuleNames
 ) -> None:
-    """Plan the defs that share a qualname: each captures what it binds, and one of them must bind each name."""
+    """Plan the defs that share a qualname: each captures the names that it binds; one must bind each name."""
     by_function: dict[int, tuple[Function, Scope, list[Capture]]] = {}
     for function, _ in listed:
         if id(function) not in by_function:
@@ -180,7 +180,7 @@ def _resolve(capture: Capture, function: Function, scope: Scope) -> list[Capture
     if capture.every_local:
         return [Capture(name, name, capture.at) for name in scope.locals]
     if capture.is_name:
-        # As the parser does: µ is written as either of two characters, and names one variable.
+        # As the parser does: µ can be written as two different characters that name the same variable.
         return [Capture(capture.label, unicodedata.normalize("NFKC", capture.expression), capture.at)]
     return [capture]
 
@@ -188,26 +188,26 @@ def _resolve(capture: Capture, function: Function, scope: Scope) -> list[Capture
 def _untakeable(
     capture: Capture, function: Function, scope: Scope, names: frozenset[str], filename: str, lineno: int
 ) -> CaptureError | None:
-    """Why a capture cannot be taken in a function at the point it asks for; None where it can."""
+    """Why a capture is impossible in a function at its capture point; None if it is possible."""
     what = f"{function.qualname} (line {function.node.lineno})"
     if capture.at == "sdpa":
         if attention_calls(function.node, names):
             return None
-        reason = f"no call of {ATTENTION} stands in {what}, under this name or one that the module gives it"
+        reason = f"{what} does not call {ATTENTION}, under that name or an alias in its module"
         return _error(filename, lineno, f"{capture.expression}@sdpa: {reason}")
     error = _unreadable(capture, function, scope, filename, lineno)
     name = capture.expression
     if error is not None or capture.at != "assign" or name in bindings(function.node):
         return error
     if name in scope.parameters:
-        reason = f"{name!r} is a parameter of {what} and never bound in its body"
+        reason = f"{name!r} is a parameter of {what} and is never bound in its body"
     else:
-        reason = f"{name!r} is bound outside of {what}, which only reads it"
-    return _error(filename, lineno, f"{reason}: @assign records bindings, so take it at the return, without @assign")
+        reason = f"{name!r} is bound outside {what}, which only reads it"
+    return _error(filename, lineno, f"{reason}: @assign records bindings, so capture it at the return, without @assign")
 
 
 def _unreadable(capture: Capture, function: Function, scope: Scope, filename: str, lineno: int) -> CaptureError | None:
-    """Why a capture cannot be taken in a function; None where it can. Expressions may read globals and builtins too."""
+    """Why a capture is impossible in a function; None if it is possible. Expressions may read globals and builtins."""
     what = f"{function.qualname} (line {function.node.lineno})"
     if not capture.is_name:
         outside = sorted(names_read(ast.parse(capture.expression, mode="eval").body) & scope.out_of_reach)
@@ -222,7 +222,7 @@ def _unreadable(capture: Capture, function: Function, scope: Scope, filename: st
     elif name in scope.globals:
         reason = f"{name!r} is a global in {what}, not a local: read it from the module instead"
     elif name in scope.in_comprehensions:
-        reason = f"{name!r} is bound only inside a comprehension in {what}: capture what the comprehension makes"
+        reason = f"{name!r} is bound only inside a comprehension in {what}: capture the result of the comprehension"
     else:
         reason = f"{name!r} is never bound in {what}" + did_you_mean(name, scope.readable)
     return _error(filename, lineno, reason)
@@ -231,7 +231,7 @@ def _unreadable(capture: Capture, function: Function, scope: Scope, filename: st
 def _nowhere(
     capture: Capture, function: Function, scope: Scope, surroundings: ModuleNames, filename: str, lineno: int
 ) -> CaptureError | None:
-    """Why an expression would fail each time: it reads a name that is found nowhere; None where it may not."""
+    """Why an expression would always fail: it reads a name that does not exist; None if it may succeed."""
     if capture.is_name or capture.at == "sdpa":
         return None
     own = (*scope.readable, *scope.globals)
@@ -240,21 +240,21 @@ def _nowhere(
         return None
     name, what = missing[0], f"{function.qualname} (line {function.node.lineno})"
     if name in scope.in_comprehensions:
-        reason = f"is bound only inside a comprehension in {what}: capture what the comprehension makes"
+        reason = f"is bound only inside a comprehension in {what}: capture the result of the comprehension"
     else:
-        # What rewritten code calls is among the builtins, by names that cannot be written.
+        # Builtins contain functions of the recorder, with names that cannot be written in source.
         known = sorted(one for one in {*own, *surroundings.known, *dir(builtins)} if one.isidentifier())
-        reason = f"is neither a local of {what} nor a name of its module, nor a builtin{did_you_mean(name, known)}"
+        reason = f"is not a local of {what}, a name in its module, or a builtin{did_you_mean(name, known)}"
     return _error(filename, lineno, f"{capture.expression!r}: {name!r} {reason}{_points(capture.expression, name)}")
 
 
 def _points(expression: str, name: str) -> str:
-    """What is said besides of ``x@word``, which may have been meant as a point and is a matrix product."""
+    """The hint for ``x@word``, a matrix product that may have been meant as a capture point."""
     left, sign, right = (part.strip() for part in expression.rpartition("@"))
     if not sign or not left.isidentifier() or right != name:
         return ""
     points = ", ".join(point for point in POINTS if point != "return")
-    return f"; if it is to be a point, the points are {points}, return"
+    return f"; if {right} is meant as a capture point, the points are {points}, return"
 
 
 def _not_used(name: str, what: str) -> str:
@@ -278,7 +278,7 @@ def _require_match(target: Target, functions: Sequence[Function], tree: ast.Modu
     ending = [one for one in names if one.rpartition(".")[2] == name]
     captures = target.text.partition("=")[2]
     raise CaptureError(
-        f"{plan.filename}: target {target.text!r} matches no def in {plan.module}"
+        f"{plan.filename}: target {target.text!r} matches no function in {plan.module}"
         + (
             another_name(tree, plan.module, target.qualname, captures)
             or _one_of(siblings[one] for one in difflib.get_close_matches(name, siblings))
@@ -286,12 +286,12 @@ def _require_match(target: Target, functions: Sequence[Function], tree: ast.Modu
             or did_you_mean(target.qualname, names)
             or did_you_mean(target.qualname, ending, cutoff=0.0)
         )
-        + ("" if names else ": it holds no functions")
+        + ("" if names else ": it defines no functions")
     )
 
 
 def _leave_to_compilers(plan: Plan, tree: ast.Module, environ: Mapping[str, str], outside: Outside | None) -> None:
-    """Take the functions out of a plan that another compiler reads."""
+    """Remove functions that another compiler reads from a plan."""
     reasons = compiled_elsewhere(tree, [planned.function.node for planned in plan.functions], environ, outside)
     for planned in plan.functions:
         function = planned.function
@@ -301,7 +301,7 @@ def _leave_to_compilers(plan: Plan, tree: ast.Module, environ: Mapping[str, str]
 
 
 def _require_wildcards(plan: Plan, targets: Iterable[Target], functions: Sequence[Function]) -> None:
-    """In a module that is named, a wildcard over its functions must find at least one that binds each name."""
+    """If the module is named exactly, a wildcard for functions must match one that binds each name."""
     for target in targets:
         if target.exact or not target.exact_module or target.qualname is None or not target.captures:
             continue

@@ -1,4 +1,4 @@
-"""What is planned for a module: the functions of its tree that are to be rewritten, and the captures of each."""
+"""The plan for a module: the functions to rewrite, and the captures of each."""
 
 from __future__ import annotations
 
@@ -16,45 +16,52 @@ from astcapture.rewrite.scope import Scope
 from astcapture.targets.capture import Capture
 from astcapture.targets.target import Target
 
-#: The arguments of `record.recorder.declare`: plain tuples, so that they can stand in the code as literals.
+#: The arguments of `record.recorder.declare`: plain tuples, which can be literals in the code.
 Declaration = tuple[Any, ...]
 
 
 @dataclass
 class FunctionPlan:
-    """One function of the tree, its scope, and the captures taken in it (``*`` resolved, duplicates gone)."""
+    """One function of the tree, its scope, and its captures (``*`` resolved, without duplicates)."""
 
     function: Function
     scope: Scope
     captures: tuple[Capture, ...]
-    #: What may stand for torch's attention in the module.
+    #: The names that may refer to torch's attention in the module.
     attention_names: frozenset[str] = frozenset()
+    #: The number of the notebook's cell that it is in.
+    cell: int | None = None
+
+    def site(self, module: str, label: str, line: int | None) -> tuple[str | int | None, ...]:
+        """What the recorder is told of a place in it; see `record.events.Site`."""
+        site = (module, self.function.qualname, label, line)
+        return site if self.cell is None else (*site, self.cell)
 
     @property
     def tells_that_it_starts(self) -> bool:
-        """Whether one execution can leave any number of values of a label, which do not tell it from the next."""
+        """Whether one execution can record any number of values for a label, so that its start must be recorded."""
         return any(capture.at != "return" for capture in self.captures)
 
     @cached_property
     def tells_that_it_begins(self) -> bool:
-        """Whether it is a generator that is captured at its end, which it may never come to."""
+        """Whether it is a generator that is captured at its end, which it may never reach."""
         return any(capture.at == "return" for capture in self.captures) and any(
             isinstance(node, (ast.Yield, ast.YieldFrom)) for _, node in own_expressions(self.function.node, False)
         )
 
     @cached_property
     def mentioned(self) -> frozenset[str]:
-        """The names and attributes in the function, as it is written."""
+        """The names and attributes in the function as written."""
         return frozenset(mentioned(self.function.node))
 
     @cached_property
     def owners(self) -> tuple[str, ...]:
-        """The parameters that may hold the module whose work the function is, in the order in which they are asked.
+        """The parameters that may be the module for which the function works, in the order in which they are tried.
 
-        A method's first parameter, whatever its name; and of a free function, or a method of a class that is no
-        ``nn.Module`` by the name of its bases, every parameter that the function uses as one uses a module. Left out
-        are parameters that the function binds anew or deletes, so that they can always be read, and all those of
-        ``__init__``, whose module has no place in a model yet.
+        For a method, its first parameter. For a free function, or a method of a class that does not look like an
+        ``nn.Module``, every parameter that the function uses like a module. Parameters that the function rebinds or
+        deletes are excluded, so that they can always be read, and so are all parameters of ``__init__``, whose module
+        is not part of a model yet.
         """
         node = self.function.node
         if node.name in ("__init__", "__new__"):
@@ -70,11 +77,11 @@ class FunctionPlan:
         return tuple(name for name in parameters if name not in changed)
 
 
-#: What a module is called that a function is handed and hands on.
+#: Usual names of parameters that are modules.
 _ALWAYS = frozenset({"self", "module"})
 
 
-#: Attributes that a tensor or an array has, and no module.
+#: Attributes of tensors and arrays that modules do not have.
 _OF_TENSORS = frozenset({"T", "mT", "H", "mH", "shape", "ndim", "dtype", "device"})
 
 
@@ -106,12 +113,12 @@ def _names(nodes: Iterable[ast.expr]) -> set[str]:
 
 @dataclass
 class Plan:
-    """All that is rewritten in one module, and what is not.
+    """What is rewritten in one module, and what is not.
 
     Attributes:
-        skipped: the functions that a wildcard matched but that bind no such name, with the name.
-        left: the functions that another compiler reads, with their line and why they are left alone.
-        moved: for each target that names what the module only imports, where that may be defined.
+        skipped: the functions that a wildcard matched but that do not bind the name, with the name.
+        left: the functions that another compiler reads, with their line and the reason why they are not rewritten.
+        moved: for each target that the module only imports, where it may be defined.
     """
 
     module: str
@@ -126,11 +133,11 @@ class Plan:
 
     @property
     def declares(self) -> bool:
-        """Whether the module has something to say when it is run."""
+        """Whether the module must call `declare` when it runs."""
         return bool(self.functions or self.skipped or self.left or self.moved)
 
     def declaration(self) -> Declaration:
-        """What the recorder is told of the module, as `record.recorder.declare` takes it."""
+        """The arguments for `record.recorder.declare`."""
         functions = tuple(
             (one.function.qualname, one.function.node.lineno, _labels(one.captures)) for one in self.functions
         )
@@ -146,7 +153,7 @@ class Plan:
         return tuple(parts)
 
 
-#: The module, its functions and those that were skipped stand in every declaration.
+#: The module, its functions and the skipped functions are in every declaration.
 _ALWAYS_DECLARED = 3
 
 

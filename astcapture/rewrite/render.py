@@ -1,17 +1,17 @@
-"""Print a syntax tree for people to read."""
+"""Renders a syntax tree as readable source."""
 
 from __future__ import annotations
 
 import ast
 
-#: What astor 0.8 does not know, by name because older Pythons lack them too.
+#: Node types that astor 0.8 does not know, by name because older Python versions lack them.
 _UNKNOWN_TO_ASTOR = frozenset(
     {"Match", "TryStar", "TypeAlias", "TypeVar", "ParamSpec", "TypeVarTuple", "TemplateStr", "Interpolation"}
 )
 
 
 def render(node: ast.AST) -> str:
-    """The source of a tree, by astor; by `ast.unparse` where it holds what astor does not know.
+    """The source of a tree, rendered by astor, or by `ast.unparse` if it has nodes that astor does not know.
 
     >>> print(render(ast.parse("x=1")), end="")
     x = 1

@@ -1,4 +1,4 @@
-"""Which names a function binds, by the rules of Python's symbol table, from its syntax tree alone."""
+"""The names that a function binds, by the rules of Python's symbol table, from the syntax tree only."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Scope:
 
     @property
     def readable(self) -> tuple[str, ...]:
-        """Every name that a capture can take: locals, then those of enclosing functions that the function uses."""
+        """Every name that can be captured: locals, then locals of enclosing functions that the function uses."""
         return (*self.bound, *sorted(self.nonlocals | self.free))
 
 
@@ -46,12 +46,12 @@ class _Names:
     nonlocals: set[str] = field(default_factory=set)
     loaded: set[str] = field(default_factory=set)
     in_comprehensions: set[str] = field(default_factory=set)
-    #: What the scopes nested in this one read, and what they rebind, of names that they do not bind.
+    #: Names that nested scopes read or rebind without binding them.
     used: set[str] = field(default_factory=set)
     rebound: set[str] = field(default_factory=set)
-    #: What a comprehension binds by a walrus, which is in the scope around it.
+    #: Names that a comprehension binds with a walrus, which belong to the enclosing scope.
     walrus: dict[str, int] | None = None
-    #: Whether what annotates a variable there is never evaluated.
+    #: Whether variable annotations are never evaluated there.
     forgets_annotations: bool = False
 
     def bind(self, name: str | None, line: int) -> None:
@@ -85,21 +85,21 @@ def function_scope(function: Function) -> Scope:
 
 
 def names_read(expression: ast.expr) -> set[str]:
-    """The names that an expression reads in the scope that it stands in, those of its comprehensions excepted."""
+    """The names that an expression reads in its scope, without those bound by its comprehensions."""
     names = _Names()
     _walk([expression], names)
     return names.loaded | names.used
 
 
 def names_of_module(tree: ast.Module) -> set[str]:
-    """The names that a module binds in its own scope, and those that it or a function in it reads from there."""
+    """The names that a module binds in its scope, and those that it or its functions read from there."""
     names = _Names()
     _walk(tree.body, names)
     return set(names.bound) | names.loaded | names.used
 
 
 def _collect(node: ScopeNode) -> _Names:
-    """The names of one scope. What it evaluates outside of itself belongs to the scope around it."""
+    """The names of one scope. Expressions that it evaluates outside itself belong to the enclosing scope."""
     names = _Names(
         walrus={} if isinstance(node, _COMPREHENSIONS) else None,
         forgets_annotations=_FORGETS_ANNOTATIONS and isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)),
@@ -159,9 +159,9 @@ def _walk(nodes: Iterable[ast.AST], names: _Names) -> None:
         stack.extend(reversed(_parts(node)))
 
 
-# Before, the variables of a function kept what annotates them in its closure.
+# In earlier versions, variable annotations of a function stayed in its closure.
 _FORGETS_ANNOTATIONS = sys.version_info >= (3, 14)
-# The compiler numbers the locals as it comes to them, and ``locals()`` lists them so.
+# The compiler numbers locals in order of appearance, and ``locals()`` lists them in that order.
 _ELSE_COMES_FIRST = sys.version_info >= (3, 11)
 
 
@@ -179,14 +179,14 @@ def _bind_walrus(name: str, line: int, names: _Names) -> None:
 
 
 def _nest(node: ScopeNode, names: _Names) -> None:
-    """Take in what a nested scope has to do with the names of this one."""
+    """Merge the uses of names of this scope by a nested scope."""
     inner = _collect(node)
     if isinstance(node, _COMPREHENSIONS):
         names.in_comprehensions |= inner.own | inner.in_comprehensions
         for name, line in (inner.walrus or {}).items():
             _bind_walrus(name, line, names)
     if isinstance(node, ast.ClassDef):
-        # What a class binds is not seen from the functions in it.
+        # Names of a class are not visible in its functions.
         names.used |= (inner.loaded - inner.own - inner.globals) | inner.used | inner.nonlocals
         names.rebound |= inner.nonlocals | inner.rebound
     else:

@@ -1,32 +1,32 @@
-"""Insert the recording of values into the functions of a tree.
+"""Inserts code that records values into the functions of a tree.
 
-The tree is changed in place and every node of the user's keeps its position, so that tracebacks,
-coverage and debuggers see the lines that were written. What is inserted at
-the exits of a function is told here; `bindings` tells it of what it binds, `calls` of its calls. A
-function with captures there starts with ``_@enter(site)``, since one execution leaves any number of values;
-a generator that is captured at its end starts with ``_@begin(site)``, since it may never come to it.
+The tree is changed in place and every node of the user keeps its position, so that tracebacks, coverage and debuggers
+show the original lines. This docstring describes the code at the exits of a function; see `bindings` for captures at
+bindings and `calls` for captures at calls. A function with such captures starts with ``_@enter(site)``, since one
+execution records any number of values. A generator that is captured at its end starts with ``_@begin(site)``, since it
+may never reach its end.
 
-- ``return E`` becomes ``return _@record(E, site, name, self)`` where the name is surely bound: `E` is
-  evaluated first, then the name is read, and `record` hands `E`'s value back.
-- where the name may be unbound it is looked up, ``return _@look(E, site, 'name', _@locals())``, so
-  that a miss raises nothing: neither an exception nor a line is seen by a debugger.
-- an expression may fail, would put code objects into the function where it holds a comprehension, and stops torch's
-  compiler where that cannot follow it; so it is handed to the recorder as text, ``_@evaluate(E, site, 'lambda q: …',
-  (q,))``, or with ``_@locals()`` where a local that it reads may be unbound.
-- where neither will do, reading is a statement of its own in a ``try``. It has to stand after `E`, so `E`'s value waits
-  on a stack of the recorder's, not in a local: ``_@hold(E)``, the ``try``, ``return _@release()``. No name of ours is
-  ever in ``locals()``. So is read what may be unbound in a function that would notice us asking for its locals, and an
-  expression that is about its function, as ``super()``.
-- where the program visits no line between `E` and the ``with`` that the ``return`` leaves, all of that has no line.
-- a bare ``return``, or one of a value that takes no evaluation, has the statements before it.
-- at the end of the body stand the same statements without a line of their own. The compiler copies a
-  last block without a line to each path that leads to it, and gives each copy the line where its path
-  ends; it does so for one block alone, so here an expression is always handed over as text. What `ends` finds is
-  given such an end too.
+- ``return E`` becomes ``return _@record(E, site, name, self)`` if the name is definitely bound: `E` is evaluated first,
+  then the name is read, and `record` returns the value of `E`.
+- A name that may be unbound is looked up, ``return _@look(E, site, 'name', _@locals())``, so that nothing is raised if
+  it is missing, and a debugger sees neither an exception nor a line.
+- An expression may fail; with a comprehension it would add code objects to the function; and it may stop torch.compile.
+  So it is passed to the recorder as text, ``_@evaluate(E, site, 'lambda q: …', (q,))``, or with ``_@locals()`` if a
+  local that it reads may be unbound.
+- If neither is possible, the read is a separate statement in a ``try``. It must come after `E`, so the value of `E` is
+  kept on a stack of the recorder, not in a local: ``_@hold(E)``, the ``try``, ``return _@release()``. No name of ours
+  is ever in ``locals()``. This form is used for names that may be unbound in a function that would notice a call of
+  ``locals()``, and for expressions that depend on their function, such as ``super()``.
+- If the program visits no line between `E` and the exit of a ``with`` around the ``return``, the inserted code has no
+  line.
+- For a bare ``return``, or a value that needs no evaluation, the statements come before it.
+- At the end of the body are the same statements without a line. The compiler copies a last block without a line to each
+  path that leads to it, and gives each copy the line where its path ends. It does so for a single block only, so here
+  expressions are always passed as text. The places that `ends` finds get the same code.
 
-Where lines and events are not those of a plain run: an expression that is about its function, and fails, is an
-exception there for a debugger, and visits the line of its ``return`` again. And up to Python 3.12 a
-frame has one dict of locals, which a function that asks for it (``locals()``, ``vars``, ``eval``,
+Lines and events differ from a plain run in these cases. If an expression that depends on its function fails, a debugger
+sees an exception there, and the line of the ``return`` is visited again. Up to Python 3.12 a frame has one dict of
+locals, which a function that reads it (``locals()``, ``vars``, ``eval``,
 ``exec``, its frame) would see change; there a name that may be unbound is read in a ``try`` too. At
 the end of such a function's body, where several paths meet, a trace function is told no line or that
 of another path. On Python 3.12 alone, where a ``with`` that swallowed an exception is the last thing
@@ -62,7 +62,7 @@ from astcapture.rewrite.flow import bound_at_exits
 from astcapture.rewrite.lines import first_line_of, is_left_below
 from astcapture.rewrite.planned import FunctionPlan, Plan
 
-#: The module whose functions rewritten code calls, and the prefix under which it imports them.
+#: The module with the functions that rewritten code calls, and the prefix of their names there.
 RECORDER = "astcapture.record.recorder"
 PREFIX = nodes.PREFIX
 CALLED = (
@@ -73,7 +73,7 @@ CALLED = (
 # What gives a function its own dict of locals: built-ins (`vars` is given nothing then), and what leads to its frame.
 _EXPOSING_BUILTINS = frozenset({"locals", "vars", "eval", "exec"})
 _EXPOSING = _EXPOSING_BUILTINS | {"f_locals", "_getframe", "currentframe", "stack", "f_back"}
-# Attributes that count as themselves in these modules alone: `model.eval()` and `self.stack` are something else.
+# Attributes that count only in these modules: `model.eval()` and `self.stack` are something else.
 _OF_MODULES = {**dict.fromkeys(_EXPOSING_BUILTINS, "builtins"), "stack": "inspect"}
 
 
@@ -97,7 +97,7 @@ def rewrite(tree: ast.Module, plan: Plan) -> ast.Module:
 
 
 def rewrite_function(planned: FunctionPlan, module: str) -> None:
-    """Insert the captures of one function: at its bindings, at its calls of attention, and at each of its exits."""
+    """Insert the captures of one function: at its bindings, its calls of attention, and its exits."""
     function = planned.function.node
     quiet = LOCALS_ARE_A_COPY or not _may_hold_its_locals(planned)
     exits = bound_at_exits(function, planned.scope)
@@ -137,7 +137,7 @@ def _tell_that_it_starts(planned: FunctionPlan, module: str, name: str) -> None:
         index += 1
     # On the line that is visited first anyway.
     place = nodes.Place(first_line_of(function.body[index]), function.body[index].col_offset)
-    site = nodes.literal((module, planned.function.qualname, "", function.lineno), place)
+    site = nodes.literal(planned.site(module, "", function.lineno), place)
     function.body.insert(index, nodes.call_statement(name, [site], place))
 
 
@@ -149,7 +149,7 @@ def _runs_nothing(statement: ast.stmt) -> bool:
 
 
 def _may_hold_its_locals(planned: FunctionPlan) -> bool:
-    """Whether a function may hold on to the dict of its locals, and so notice that we ask for it."""
+    """Whether a function may keep the dict of its locals, and so notice that we read it."""
     if _EXPOSING.isdisjoint(planned.mentioned):
         return False
     given = {
@@ -177,7 +177,7 @@ def _first_line_of_module(tree: ast.Module) -> int:
 
 
 def _insert_imports(tree: ast.Module, plan: Plan) -> None:
-    """Import what the code calls, and declare its functions, after the docstring and the ``__future__`` imports."""
+    """Import the recorder and declare the functions, after the docstring and the ``__future__`` imports."""
     used = {PREFIX + "declare"}.union(*(mentioned(planned.function.node) for planned in plan.functions))
     names = [ast.alias(name, PREFIX + name) for name in ("declare", *CALLED) if PREFIX + name in used]
     inserted: list[ast.stmt] = [

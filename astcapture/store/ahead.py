@@ -1,4 +1,4 @@
-"""Values taken apart and summed up while the shard before theirs is being written: that leaves a core idle."""
+"""Encodes values and computes checksums while the previous shard is written, since writing leaves a core idle."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from astcapture.store.raw import Refused
 
 
 class Prepared(NamedTuple):
-    """A value ready to be written, with the checksums of its arrays; or why it is not stored."""
+    """A value ready to be written, with the checksums of its arrays; or the reason why it is not stored."""
 
     encoded: Encoded | None
     sums: Sequence[int]
@@ -22,38 +22,38 @@ class Prepared(NamedTuple):
 
 
 def prepare(entry: Entry) -> Prepared:
-    """Take the value of an entry apart."""
+    """Encode the value of an entry."""
     try:
         value = entry.value
-    except CaptureError as error:  # not copied, and changed since
+    except CaptureError as error:  # not copied, and modified since
         return Prepared(None, (), str(error))
     try:
         encoded = encode(value)
-        # A list: a tuple that is still being made can be found by those who ask the garbage collector for all
-        # objects, as an install in another thread does, and then cannot be finished.
+        # A list, not a tuple: `gc.get_objects`, which an install in another thread calls, can find a tuple that is
+        # still being built, and the tuple can then not be completed.
         return Prepared(encoded, [checksum(raw.buffer()) for raw in encoded.arrays], None)
     except Refused as error:
         return Prepared(None, (), str(error))
-    except Exception as error:  # a list that another thread changes, a tensor class with ways of its own
+    except Exception as error:  # a list that another thread changes, an unusual tensor class
         return Prepared(None, (), f"a value of type {type(value).__name__} ({type(error).__name__}: {error})")
 
 
 class Ahead:
-    """Prepares entries in a thread of its own. Called with an entry, it gives what is prepared, or prepares it."""
+    """Prepares entries in a separate thread. Calling it with an entry returns the prepared value."""
 
     def __init__(self) -> None:
         self._ready: dict[int, tuple[Entry, Prepared]] = {}
         self._done = _thread.allocate_lock()
 
     def start(self, entries: Sequence[Entry], written: list[Any]) -> None:
-        """Begin with these, which are written next, and free the memory of those that are written; once."""
+        """Start preparing the entries that are written next, and free the memory of written ones."""
         if entries or written:
             self._done.acquire()
             try:
                 _thread.start_new_thread(self._run, (entries, self._ready, written))
             except RuntimeError:
-                # The interpreter is shutting down (from Python 3.12 on), or there are too many threads: what is not
-                # prepared ahead is prepared when it is written.
+                # The interpreter is shutting down (from Python 3.12 on), or there are too many threads. The entries are
+                # then prepared when they are written.
                 self._done.release()
 
     def _run(self, entries: Sequence[Entry], ready: dict[int, tuple[Entry, Prepared]], written: list[Any]) -> None:
@@ -65,7 +65,7 @@ class Ahead:
             self._done.release()
 
     def wait(self) -> None:
-        """Until all are prepared."""
+        """Wait until all are prepared."""
         with self._done:
             pass
 

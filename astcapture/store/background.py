@@ -1,7 +1,7 @@
-"""A thread that works now and then: when it is asked to, and at least every second.
+"""A background thread that works on request, and at least every second.
 
-It is started below the `threading` module: the program's ``threading.enumerate()`` and ``active_count()``
-are what they were, and at exit nobody waits for it who has not been told to.
+It is started with `_thread`, so the program's ``threading.enumerate()`` and ``active_count()`` do not show it, and the
+interpreter does not wait for it at exit.
 """
 
 from __future__ import annotations
@@ -12,19 +12,19 @@ import os
 import time
 from collections.abc import Callable
 
-#: Seconds after which work is done unasked: what a killed process loses. In long runs it is a hundredth of the
-#: time that they have lasted, up to the second number, so that hours of seldom captures are no heap of tiny files.
+#: Seconds between rounds of work without a request; a killed process loses this much. In long runs it grows to 1 % of
+#: the run time, up to the second number, so that rare captures over hours do not leave thousands of tiny files.
 PERIOD, LONGEST_PERIOD = 1.0, 10.0
-#: Seconds between looks at whether there is enough to do.
+#: Seconds between checks whether there is enough to do.
 _TICK = 0.05
 
 
 class Background:
-    """Runs `work` in a thread of its own.
+    """Runs `work` in a separate thread.
 
     Args:
-        work: what to do; is to catch its own errors.
-        enough: whether there is so much to do that it should be done now; asked often.
+        work: the function to run; it must catch its own errors.
+        enough: returns whether there is enough to do now; called often.
     """
 
     def __init__(self, work: Callable[[], None], enough: Callable[[], bool]) -> None:
@@ -43,28 +43,28 @@ class Background:
 
     @property
     def stopping(self) -> bool:
-        """Whether `work` had better come to an end."""
+        """Whether `work` should finish soon."""
         return self._stopping
 
     def start(self) -> None:
-        """Start the thread, unless it runs."""
+        """Start the thread if it is not running."""
         if self._done is None:
             self._stopping = False
             done = _thread.allocate_lock()
             done.acquire()
-            # Where no thread can be started (as the interpreter shuts down, or where there are too many), what is
-            # recorded waits for the limit or the end.
+            # If no thread can be started (at interpreter shutdown, or with too many threads), records wait until the
+            # limit is reached or the program ends.
             with contextlib.suppress(RuntimeError):
                 _thread.start_new_thread(self._run, (done,))
                 self._done = done
 
     def wake(self) -> None:
-        """Have it work now."""
-        with contextlib.suppress(RuntimeError):  # rung already
+        """Make it work now."""
+        with contextlib.suppress(RuntimeError):  # already requested
             self._bell.release()
 
     def stop(self) -> None:
-        """Stop the thread and wait until it has; what it is writing, it finishes."""
+        """Stop the thread after its current write, and wait for it."""
         done = self._done
         if done is not None:
             self._stopping = True
@@ -74,7 +74,7 @@ class Background:
             self._done = None
 
     def forget(self) -> None:
-        """In a child made by a fork the thread does not run: be as new."""
+        """Reset the state in a forked child, where the thread does not run."""
         self.__init__(self._work, self._enough)  # type: ignore[misc]
 
     def _run(self, done: _thread.LockType) -> None:
@@ -87,7 +87,7 @@ class Background:
             done.release()
 
     def _wait(self) -> bool:
-        """Until there is something to do, or nothing more."""
+        """Wait until there is something to do; False if the thread should stop."""
         waited, period = 0.0, min(max(PERIOD, (time.monotonic() - self._since) / 100), LONGEST_PERIOD)
         while waited < period and not self._stopping:
             if self._bell.acquire(timeout=_TICK):
@@ -99,9 +99,9 @@ class Background:
 
 
 def _wait_until_gone(number: int | None) -> None:
-    """Wait, a second at most, until the system counts a thread no more that has nothing left to do.
+    """Wait up to one second until the system no longer lists a finished thread.
 
-    A fork warns of threads by that count.
+    Python warns at a fork if the system lists other threads.
     """
     deadline = time.monotonic() + 1
     while number is not None and os.path.exists(f"/proc/self/task/{number}") and time.monotonic() < deadline:

@@ -1,11 +1,11 @@
-"""A checksum that runs at the speed of memory."""
+"""A checksum at the speed of memory."""
 
 from __future__ import annotations
 
 import zlib
 from typing import Any
 
-#: Up to here it is a plain CRC-32.
+#: Up to this size it is a plain CRC-32.
 _SMALL = 1 << 16
 _WORDS = 4096
 
@@ -13,8 +13,8 @@ _WORDS = 4096
 def checksum(data: Any) -> int:
     """The checksum of a buffer of single bytes, as docs/store.md defines it.
 
-    A CRC-32 of everything would cost a fifth of the writing. Adding up rows of words first finds any
-    single error, and leaves two of them a chance in half a million to cancel.
+    A CRC-32 of all bytes would take a fifth of the time for writing. Adding rows of words first still finds any single
+    error; two errors cancel with a probability of one in half a million.
 
     >>> checksum(b"123456789") == 0xCBF43926
     True

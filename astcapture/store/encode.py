@@ -1,8 +1,8 @@
-"""Values to what a shard holds, and back: arrays as they are, everything else as JSON that tells types apart.
+"""Converts values to the contents of a shard and back: arrays as bytes, everything else as typed JSON.
 
-In JSON, None, bools, strings, finite floats, ints of up to 64 bits and lists stand for themselves. An
-object has one key, which says what it is: ``tuple``, ``dict``, ``size`` (a ``torch.Size``), ``int``
-(hexadecimal), ``float`` (``nan``, ``inf``, ``-inf``), ``array`` (its number and form).
+In JSON, None, bools, strings, finite floats, ints of up to 64 bits and lists are stored directly. An object has one
+key, which is its type: ``tuple``, ``dict``, ``size`` (a ``torch.Size``), ``int`` (hexadecimal), ``float`` (``nan``,
+``inf``, ``-inf``), ``array`` (its number and form).
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ from typing import Any, NamedTuple
 from astcapture.store import numpy_arrays, torch_arrays
 from astcapture.store.raw import Damaged, Form, Raw, Refused
 
-#: What a message says after a value was refused.
+#: The end of a message about a value that cannot be stored.
 STORABLE = (
-    "what can be stored is tensors, arrays, None, numbers, strings, and lists, tuples and dicts of those: "
-    "reduce= can make one of them of it"
+    "only tensors, arrays, None, numbers, strings, and lists, tuples and dicts of these can be stored: "
+    "convert the value with reduce="
 )
 
 #: JSON longer than this is stored as an array of bytes, so that the header stays small.
 _LONG = 2_000
-#: A value in a value in a value: nobody's, or one that holds itself.
+#: The deepest nesting; deeper values most likely contain themselves.
 _DEEP = 60
 
 
 class Encoded(NamedTuple):
-    """A value ready to be written: its form, its arrays, and the JSON that is kept in the header."""
+    """A value ready to be written: its form, its arrays, and its JSON in the header."""
 
     form: Form
     arrays: tuple[Raw, ...]
@@ -39,7 +39,7 @@ def encode(value: Any) -> Encoded:
     """Take a value apart.
 
     Raises:
-        Refused: it is, or holds, something that is neither an array nor plain data.
+        Refused: it is or contains something that is neither an array nor plain data.
     """
     raw = _pack(value)
     if raw is not None:
@@ -68,7 +68,7 @@ def _bytes(text: str) -> Raw:
 
 
 def _tree(value: Any, arrays: list[Raw], depth: int) -> Any:
-    kind = type(value)  # exactly: what a subclass adds would be lost
+    kind = type(value)  # the exact type: data of a subclass would be lost
     if value is None or kind in (bool, str):
         return value
     if kind is int:
@@ -76,7 +76,7 @@ def _tree(value: Any, arrays: list[Raw], depth: int) -> Any:
     if kind is float:
         return value if math.isfinite(value) else {"float": repr(value)}
     if depth > _DEEP:
-        raise Refused(f"a {kind.__name__} that holds itself, or is nested more than {_DEEP} deep")
+        raise Refused(f"a {kind.__name__} that contains itself, or is nested more than {_DEEP} levels deep")
     if kind is list:
         return [_tree(one, arrays, depth + 1) for one in value]
     if kind is tuple:
@@ -84,7 +84,7 @@ def _tree(value: Any, arrays: list[Raw], depth: int) -> Any:
     if kind is dict:
         for key in value:
             if type(key) is not str:
-                raise Refused(f"a dict with a key that is no string, {key!r:.80}")
+                raise Refused(f"a dict with a key that is not a string, {key!r:.80}")
         return {"dict": {key: _tree(one, arrays, depth + 1) for key, one in value.items()}}
     raw = _pack(value)
     if raw is not None:
@@ -96,17 +96,17 @@ def _tree(value: Any, arrays: list[Raw], depth: int) -> Any:
 
 
 def array_forms(form: Form, tree: Any) -> list[Form]:
-    """The forms of the arrays that a value is made of, in their order; those of long JSON not among them.
+    """The forms of the arrays of a value, in order, without the array of long JSON.
 
     Raises:
-        Damaged: the tree is none of ours.
+        Damaged: the tree was not written by astcapture.
     """
     if form[0] != "json":
         return [form]
     found: dict[int, Form] = {}
     _collect(tree, found)
     if sorted(found) != list(range(form[1])):
-        raise Damaged("the arrays of a value are not those that it names")
+        raise Damaged("a value refers to arrays that do not exist")
     return [found[number] for number in range(form[1])]
 
 
@@ -126,7 +126,7 @@ def _collect(tree: Any, found: dict[int, Form]) -> None:
 
 
 def nbytes(form: Form) -> int | None:
-    """The bytes that an array of this form has in a shard; None where that cannot be told."""
+    """The bytes that an array of this form has in a shard; None if it is unknown."""
     library, dtype, shape = form[0], form[1], form[2]
     if library == "torch":
         return torch_arrays.nbytes(dtype, shape)
@@ -134,17 +134,17 @@ def nbytes(form: Form) -> int | None:
 
 
 def decode_array(form: Form, buffer: memoryview) -> Any:
-    """The tensor or array of this form whose bytes are `buffer`."""
+    """The tensor or array of this form with the bytes of `buffer`."""
     if form[0] == "torch":
         return torch_arrays.unpack(form[1], form[2], buffer)
     return numpy_arrays.unpack(form[1], form[2], len(form) > 3, buffer)
 
 
 def decode(tree: Any, arrays: list[Any]) -> Any:
-    """The value that `encode` made this JSON of.
+    """The value that `encode` converted to this JSON.
 
     Raises:
-        Damaged: the JSON is none of ours.
+        Damaged: the JSON was not written by astcapture.
     """
     if isinstance(tree, list):
         return [decode(one, arrays) for one in tree]
@@ -164,4 +164,4 @@ def decode(tree: Any, arrays: list[Any]) -> Any:
     if kind == "size":
         size = getattr(sys.modules.get("torch"), "Size", tuple)
         return size(content)
-    raise Damaged(f"there is no kind of value {kind[:40]!r}")
+    raise Damaged(f"unknown kind of value {kind[:40]!r}")

@@ -1,6 +1,6 @@
-"""What the header of a shard says of its records: tables of what repeats, and one number a column for each record.
+"""The header of a shard: tables of values that repeat, and columns with one number per record.
 
-With columns, opening a shard costs what parsing a list of numbers costs, not a dict for each record.
+With columns, opening a shard parses a few lists of numbers instead of one dict per record.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ VERSION = 1
 #: The keys of `__metadata__`.
 TEXT, CHECKSUM = "astcapture", "checksum"
 
-#: ``(module, qualname, label, lineno)``.
-Site = tuple[str, str, str, int]
+#: ``(module, qualname, label, lineno)``, and in a notebook the number of the cell.
+Site = tuple[str, str, str, int] | tuple[str, str, str, int, int]
 
 
 class Entry(Protocol):
-    """What is stored of one captured value: a `Record` is one."""
+    """The data that is stored for one captured value; `Record` is such a type."""
 
     @property
     def value(self) -> Any: ...
@@ -49,11 +49,13 @@ class Entry(Protocol):
     def tags(self) -> Mapping[str, Any]: ...
     @property
     def model(self) -> str | None: ...
+    @property
+    def cell(self) -> int | None: ...
 
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """What a run of records has in common."""
+    """The properties that several records share."""
 
     site: Site
     layer: str | None
@@ -70,7 +72,7 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Gradient:
-    """The gradient of a record that may be in an earlier shard, by the record's number in the process."""
+    """The gradient of a record, named by its number in the process; the record may be in an earlier shard."""
 
     number: int
     form: Form
@@ -79,7 +81,7 @@ class Gradient:
 
 @dataclass(frozen=True)
 class Header:
-    """What a shard says of itself; see docs/store.md."""
+    """The parsed header of a shard; see docs/store.md."""
 
     run: Mapping[str, Any]
     first: int
@@ -97,7 +99,7 @@ class Header:
 
 
 class _Table:
-    """Numbers its rows: the same row, the same number."""
+    """Numbers rows: equal rows get the same number."""
 
     def __init__(self) -> None:
         self.rows: list[Any] = []
@@ -123,7 +125,7 @@ def header_text(
     """The JSON text of a header."""
     sites, layers, models, forms, groups = _Table(), _Table(), _Table(), _Table(), _Table()
     tags: list[dict[str, Any]] = []
-    # The records of a block share one mapping; those in `entries` are alive, so no two have one identity.
+    # The records of a block share one mapping. All entries are alive, so no two mappings have the same id.
     seen: dict[int, int] = {}
     group, call, values = [], [], []
     for number, (entry, encoded) in enumerate(entries):
@@ -131,7 +133,8 @@ def header_text(
         if tag is None:
             tag = seen[id(entry.tags)] = len(tags)
             tags.append(plain_tags(entry.tags))
-        site = sites.number((entry.module, entry.function, entry.label, entry.lineno))
+        cell = () if entry.cell is None else (entry.cell,)
+        site = sites.number((entry.module, entry.function, entry.label, entry.lineno, *cell))
         form, model = forms.number(encoded.form), models.number(entry.model)
         row = (site, layers.number(entry.layer), entry.rank, entry.thread, tag, form, model)
         group.append(groups.number(row))
@@ -160,7 +163,7 @@ def header_text(
 
 
 def plain_tags(tags: Mapping[str, Any]) -> dict[str, Any]:
-    """Tags as JSON has them; one that it has not, as its repr."""
+    """Tags as JSON; a tag that JSON cannot represent becomes its repr."""
     return {str(name): _plain(value) for name, value in tags.items()}
 
 
@@ -169,7 +172,7 @@ def _plain(value: Any) -> Any:
         if json.loads(json.dumps(value, allow_nan=False)) == value:
             return value
     except Exception:
-        pass  # a tag is anything, with whatever its methods do
+        pass  # a tag can be any object, and its methods can raise
     return reprlib.repr(value)
 
 
@@ -182,22 +185,22 @@ def parse(found: Any) -> Header:
     """Read `__metadata__`.
 
     Raises:
-        Damaged: it is not what `metadata` made.
+        Damaged: `metadata` did not write it.
     """
     if not isinstance(found, dict) or not isinstance(found.get(TEXT), str):
-        raise Damaged("it is a safetensors file, and not one of astcapture's")
+        raise Damaged("it is a safetensors file that astcapture did not write")
     text = found[TEXT]
     if found.get(CHECKSUM) != f"{zlib.crc32(text.encode('utf-8', 'replace')):08x}":
         raise Damaged("the checksum of its header does not match")
     plain = json.loads(text)
     if plain["version"] != VERSION:
-        raise Damaged(f"its format has version {plain['version']}, and this astcapture reads {VERSION}")
+        raise Damaged(f"its format has version {plain['version']}, but this astcapture reads version {VERSION}")
     run, notes = plain["run"], plain["notes"]
     sites, layers, tags = [tuple(site) for site in plain["sites"]], plain["layers"], plain["tags"]
     forms = [_form(form) for form in plain["forms"]]
     _expect(isinstance(run, dict) and isinstance(notes, dict))
-    _expect(all(tuple(map(type, site)) == (str, str, str, int) for site in sites))
-    # Runs that were stored before models had names have none.
+    _expect(all(tuple(map(type, site)) in (_SITE, (*_SITE, int)) for site in sites))
+    # Runs stored by older versions have no model names.
     models = plain.get("models", [None])
     _expect(all(name is None or type(name) is str for name in (*layers, *models)))
     _expect(all(type(tag) is dict for tag in tags))
@@ -224,13 +227,17 @@ def parse(found: Any) -> Header:
     return header
 
 
+#: The types of a site's parts.
+_SITE = (str, str, str, int)
+
+
 def _expect(holds: bool) -> None:
     if not holds:
-        raise Damaged("its header says something that cannot be")
+        raise Damaged("its header contains invalid data")
 
 
 def _form(plain: Any) -> Form:
-    """A form as it was written."""
+    """Read a form."""
     form = tuple(plain)
     if form[0] == "json":
         _expect(len(form) == 2 and type(form[1]) is int and form[1] >= 0)
@@ -238,5 +245,5 @@ def _form(plain: Any) -> Form:
     library, dtype, shape = form[:3]
     _expect(library in ("torch", "numpy") and type(dtype) is str and type(shape) is list)
     _expect(all(type(size) is int and size >= 0 for size in shape))
-    nbytes(form)  # raises for a dtype that there is not
+    nbytes(form)  # raises for an unknown dtype
     return (library, dtype, tuple(shape), *form[3:])

@@ -1,4 +1,4 @@
-"""The shards that are mapped into memory now, and where their arrays lie in them."""
+"""The shards that are mapped into memory, and the offsets of their arrays."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from astcapture.store.raw import Damaged
 if TYPE_CHECKING:
     from astcapture.store.reading import Shard
 
-#: How many shards stay mapped after they have been read from.
+#: How many shards stay mapped after they were read.
 _MOST = 64
-#: A map holds a file descriptor for as long as a value lives that lies in it, and a process has few of
-#: them. With so many maps alive, values are copied out.
+#: A map keeps a file descriptor open as long as a value in it is alive, and a process has few descriptors. With more
+#: maps than this, values are copied.
 _MOST_ALIVE = 256
 
-#: So many arrays of a shard are looked for in its header; for more, the header is parsed.
+#: This many arrays of a shard are searched in the header text; after that the header is parsed.
 _SOUGHT = 16
 
 _lock = threading.Lock()
@@ -38,8 +38,8 @@ class Opened:
     def __init__(self, shard: Shard) -> None:
         with open(shard.path, "rb") as file:
             if os.fstat(file.fileno()).st_size != shard.size:
-                raise Damaged("the file has changed its size")
-            # Private: a value may be written to, and the file stays as it is.
+                raise Damaged("the size of the file has changed")
+            # Copy-on-write: writing to a value does not change the file.
             self.data = mmap.mmap(file.fileno(), shard.size, access=mmap.ACCESS_COPY)
         self._header = self.data[8 : shard.start]
         self._table: dict[str, Any] | None = None
@@ -47,18 +47,18 @@ class Opened:
         _alive.add(self.data)
 
     def offsets(self, name: str) -> tuple[int, int]:
-        """Where the array of this name begins and ends, from the start of the data.
+        """The start and the end of the array with this name, in bytes from the start of the data.
 
         Raises:
-            Damaged: it is not there.
+            Damaged: there is no such array.
         """
         if self._table is None and self._sought < _SOUGHT:
             self._sought += 1
-            # A name in quotes and a colon can stand nowhere else: inside a string the quotes would be escaped.
+            # A quoted name and a colon occur nowhere else: inside a string the quotes would be escaped.
             wanted = json.dumps(name, ensure_ascii=False).encode() + b":"
             at = self._header.find(wanted)
             if at < 0:
-                self._sought = _SOUGHT  # written in another way than the library's
+                self._sought = _SOUGHT  # not written by the safetensors library
                 return self.offsets(name)
             at += len(wanted)
             entry = json.loads(self._header[at : self._header.index(b"}", at) + 1])
@@ -67,10 +67,10 @@ class Opened:
                 self._table = entries(self._header)
             entry = self._table.get(name)
             if entry is None:
-                raise Damaged("it has no entry in the header")
+                raise Damaged("the header has no entry for it")
         begin, end = entry["data_offsets"]
         if type(begin) is not int or type(end) is not int:
-            raise Damaged("its place in the file is impossible")
+            raise Damaged("its offsets in the file are invalid")
         return begin, end
 
 
@@ -92,14 +92,14 @@ def opened(shard: Shard) -> Opened:
             while len(_opened) > _MOST:
                 _opened.popitem(last=False)
         elif found.data.size() != shard.size:
-            # Touching pages that are gone would end the process.
-            raise Damaged("the file has changed its size")
+            # Reading pages that no longer exist would kill the process.
+            raise Damaged("the size of the file has changed")
         _opened.move_to_end(shard)
         return found
 
 
 def may_keep() -> bool:
-    """Whether a value may lie in the map itself, and so keep it open."""
+    """Whether a value may reference the map itself, and so keep it open."""
     return len(_alive) <= _MOST_ALIVE
 
 
@@ -109,7 +109,7 @@ _FRONT = re.compile(r'\s*\{\s*"__metadata__"\s*:\s*')
 def metadata(header: bytes) -> Any:
     """The `__metadata__` of a header.
 
-    The library writes it in front, and parsing nothing else is most of why a run opens fast.
+    The library writes it first. Parsing only this part is the main reason why a run opens fast.
     """
     text = header.decode("utf-8")
     front = _FRONT.match(text)

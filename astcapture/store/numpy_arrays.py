@@ -1,4 +1,4 @@
-"""NumPy arrays and scalars to bytes and back."""
+"""Converts NumPy arrays and scalars to bytes and back."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 from astcapture.record.kinds import is_a
 from astcapture.store.raw import Damaged, Form, Raw, Refused
 
-#: Dtypes that safetensors has; all others go as bytes side by side.
+#: Dtypes that safetensors supports; all others are stored as bytes.
 _STORED = frozenset(
     {
         "bool", "uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64",
@@ -28,13 +28,13 @@ def is_array(value: Any) -> bool:
 
 
 def pack(value: Any) -> Raw:
-    """The bytes of an array; copied only where they do not lie in one piece.
+    """The bytes of an array, copied only if they are not contiguous.
 
-    The form's name of a dtype is NumPy's own (``float32``), or, of those that have no name that tells all
-    of it, the text of its description (``'<M8[s]'``, ``[('x', '<f4')]``).
+    The form has NumPy's name of the dtype (``float32``) or, if the name is not enough, the text of its description
+    (``'<M8[s]'``, ``[('x', '<f4')]``).
 
     Raises:
-        Refused: it holds objects, or more than its numbers.
+        Refused: the array contains objects, or has data besides its numbers.
     """
     import numpy
 
@@ -42,7 +42,7 @@ def pack(value: Any) -> Raw:
     array = numpy.asarray(value)
     dtype = array.dtype
     if isinstance(value, numpy.ma.MaskedArray):
-        raise Refused("a masked array: reduce=lambda array: array.filled(0) makes one that can be stored")
+        raise Refused("a masked array: pass reduce=lambda array: array.filled(0) to store it")
     if dtype.hasobject:
         raise Refused(f"an array of Python objects (dtype {dtype})")
     name = dtype.name
@@ -50,10 +50,10 @@ def pack(value: Any) -> Raw:
         stored, shape = array, array.shape
     else:
         if dtype.isbuiltin == 2:
-            raise Refused(f"an array of {name}, a dtype that is not NumPy's own")
+            raise Refused(f"an array of {name}, which is not one of NumPy's own dtypes")
         name = repr(numpy.lib.format.dtype_to_descr(dtype))
         if _dtype(name) != dtype:
-            raise Refused(f"an array of dtype {dtype}, whose description leaves something out")
+            raise Refused(f"an array of dtype {dtype}, which NumPy cannot describe in full")
         stored, shape = array, (*array.shape, dtype.itemsize)
     contiguous = numpy.ascontiguousarray(stored)
     form: Form = ("numpy", name, array.shape, *(("scalar",) if scalar else ()))
@@ -72,11 +72,11 @@ def _dtype(name: str) -> Any:
     try:
         return numpy.dtype(name) if name in _STORED else numpy.lib.format.descr_to_dtype(ast.literal_eval(name))
     except (TypeError, ValueError, SyntaxError, RecursionError, MemoryError) as error:
-        raise Damaged(f"no NumPy dtype is described by {name[:80]!r} ({error})") from None
+        raise Damaged(f"{name[:80]!r} describes no NumPy dtype ({error})") from None
 
 
 def unpack(dtype: str, shape: Sequence[int], scalar: bool, buffer: memoryview) -> Any:
-    """The array whose bytes these are, or the one number of a scalar."""
+    """The array with these bytes, or the number if it was a scalar."""
     import numpy
 
     kind = _dtype(dtype)

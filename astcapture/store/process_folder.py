@@ -1,4 +1,4 @@
-"""The folder that one process writes to: its name, the numbers of its shards, and what becomes of failures."""
+"""The folder of one process: its name, the numbers of its shards, and failures to write."""
 
 from __future__ import annotations
 
@@ -20,29 +20,29 @@ from astcapture.version import __version__
 
 
 class NotWritten(Exception):
-    """A shard could not be written; the message says why, in the words of the system."""
+    """A shard could not be written; the message is that of the operating system."""
 
 
 def check_root(root: Path) -> None:
-    """Make the folder of a run.
+    """Create the folder of a run.
 
     Raises:
-        CaptureError: it cannot be one, or nothing can be written to it.
+        CaptureError: it cannot be created or written to.
     """
     try:
         root.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError):
-        raise CaptureError(f"the store {str(root)!r} is, or lies in, a file: name a folder") from None
+        raise CaptureError(f"the store {str(root)!r} is a file or inside a file: name a folder") from None
     except OSError as error:
-        raise CaptureError(f"the store {str(root)!r} cannot be made: {error.strerror}") from None
+        raise CaptureError(f"cannot create the store {str(root)!r}: {error.strerror}") from None
     except ValueError as error:
-        raise CaptureError(f"the store {str(root)!r} is no path: {error}") from None
+        raise CaptureError(f"the store {str(root)!r} is not a valid path: {error}") from None
     if not os.access(root, os.W_OK | os.X_OK):
-        raise CaptureError(f"the store {str(root)!r} cannot be written to: no permission")
+        raise CaptureError(f"cannot write to the store {str(root)!r}: no permission")
 
 
 class ProcessFolder:
-    """Where this process puts its shards.
+    """The folder with the shards of this process.
 
     Attributes:
         root: the folder of the run.
@@ -61,7 +61,7 @@ class ProcessFolder:
 
     @property
     def path(self) -> Path:
-        """The folder; its rank is that of the moment when it is first asked for."""
+        """The folder; its name contains the rank at the first access."""
         if self._path is None:
             host = re.sub(r"[^A-Za-z0-9._-]", "_", platform.node())[:64].lstrip(".") or "host"
             self._path = self.root / f"{host}-{rank_of_process()}-{os.getpid()}"
@@ -74,7 +74,7 @@ class ProcessFolder:
         gradients: Sequence[tuple[int, str, Any]] = (),
         prepared: Callable[[Entry], Prepared] = prepare,
     ) -> list[Written]:
-        """Write entries into a shard, or several where one could not describe them all; see `write_shard`.
+        """Write entries into a shard, or into several if one header would be too large; see `write_shard`.
 
         Raises:
             NotWritten: nothing of it could be written.
@@ -122,6 +122,6 @@ class ProcessFolder:
 def _reason(error: Exception) -> str:
     if isinstance(error, OSError):
         return error.strerror or str(error)
-    # Safetensors' errors are the system's in more words.
+    # Errors of safetensors contain the message of the system.
     found = re.search(r"([A-Z][^:(]*) \(os error \d+\)", str(error))
     return found[1] if found else f"{type(error).__name__}: {error}"

@@ -1,4 +1,4 @@
-"""Which of several processes this is."""
+"""The rank of this process."""
 
 from __future__ import annotations
 
@@ -6,6 +6,6 @@ import os
 
 
 def rank_of_process() -> int:
-    """What ``torchrun`` and its like say in ``RANK``; 0 where nobody does."""
+    """The rank that ``torchrun`` and similar launchers set in ``RANK``; 0 if it is not set."""
     text = os.environ.get("RANK", "")
     return int(text) if text.isdigit() and text.isascii() else 0

@@ -1,4 +1,4 @@
-"""An array on its way to a file or out of one: a dtype, a shape, and where its bytes lie."""
+"""An array on its way to or from a file: its dtype, its shape, and the address of its bytes."""
 
 from __future__ import annotations
 
@@ -6,27 +6,27 @@ from typing import Any, NamedTuple
 
 from astcapture.errors import CaptureError
 
-#: What a stored value is made of: ``("torch", "float32", (1, 3))``, ``("numpy", ...)``, ``("json", arrays)``.
+#: The structure of a stored value: ``("torch", "float32", (1, 3))``, ``("numpy", ...)``, ``("json", arrays)``.
 Form = tuple[Any, ...]
 
 
 class Refused(CaptureError):
-    """A value that cannot be stored; the message names its type and says why."""
+    """A value cannot be stored; the message names its type and the reason."""
 
 
 class Damaged(CaptureError):
-    """A file that is not what was written; the message names it and says how that was seen."""
+    """A file has changed since it was written; the message names it and the reason."""
 
 
 class Raw(NamedTuple):
     """Bytes in memory.
 
     Attributes:
-        form: what they come back as.
-        dtype: as `safetensors.TensorSpec` spells it: ``float32``.
-        shape: of the stored array, which can differ from that of the value: complex numbers are pairs.
-        address, nbytes: where they lie.
-        owner: what keeps them there.
+        form: the form of the value when it is read.
+        dtype: the dtype as `safetensors.TensorSpec` spells it, ``float32``.
+        shape: the shape of the stored array; it can differ from that of the value (complex numbers are pairs).
+        address, nbytes: where the bytes are in memory.
+        owner: the object that keeps this memory alive.
     """
 
     form: Form
@@ -40,6 +40,6 @@ class Raw(NamedTuple):
         """The bytes, without a copy."""
         if not self.nbytes:
             return b""
-        import ctypes  # takes longer to import than the rest of what an install needs
+        import ctypes  # takes longer to import than everything else that install() needs
 
         return (ctypes.c_ubyte * self.nbytes).from_address(self.address)

@@ -1,7 +1,7 @@
-"""Reads shards: what is in one at once, an array when it is asked for, and nothing that is not what was written.
+"""Reads shards: the header at once, each array on access, and only data that is as it was written.
 
-A file is not trusted. No length in it is believed before it is compared with the size of the file, the
-header has a checksum, every array has one, and nothing is unpickled or evaluated.
+Files are not trusted. Every length is compared with the size of the file, the header and every array have a checksum,
+and nothing is unpickled or evaluated.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from astcapture.store.maps import may_keep, metadata, opened
 from astcapture.store.raw import Damaged, Form
 from astcapture.store.shard import gradient_name, tensor_name
 
-#: As safetensors' own readers have it.
+#: The limit of safetensors' own readers.
 _LONGEST_HEADER = 100_000_000
 
 
@@ -29,10 +29,10 @@ class Shard:
     """One file of records.
 
     Attributes:
-        path: where it lies.
-        header: what it says of itself.
-        size: of the file, in bytes.
-        start: where its data begin.
+        path: the file.
+        header: its header.
+        size: the size of the file in bytes.
+        start: the offset of its data in bytes.
     """
 
     def __init__(self, path: Path, header: Header, size: int, start: int) -> None:
@@ -53,14 +53,14 @@ class Shard:
         return open_shard, (self.path,)
 
     def group(self, index: int) -> Group:
-        """What is known of the record at `index`."""
+        """The description of the record at `index`."""
         return self.header.groups[self.header.group[index]]
 
     def value(self, index: int) -> Any:
-        """The value of the record at `index`: an array that lies in the file's pages, or what JSON held.
+        """The value of the record at `index`: an array in the mapped file, or a value from JSON.
 
         Raises:
-            Damaged: the file is not what was written.
+            Damaged: the file has changed since it was written.
         """
         group = self.group(index)
         name = tensor_name(*group.site[:3], group.layer, self.header.first + index)
@@ -80,7 +80,7 @@ class Shard:
             return decode(tree, arrays)
 
     def gradient(self, gradient: Gradient, group: Group) -> Any:
-        """The gradient of a record, which may be in another shard and is one of `group`."""
+        """The gradient of a record of `group`; the record may be in another shard."""
         name = gradient_name(tensor_name(*group.site[:3], group.layer, gradient.number))
         with _told(self.path, name):
             return self._array(name, gradient.form, gradient.sum)
@@ -89,13 +89,13 @@ class Shard:
         """Read everything.
 
         Raises:
-            Damaged: something is not what was written.
+            Damaged: something has changed since it was written.
         """
         for index in range(len(self)):
             self.value(index)
 
     def _sum_of(self, index: int) -> int:
-        """Where the checksums of a record begin."""
+        """The index of the first checksum of a record."""
         if self._first_sum is None:
             header = self.header
             several = [group.form[0] == "json" for group in header.groups]
@@ -116,7 +116,7 @@ class Shard:
         mapped = opened(self)
         begin, end = mapped.offsets(name)
         if not 0 <= begin <= end <= self.size - self.start or (length is not None and end - begin != length):
-            raise Damaged("its place in the file is impossible")
+            raise Damaged("its offsets in the file are invalid")
         data = memoryview(mapped.data)[self.start + begin : self.start + end]
         if name not in self._verified:
             if checksum(data) != expected:
@@ -126,7 +126,7 @@ class Shard:
 
 
 class _told:
-    """Names the file and the record in what goes wrong with them."""
+    """Adds the file and the record to error messages."""
 
     def __init__(self, path: Path, name: str) -> None:
         self._path = path
@@ -142,7 +142,7 @@ class _told:
             raise Damaged(f"{self._path}: {self._name} cannot be read: {error.strerror or error}") from None
         if isinstance(error, CaptureError):
             return  # torch is missing
-        # What parsing raises for JSON that has another shape than ours.
+        # Errors from parsing JSON of another structure.
         if isinstance(error, (ValueError, TypeError, LookupError, AttributeError, RecursionError, RuntimeError)):
             raise Damaged(f"{self._path}: {self._name} is damaged ({type(error).__name__}: {error})") from None
 
@@ -151,23 +151,23 @@ def open_shard(path: Path) -> Shard:
     """Read the header of a shard.
 
     Raises:
-        Damaged: it is not what was written; says what is wrong, not with which file.
+        Damaged: it has changed since it was written; the message does not name the file.
         OSError: it cannot be read.
     """
     with open(path, "rb") as file:
         size = os.fstat(file.fileno()).st_size
         if size < 8:
-            raise Damaged(f"it has {size} bytes")
+            raise Damaged(f"it is only {size} bytes long")
         length = int.from_bytes(file.read(8), "little")
         if length > size - 8 or length > _LONGEST_HEADER:
-            raise Damaged(f"its header claims {length:,} bytes, and the file has {size:,}")
+            raise Damaged(f"its header should have {length:,} bytes, but the file has {size:,}")
         text = file.read(length)
     try:
         header = parse(metadata(text))
     except Damaged:
         raise
-    except Exception as error:  # JSON that is none, or has another shape than ours
+    except Exception as error:  # invalid JSON, or of another structure
         raise Damaged(f"its header cannot be read ({type(error).__name__}: {error!s:.80})") from None
     if header.nbytes != size - 8 - length:
-        raise Damaged(f"it should have {header.nbytes:,} bytes of data, and has {size - 8 - length:,}")
+        raise Damaged(f"it should have {header.nbytes:,} bytes of data, but has {size - 8 - length:,}")
     return Shard(path, header, size, 8 + length)

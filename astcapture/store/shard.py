@@ -1,4 +1,4 @@
-"""Writes one shard: encodes values, has safetensors write them under a temporary name, and renames."""
+"""Writes one shard: encodes values, writes them with safetensors under a temporary name, and renames the file."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from astcapture.store.header import Entry, Gradient, header_text, metadata
 from astcapture.store.raw import Raw, Refused
 
 SUFFIX = ".safetensors"
-#: Safetensors readers take no header of more than 100 MB, and the text is escaped in it.
+#: Safetensors readers accept headers of up to 100 MB, in which the text is escaped.
 _LONGEST_HEADER = 32_000_000
 
 
@@ -28,18 +28,18 @@ class Refusal:
 
 
 class TooLong(Exception):
-    """The header would be too large: fewer records are to be written at once."""
+    """The header would be too large: write fewer records at once."""
 
 
 @dataclass(frozen=True)
 class Written:
-    """What became of the entries.
+    """The result of writing a shard.
 
     Attributes:
-        path: the shard.
-        count: how many records it holds.
+        path: the file.
+        count: how many records it contains.
         nbytes: the bytes of their arrays.
-        refused: those that it does not hold.
+        refused: the entries that could not be stored.
     """
 
     path: Path
@@ -59,18 +59,18 @@ def write_shard(
     gradients: Sequence[tuple[int, str, Any]] = (),
     prepared: Callable[[Entry], Prepared] = prepare,
 ) -> Written:
-    """Write one shard and give it its name; the name goes on from `number` to the first that is free.
+    """Write one shard. Its name is `number`, or the next number that is free.
 
     Args:
-        folder: of the process; made where there is none.
+        folder: the folder of the process; created if it does not exist.
         entries: what to store, in order.
-        first: the number of the first of them in the process.
-        run, notes: what the header says besides, in JSON's types.
-        gradients: gradients that came late: number of the record, its name in shards, value.
-        prepared: gives an entry's value ready to be written.
+        first: the number of the first entry in the process.
+        run, notes: further data for the header, as JSON types.
+        gradients: gradients that arrived late: number of the record, its name in shards, value.
+        prepared: returns the encoded value of an entry.
 
     Raises:
-        OSError, safetensors.SafetensorError: it cannot be written; nothing of it is left behind.
+        OSError, safetensors.SafetensorError: it cannot be written; no file is left behind.
         TooLong: the header would be too large.
     """
     taken: list[tuple[Entry, Encoded]] = []
@@ -104,14 +104,14 @@ def write_shard(
 
 
 def tensor_name(module: str, function: str, label: str, layer: str | None, number: int) -> str:
-    """What a record's array is called in its shard."""
+    """The name of a record's array in its shard."""
     name = f"{module}:{function}/{label}/{layer}/{number}" if layer else f"{module}:{function}/{label}/{number}"
-    # A label may hold half a surrogate pair, and names are Unicode.
+    # A label may contain half a surrogate pair, which is not valid in a file.
     return name if name.isascii() else name.encode("utf-8", "backslashreplace").decode()
 
 
 def gradient_name(name: str) -> str:
-    """What the gradient of the record of this name is called."""
+    """The name of the gradient of the record with this name."""
     return f"{name}/grad"
 
 
@@ -139,19 +139,19 @@ def _specs(tensors: Mapping[str, Raw]) -> dict[str, Any]:
     }
 
 
-#: Dtypes that safetensors has learned since 0.4: for a release that knows none of them, they are bytes.
+#: Dtypes that safetensors supports since 0.4; for older releases they are stored as bytes.
 _LATER = frozenset({"complex64", "float8_e4m3fnuz", "float8_e5m2fnuz", "float8_e8m0fnu"})
 
 
 def _before_08(raw: Raw) -> dict[str, Any]:
-    """An array as older releases take it: with a copy of its bytes."""
+    """An array as older releases accept it: with a copy of its bytes."""
     if raw.dtype in _LATER:
         raw = raw._replace(dtype="uint8", shape=(raw.nbytes,))
     return {"dtype": raw.dtype, "shape": raw.shape, "data": bytes(raw.buffer())}
 
 
 def _give_name(temporary: Path, number: int) -> Path:
-    """Put a finished file where it belongs, in one step, and never over another."""
+    """Rename a finished file atomically, without overwriting another."""
     while True:
         path = temporary.parent / f"{number:06}{SUFFIX}"
         try:
@@ -161,7 +161,7 @@ def _give_name(temporary: Path, number: int) -> Path:
         except OSError:
             if not temporary.exists():
                 raise
-            # No hard links here. Nobody else writes to this folder, so that asking first is enough.
+            # No hard links here. No other process writes to this folder, so checking first is enough.
             if path.exists():
                 number += 1
                 continue
@@ -172,7 +172,7 @@ def _give_name(temporary: Path, number: int) -> Path:
 
 
 def next_number(folder: Path) -> int:
-    """The number after the highest that the folder has."""
+    """The number after the highest shard in the folder."""
     try:
         names = os.listdir(folder)
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""Tensors to bytes and back. Torch is looked up where something is written, and imported where something is read."""
+"""Converts tensors to bytes and back. Writing uses torch only if it is imported; reading imports it."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from typing import Any
 from astcapture.record.kinds import is_a
 from astcapture.store.raw import Damaged, Form, Raw, Refused
 
-#: Dtypes that safetensors has, by torch's names, with the bytes of one number.
+#: Dtypes that safetensors supports, by torch's names, with the size of one number in bytes.
 _STORED = {
     "bool": 1, "uint8": 1, "int8": 1, "uint16": 2, "int16": 2, "uint32": 4, "int32": 4, "uint64": 8, "int64": 8,
     "float16": 2, "bfloat16": 2, "float32": 4, "float64": 8, "complex64": 8,
     "float8_e4m3fn": 1, "float8_e4m3fnuz": 1, "float8_e5m2": 1, "float8_e5m2fnuz": 1, "float8_e8m0fnu": 1,
 }  # fmt: skip
 
-#: Dtypes that it has not, as pairs of one that it has.
+#: Dtypes that it does not support, stored as pairs of one that it does.
 _PAIRS = {"complex128": ("float64", 16), "complex32": ("float16", 4)}
 
-_DENSE = "reduce=lambda tensor: tensor.{} makes one that can be stored"
+_DENSE = "pass reduce=lambda tensor: tensor.{} to store it"
 
 
 def is_tensor(value: Any) -> bool:
@@ -30,10 +30,10 @@ def is_tensor(value: Any) -> bool:
 
 
 def pack(tensor: Any) -> Raw:
-    """The bytes of a tensor, in memory of the host; copied only where it does not lie there in one piece.
+    """The bytes of a tensor in CPU memory, copied only if it is elsewhere or not contiguous.
 
     Raises:
-        Refused: it has no bytes of its own, or not as numbers side by side.
+        Refused: the tensor has no data, or is not dense.
     """
     import torch
 
@@ -60,20 +60,20 @@ def pack(tensor: Any) -> Raw:
     if dtype in _PAIRS:
         dtype, shape = _PAIRS[dtype][0], (*shape, 2)
     elif dtype not in _STORED:
-        # Bytes side by side, whatever they mean: a float4 in pairs, a dtype of a later torch.
+        # Stored as plain bytes: pairs of float4, or dtypes of a later torch.
         plain, dtype, shape = plain.view(torch.uint8), "uint8", (*shape[:-1], -1)
         shape = tuple(plain.shape)
     return Raw(form, dtype, shape, plain.data_ptr(), plain.nbytes, plain)
 
 
 def nbytes(dtype: str, shape: Sequence[int]) -> int | None:
-    """The bytes of a stored tensor of this form; None where the dtype is of a kind that cannot be known here."""
+    """The bytes of a stored tensor of this form; None if the size of the dtype is unknown."""
     size = _STORED.get(dtype) or _PAIRS.get(dtype, ("", 0))[1]
     return math.prod(shape) * size if size else None
 
 
 def unpack(dtype: str, shape: Sequence[int], buffer: memoryview) -> Any:
-    """The tensor whose bytes these are; without torch a NumPy array, where NumPy has the dtype.
+    """The tensor with these bytes; without torch a NumPy array, if NumPy supports the dtype.
 
     Raises:
         Damaged: there is no such dtype.
@@ -97,5 +97,5 @@ def _without_torch(dtype: str, shape: Sequence[int], buffer: memoryview) -> Any:
     try:
         kind = numpy.dtype(dtype)
     except TypeError:
-        raise Refused(f"a tensor of {dtype}, which NumPy does not have: install torch to read it") from None
+        raise Refused(f"a tensor of dtype {dtype}, which NumPy does not support: install torch to read it") from None
     return numpy.frombuffer(buffer, kind).reshape(shape)

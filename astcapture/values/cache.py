@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from functools import partial
 from types import MappingProxyType, TracebackType
 from typing import Any
 
 from astcapture.record import budget, children, draining, events, executions, policy, scope
-from astcapture.record.events import Event, Failed, Missed, Started
+from astcapture.record.events import Event, Failed, Missed, Started, cell_of
 from astcapture.record.torch.bypassed import Live, also_bypassed
 from astcapture.store.rank import rank_of_process
+from astcapture.values import cells
 from astcapture.values.captured import Captured
 from astcapture.values.held import Held
+from astcapture.values.html import Summary, Table, counted
 from astcapture.values.live import make_record
 from astcapture.values.notes import Notes
 from astcapture.values.record import Record
+from astcapture.values.records import Records
 from astcapture.values.shared import Counts, Declared, declare, shared
 from astcapture.values.summary import summarise
 from astcapture.values.why_empty import WHY_NOT_CALLED, Facts, why_empty
+from astcapture.warn import warn_at
 
 #: A key, where the module stands, and the thread.
 _Place = tuple[str, "tuple[str, str] | None", int]
@@ -47,6 +52,8 @@ class Cache(Captured):
         # The functions that have left anything here.
         self._ran: set[str] = set()
         self._cleared = False
+        # Of what old values the user was warned: one warning for each time that a cell defines a function again.
+        self._told: set[tuple[str, int, bool]] = set()
         budget.hold(self)
 
     def _keys(self) -> list[str]:
@@ -61,14 +68,38 @@ class Cache(Captured):
         return [*(record for part in parts for record in part.records(key)), *recent]
 
     def __repr__(self) -> str:
-        drain()
-        return f"<Cache: {len(self.held)} values of {len(self)} functions>"
+        return f"<{self._in_words()}>"
 
-    def summary(self, *, all: bool = False) -> str:  # noqa: A002
+    def _in_words(self) -> str:
+        with shared.looking():
+            drain()
+            text = f"Cache: {counted(len(self.held), 'value')} of {counted(len(self), 'function')}"
+            why = None if len(self) else cells.why_not_captured(None, ())
+            return text if why is None else f"{text}; {why}"
+
+    def _as_table(self) -> Table:
+        table = self.summary().table
+        return replace(table, caption=self._in_words()) if table.rows else table
+
+    def summary(self, *, all: bool = False) -> Summary:  # noqa: A002
         with shared.lock:
             records, notes, live = self._found(None), self.notes(), Live()
             also = self._also(live)
-            return summarise(records, notes, partial(self._why, live=live), also=also, everything=all)
+            in_cells = cells.why_not_captured(None, notes.declared)
+            if notes.declared and in_cells is not None:
+                also.append(in_cells)
+            why = partial(self._why, live=live)
+            return summarise(records, notes, why, also=also, everything=all, no_function=in_cells)
+
+    def _why_not_captured(self, key: str) -> str | None:
+        return cells.why_not_captured(key, self._keys())
+
+    def _noted(self, records: Records) -> Records:
+        found = cells.mixed(records.records) if cells.defined else None
+        if found is not None and found[:3] not in self._told:
+            self._told.add(found[:3])
+            warn_at(found.text, stacklevel=3)
+        return records
 
     def _also(self, live: Live) -> list[str]:
         """What is said of functions that are left to another compiler, and of layers that ran where no Python does."""
@@ -157,7 +188,7 @@ class Cache(Captured):
 
     def _add(self, event: Event, rank: int) -> None:
         site, value, thread, where, holding = event
-        module, function, label, lineno = site
+        module, function, label, lineno = site[:4]
         key = f"{module}:{function}"
         self._ran.add(key)
         if type(value) is Started:
@@ -176,7 +207,8 @@ class Cache(Captured):
         else:
             layer, model = (None, None) if where is None else where
             tags = _NO_TAGS if holding is None else holding.tags
-            record = make_record(value, label, module, function, lineno, layer, call, rank, thread, tags, model)
+            cell = cell_of(site)
+            record = make_record(value, label, module, function, lineno, layer, call, rank, thread, tags, model, cell)
             shared.recorded.add((key, label))
             if self is not cache:
                 shared.in_blocks[key, label] += 1
@@ -207,15 +239,15 @@ cache = Cache()
 
 def drain() -> None:
     """Move what the recorder holds into the caches that it belongs to; called before every look."""
-    if shared.check is not None:
-        shared.check()
+    shared.raise_what_went_wrong()
     with shared.lock:
         declarations = events.declared[:]
         del events.declared[: len(declarations)]
         for declaration in declarations:
             declare(declaration)
         taken = draining.drain()
-        for ((module, function, label, _), sink), number in budget.take_left_out().items():
+        for (site, sink), number in budget.take_left_out().items():
+            module, function, label = site[:3]
             (cache if sink is None else sink)._count(f"{module}:{function}", label).left_out += number
         rank = rank_of_process() if taken else 0
         blocks = policy.any_block()

@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any
 
 from astcapture.record.torch.bypassed import Live
+from astcapture.values.html import Table, only_looks
 from astcapture.values.notes import Notes
 from astcapture.values.record import Record
 from astcapture.values.records import Records, Unknown
@@ -35,7 +36,15 @@ class Captured(Mapping[str, Records]):
 
     def __getitem__(self, key: str) -> Records:
         full = self._full_key(key)
-        return Records(self._found(full), partial(self._why_empty, full))
+        return self._noted(Records(self._found(full), partial(self._why_empty, full)))
+
+    def _noted(self, records: Records) -> Records:
+        """The same, after what the user is to be warned of."""
+        return records
+
+    def _why_not_captured(self, key: str) -> str | None:
+        """Why there is no such key, where more is known than the keys tell."""
+        return None
 
     def why_nothing(self, key: str) -> str | None:
         """Why a captured function has no value; None where nothing is known of it."""
@@ -59,6 +68,14 @@ class Captured(Mapping[str, Records]):
     def __len__(self) -> int:
         return len(self._keys())
 
+    @only_looks
+    def _repr_html_(self) -> str:
+        return self._as_table().html()
+
+    @abstractmethod
+    def _as_table(self) -> Table:
+        """What notebooks show; no value is read for it."""
+
     # Two of them that hold nothing are still two.
     __eq__ = object.__eq__
     __hash__ = object.__hash__
@@ -79,6 +96,9 @@ class Captured(Mapping[str, Records]):
             listed = " or ".join(map(repr, candidates[:_LISTED]))
             more = f" or another of the {len(candidates)} that end so" if candidates[_LISTED:] else ""
             raise Unknown(f"{key!r} is ambiguous: write {listed}{more}")
+        why = self._why_not_captured(key)
+        if why is not None:
+            raise Unknown(f"{key!r} is not captured: {why}")
         if not keys:
             raise Unknown(f"{key!r} is not captured, {self._nothing}")
         of_functions = [full for full, labels in self.notes().declared.items() if key in labels]
@@ -98,7 +118,9 @@ class Captured(Mapping[str, Records]):
         >>> list(Cache().select(label="attn"))
         []
         """
-        return Records(self._found(None)).select(**filters)
+        found = Records(self._found(None)).select(**filters)
+        # Who asks for the values of a cell knows that there are others.
+        return found if "cell" in filters else self._noted(found)
 
     def last(self) -> Records:
         """The values of the last pass through a model, of all functions; see `Records.last`.

@@ -64,11 +64,12 @@ def make_record(
     thread: int,
     tags: Mapping[str, Any],
     model: str | None = None,
+    cell: int | None = None,
 ) -> Record:
     """The record of what stands in an event."""
     kept, gradient = taking.split(value)
     kept = taking.settled(kept)
-    given = (label, module, function, lineno, layer, call, rank, thread, tags, model)
+    given = (label, module, function, lineno, layer, call, rank, thread, tags, model, cell)
     if gradient is None and not is_a(kept, Deferred):
         return Record(kept, *given)
     return LiveRecord(kept, gradient, *given)

@@ -28,12 +28,12 @@ class ModelCache(Cache):
         self._outer = outer
 
     def _add(self, event: Event, rank: int) -> None:
-        (module, function, label, lineno), value, _, where, _ = event
+        site, value, _, where, _ = event
         # That an execution begins counts for whichever value comes next.
-        if type(value) is Started or self._is_of_model(module, function, label, where):
+        if type(value) is Started or self._is_of_model(*site[:3], where):
             super()._add(event, rank)
         outer = self._outer
-        if isinstance(outer, ModelCache) or not policy.asked_in_blocks_alone((module, function, label, lineno)):
+        if isinstance(outer, ModelCache) or not policy.asked_in_blocks_alone(site):
             (cache if outer is None else outer)._add(event, rank)
 
 

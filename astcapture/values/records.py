@@ -12,7 +12,9 @@ from astcapture.errors import CaptureError
 from astcapture.values.arrays import one_shape, to_dask, to_numpy
 from astcapture.values.counted import from_the_end, in_order, last_pass
 from astcapture.values.differences import differences
-from astcapture.values.record import Record, in_words
+from astcapture.values.html import ROWS, Table, only_looks
+from astcapture.values.lines import shown_line
+from astcapture.values.record import Record, in_cell, in_words, tags_in_words
 
 
 class Unknown(KeyError):
@@ -189,10 +191,53 @@ class Records(Sequence[Any]):
     def __repr__(self) -> str:
         if not self.records:
             return "<Records: empty>"
-        labels = ", ".join(self.labels)
-        return f"<Records: {len(self)} × {labels}, the first {in_words(self.records[0].form())}>"
+        return f"<{self._counted()}, the first {in_words(self.records[0].form())}>"
+
+    def _counted(self) -> str:
+        cells = dict.fromkeys(record.cell for record in self.records)
+        again = [in_cell(number) for number in cells if number is not None] if len(cells) > 1 else []
+        return f"Records: {len(self)} × {', '.join(self.labels)}{' from ' * bool(again)}{' and '.join(again)}"
+
+    @only_looks
+    def _repr_html_(self) -> str:
+        if not self.records:
+            why = self._why_empty(None)
+            return Table(caption=f"Records: empty: {why}" if why else "Records: empty").html()
+        return table_of(self.records, self._counted()).html()
 
 
+def table_of(records: Sequence[Record], caption: str) -> Table:
+    """The first records, one a row: what tells them apart, and what their values look like."""
+    columns: dict[str, list[str]] = {name: [] for name in _COLUMNS}
+    for number, record in enumerate(records[:ROWS]):
+        shape, dtype, _ = record.form()
+        cells = (
+            str(number),
+            record.key,
+            record.label,
+            record.model or "",
+            record.layer or "",
+            "" if record.call is None else str(record.call),
+            "" if shape is None else str(shape),
+            dtype,
+            "" if record.cell is None else in_cell(record.cell),
+            shown_line(record.module, record.lineno) if record.cell is None else str(record.lineno),
+            tags_in_words(record.tags),
+        )
+        for column, cell in zip(columns.values(), cells, strict=True):
+            column.append(cell)
+    if len(set(columns["function"])) == 1:
+        caption = f"{caption} of {columns['function'][0]}"
+    # These are there where they tell records apart; of the others those that are not empty.
+    for name in ("function", "model", "tags"):
+        if len(set(columns[name])) == 1:
+            del columns[name]
+    columns = {name: cells for name, cells in columns.items() if any(cells)}
+    rows = [*zip(*columns.values(), strict=True)]
+    return Table([*columns], rows, caption, right={"index", "call"}, count=len(records))
+
+
+_COLUMNS = ("index", "function", "label", "model", "layer", "call", "shape", "dtype", "cell", "line", "tags")
 _FILTERS = ("key", *Record.__dataclass_fields__)
 
 

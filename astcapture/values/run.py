@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,10 +15,12 @@ from astcapture.store.raw import Damaged
 from astcapture.store.reading import Shard, open_shard
 from astcapture.store.shard import SUFFIX
 from astcapture.values.captured import Captured
+from astcapture.values.html import Summary, Table, counted
+from astcapture.values.inventory import inventory
 from astcapture.values.notes import Notes, merge, read
-from astcapture.values.record import Record
+from astcapture.values.record import Record, in_cell
 from astcapture.values.stored import Process, stored_records
-from astcapture.values.summary import summarise
+from astcapture.values.summary import ALL_OF_IT, RIGHT, in_bytes, some, summarise
 from astcapture.values.why_empty import WHY_NOT_CALLED, Facts, why_empty
 from astcapture.warn import warn_at
 
@@ -94,9 +96,14 @@ class Run(Captured):
             self._all_notes = merge(one.notes() for one in self.processes)
         return self._all_notes
 
-    def summary(self, *, all: bool = False) -> str:  # noqa: A002
-        table = summarise(self._found(None), self.notes(), partial(self._why, live=Live()), everything=all)
-        return "\n".join([table, *(f"{path}: left out: {why}" for path, why in self.damaged.items())])
+    def summary(self, *, all: bool = False) -> Summary:  # noqa: A002
+        summary = summarise(self._found(None), self.notes(), partial(self._why, live=Live()), everything=all)
+        left_out = self._left_out()
+        table = replace(summary.table, sentences=[*summary.table.sentences, *left_out])
+        return Summary("\n".join([summary, *left_out]), table)
+
+    def _left_out(self) -> list[str]:
+        return [f"{path}: left out: {why}" for path, why in self.damaged.items()]
 
     def _why(self, key: str, label: str, live: Live) -> str:
         notes = self.notes()
@@ -108,8 +115,44 @@ class Run(Captured):
         return why_empty(key, label, facts, live) if missed or failed else WHY_NOT_CALLED
 
     def __repr__(self) -> str:
+        return f"<{self._in_words()}>"
+
+    def _in_words(self) -> str:
         count = sum(len(shard) for one in self.processes for shard in one.shards)
-        return f"<Run {self.path}: {count} values of {len(self)} functions, {len(self.processes)} processes>"
+        of = f"{counted(len(self), 'function')}, {counted(len(self.processes), 'process')}"
+        return f"Run {self.path}: {counted(count, 'value')} of {of}"
+
+    def _as_table(self) -> Table:
+        # Counted from the headers: a record for each value would take seconds where there are a million.
+        lines = inventory(self, by_cell=True)
+        several = len({line.model for line in lines if line.model is not None}) > 1
+        again = len({(line.key, line.cell) for line in lines}) > len({line.key for line in lines})
+        header = (
+            "function",
+            "label",
+            *["cell"] * again,
+            *["model"] * several,
+            "layer",
+            "count",
+            "shape",
+            "dtype",
+            "bytes",
+        )
+        rows = [
+            (
+                line.key,
+                line.label,
+                *["" if line.cell is None else in_cell(line.cell)] * again,
+                *[line.model or ""] * several,
+                line.layer or "",
+                str(line.count),
+                some([*map(str, line.shapes)]),
+                some([*line.dtypes]),
+                in_bytes(line.nbytes) if line.nbytes else "",
+            )
+            for line in lines
+        ]
+        return Table(header, rows, self._in_words(), RIGHT, self._left_out(), all_of_it=ALL_OF_IT)
 
 
 def load(folder: str | os.PathLike[str], *, verify: bool = False) -> Run:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import threading
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -59,6 +60,24 @@ class Shared:
     #: Called from the user's thread: raises what went wrong in the background, if that was asked for.
     check: Callable[[], None] | None = None
     lock: Any = field(default_factory=threading.RLock)
+    _threads_that_look: set[int] = field(default_factory=set)
+
+    @contextmanager
+    def looking(self) -> Iterator[None]:
+        """Raise nothing of the background meanwhile: a repr must not, and it is raised only once."""
+        thread = threading.get_ident()
+        outermost = thread not in self._threads_that_look
+        self._threads_that_look.add(thread)
+        try:
+            yield
+        finally:
+            if outermost:
+                self._threads_that_look.discard(thread)
+
+    def raise_what_went_wrong(self) -> None:
+        """Raise what went wrong in the background, if that was asked for."""
+        if self.check is not None and threading.get_ident() not in self._threads_that_look:
+            self.check()
 
 
 shared = Shared()

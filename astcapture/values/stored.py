@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from astcapture.record.events import cell_of
 from astcapture.store.encode import nbytes
 from astcapture.store.header import Gradient, Group
 from astcapture.store.reading import Shard
@@ -104,6 +105,10 @@ class StoredRecord(Record):
     @property
     def model(self) -> str | None:
         return self._group.model
+
+    @property
+    def cell(self) -> int | None:
+        return cell_of(self._group.site)
 
     def form(self) -> Form:
         return stored_form(self._shard, self._index)

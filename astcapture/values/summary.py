@@ -6,23 +6,34 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
 
 from astcapture.targets.map_names import is_like_a_map
+from astcapture.values.html import Summary, Table
 from astcapture.values.lines import shown_line
 from astcapture.values.notes import Notes
-from astcapture.values.record import Record
+from astcapture.values.record import Record, in_cell
 from astcapture.values.why_empty import WHY_NOT_CALLED
 
-_HEADER = ("function", "label", "line", "model", "layer", "count", "shape", "dtype", "bytes", "missed")
-_RIGHT = {"count", "bytes", "missed"}
+_HEADER = ("function", "label", "cell", "line", "model", "layer", "count", "shape", "dtype", "bytes", "missed")
+#: The columns of numbers.
+RIGHT = frozenset({"count", "bytes", "missed"})
+#: How to see all rows of a table that a notebook shows.
+ALL_OF_IT = "print its summary() to see all"
 
-#: A function, a label, the line where one execution takes several values of it, the model, and the layer.
-Group = tuple[str, str, "int | None", "str | None", "str | None"]
+#: A function, a label, the cell where several have defined it, the line where one execution takes several values of it,
+#: the model, and the layer.
+Group = tuple[str, str, "int | None", "int | None", "str | None", "str | None"]
 #: Says why a label of a function has no value.
 Why = Callable[[str, str], str]
 
 
 def summarise(
-    records: Iterable[Record], notes: Notes, why: Why, *, also: Sequence[str] = (), everything: bool = False
-) -> str:
+    records: Iterable[Record],
+    notes: Notes,
+    why: Why,
+    *,
+    also: Sequence[str] = (),
+    everything: bool = False,
+    no_function: str | None = None,
+) -> Summary:
     """Lay out what was captured.
 
     Args:
@@ -32,15 +43,18 @@ def summarise(
         also: what else is to be said below the table.
         everything: list the functions of recipes that left nothing too, and maps that were not bound where another
             label of the same function holds the map.
+        no_function: why no function is captured, where more is known than that none is.
     """
     records = list(records)
     apart = _taken_apart(records)
+    again = _defined_again(records)
     several = len({record.model for record in records if record.model is not None}) > 1
     groups: dict[Group, list[Record]] = {}
     for record in records:
         line = record.lineno if (record.key, record.label) in apart else None
         model = record.model if several else None
-        groups.setdefault((record.key, record.label, line, model, record.layer), []).append(record)
+        cell = record.cell if record.key in again else None
+        groups.setdefault((record.key, record.label, cell, line, model, record.layer), []).append(record)
     groups_of: dict[tuple[str, str], list[Group]] = {}
     for group in groups:
         groups_of.setdefault(group[:2], []).append(group)
@@ -51,20 +65,27 @@ def summarise(
         if where in hidden:
             continue
         missed = notes.counts.get(where, (0, 0, None))[0]
-        for index, group in enumerate(groups_of.get(where) or [(*where, None, None, None)]):
+        for index, group in enumerate(groups_of.get(where) or [(*where, None, None, None, None)]):
             rows.append(_row(group, groups.get(group, []), missed if index == 0 else 0))
     sentences = _sentences(also, recorded, hidden, notes, why)
     if rows:
-        return "\n".join([*_layout(rows), *sentences])
+        header, *rows = _without_empty_columns(rows)
+        return as_summary(Table(header, rows, right=RIGHT, sentences=sentences, all_of_it=ALL_OF_IT))
     if not notes.declared and not also:
         nothing = "astcapture: no function was rewritten, so nothing could be captured. " + (
             "Those that a wildcard matches do not bind what it names."
             if any(notes.skipped.values())
-            else "Is the module in the targets, and was it imported after install()?"
+            else no_function or "Is the module in the targets, and was it imported after install()?"
         )
     else:
         nothing = "astcapture: nothing was captured."
-    return "\n".join([nothing, *sentences])
+    return as_summary(Table(caption=nothing, sentences=sentences, all_of_it=ALL_OF_IT))
+
+
+def as_summary(table: Table) -> Summary:
+    """The text of a table, which notebooks show as the table."""
+    lines = columns([tuple(table.header), *map(tuple, table.rows)], right=RIGHT) if table.rows else [table.caption]
+    return Summary("\n".join([*lines, *([""] * bool(table.sentences)), *table.sentences]), table)
 
 
 def _hidden(recorded: Collection[tuple[str, str]], notes: Notes) -> set[tuple[str, str]]:
@@ -109,8 +130,16 @@ def _taken_apart(records: Iterable[Record]) -> set[tuple[str, str]]:
     return apart
 
 
+def _defined_again(records: Iterable[Record]) -> set[str]:
+    """The functions that several cells of a notebook have defined, one after the other."""
+    cells: dict[str, set[int | None]] = {}
+    for record in records:
+        cells.setdefault(record.key, set()).add(record.cell)
+    return {key for key, found in cells.items() if len(found) > 1}
+
+
 def _row(group: Group, records: Sequence[Record], missed: int) -> tuple[str, ...]:
-    key, label, line, model, layer = group
+    key, label, cell, line, model, layer = group
     forms = [record.form() for record in records]
     shapes = list(dict.fromkeys(str(form.shape) for form in forms if form.shape is not None))
     dtypes = list(dict.fromkeys(form.dtype for form in forms))
@@ -118,6 +147,7 @@ def _row(group: Group, records: Sequence[Record], missed: int) -> tuple[str, ...
     return (
         key,
         label,
+        in_cell(cell) if cell is not None else "",
         shown_line(key.partition(":")[0], line) if line is not None else "",
         model or "",
         layer or "",
@@ -143,10 +173,10 @@ def in_bytes(size: float) -> str:
     return f"{size:.3g} TB"
 
 
-def _layout(rows: Sequence[tuple[str, ...]]) -> list[str]:
-    """Columns that would be empty are left out."""
+def _without_empty_columns(rows: Sequence[tuple[str, ...]]) -> list[tuple[str, ...]]:
+    """The header and the rows."""
     shown = [index for index, name in enumerate(_HEADER) if name == "count" or any(row[index] for row in rows)]
-    return columns([tuple(row[index] for index in shown) for row in (_HEADER, *rows)], right=_RIGHT)
+    return [tuple(row[index] for index in shown) for row in (_HEADER, *rows)]
 
 
 def columns(rows: Sequence[tuple[str, ...]], right: Collection[str]) -> list[str]:
@@ -190,7 +220,7 @@ def _sentences(
     for module, names in notes.skipped.items():
         for qualname, name in names:
             lines.append(f"{module}:{qualname}: left alone, it does not bind {name!r}")
-    return ["", *lines] if lines else []
+    return lines
 
 
 def _of_recipes(functions: Collection[str], hidden: Collection[tuple[str, str]], notes: Notes, why: Why) -> list[str]:

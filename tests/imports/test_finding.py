@@ -184,7 +184,7 @@ def test_pitfall_07_a_module_in_a_zip_file_is_imported_with_a_warning(make_packa
     assert zipped.double(1) == 2
     assert texts(warned)[0] == (
         f"zipped is imported without captures: zipimporter loads it from {folder / 'library.zip/zipped.py'}, "
-        "and only modules that a SourceFileLoader loads are rewritten"
+        "but only modules that SourceFileLoader loads from source can be rewritten"
     )
     assert warned[0].filename == __file__  # the import itself is shown
 
@@ -207,7 +207,7 @@ def test_pitfall_07_an_extension_and_a_frozen_module_are_imported_with_a_warning
         print(_elementtree.__spec__.loader, __hello__.__spec__.loader)
     """).stderr
     assert re.search("_elementtree is imported without captures: (ExtensionFileLoader|BuiltinImporter) loads", errors)
-    assert "__hello__ is imported without captures: FrozenImporter loads it, and only" in errors
+    assert "__hello__ is imported without captures: FrozenImporter loads it, but only" in errors
 
 
 def test_modules_that_cannot_be_captured_and_were_not_meant_are_imported_in_silence(make_package):
@@ -303,8 +303,8 @@ def test_pitfall_08_a_loader_that_takes_source_alone_goes_first_and_this_is_warn
             mod = importlib.import_module("mod")
         assert (mod.transformed, mod.double(2)) == (True, 4)
         assert texts(warned)[0] == (
-            f"mod is imported without captures: {__name__}.TextLoader, which transforms it too, "
-            "takes nothing but source; keep one of the two hooks off this module"
+            f"mod is imported without captures: {__name__}.TextLoader also transforms it, and accepts "
+            "only source text; exclude the module from one of the two import hooks"
         )
         assert warned[0].filename == str(folder / "mod.py")
         forget()
@@ -399,7 +399,7 @@ def test_a_hook_inserted_later_that_loads_without_a_source_loader_is_told_of_at_
         import named
         assert named.f() == 1
     """).stderr
-    assert "target 'named:f=x': __main__.Shadow loaded named, and only modules that a SourceFileLoader loads" in errors
+    assert "target 'named:f=x': __main__.Shadow loaded named, but only modules that SourceFileLoader loads" in errors
 
 
 # 10
@@ -523,8 +523,8 @@ def test_a_marker_that_is_not_imported_from_astcapture_is_warned_of(make_package
         import mod
     assert mod.double(1) == 2
     assert "".join(texts(warned)) == (
-        "double is marked, but it is not captured: the marker is read from the source, "
-        "and there it is not a name imported from astcapture"
+        "double is marked but not captured: the marker is read from the source, "
+        "and there it is not imported from astcapture"
     )
 
 

@@ -93,17 +93,17 @@ def test_at_exit_nothing_is_said_of_a_target_that_was_followed(make_package, run
         (
             "class Base:\n    def forward(self):\n        x = 1\nclass Sub(Base):\n    pass\n",
             "Sub.forward=x",
-            "Sub does not define forward; if it inherits it, write other:Base.forward=x",
+            "Sub does not define forward; if it inherits forward, write other:Base.forward=x",
         ),
         (
             "from lib.layers import Attention\nclass Mid(Attention[int]):\n    pass\nclass Sub(Mid):\n    pass\n",
             "Sub.forward=attn",
-            "Sub does not define forward; if it inherits it, write lib.layers:Attention.forward=attn",
+            "Sub does not define forward; if it inherits forward, write lib.layers:Attention.forward=attn",
         ),
         (
             "import lib.layers\nclass Sub(lib.layers.Attention):\n    pass\n",
             "Sub.forward=attn",
-            "if it inherits it, write lib.layers:Attention.forward=attn",
+            "if it inherits forward, write lib.layers:Attention.forward=attn",
         ),
         (
             "class Sub:\n    def forward(self): pass\n",
@@ -113,22 +113,22 @@ def test_at_exit_nothing_is_said_of_a_target_that_was_followed(make_package, run
         (
             "class Sub:\n    def _forward(self): pass\n    forward = _forward\n",
             "Sub.forward=attn",
-            "Sub.forward is another name there: write other:Sub._forward=attn",
+            "Sub.forward is an alias there: write other:Sub._forward=attn",
         ),
         (
             "class Old:\n    def forward(self): pass\nNew = Old\n",
             "New.forward=attn",
-            "New is another name there: write other:Old.forward=attn",
+            "New is an alias there: write other:Old.forward=attn",
         ),
         (
             "from lib.nothing import Attention\n",
             "Attention.forward=attn",
-            "other imports Attention.forward from lib.nothing, and no source file was found that defines it",
+            "other imports Attention.forward from lib.nothing, but no source file that defines it was found",
         ),
         (
             "from math import sqrt\n",
             "sqrt=x",
-            "other imports sqrt from math, and no source file was found that defines it: write the module that defines",
+            "other imports sqrt from math, but no source file that defines it was found: name the module that defines",
         ),
     ],
 )
@@ -146,5 +146,5 @@ def test_what_cannot_be_followed_is_an_error_that_names_the_target_to_write(
 
 def test_a_chain_of_imports_that_leads_back_ends(make_package, fresh_imports):
     make_package({"one.py": "from two import f\n", "two.py": "from one import f\n"})
-    with install("one:f=x"), pytest.raises(CaptureError, match="no source file was found that defines it"):
+    with install("one:f=x"), pytest.raises(CaptureError, match="no source file that defines it was found"):
         import one  # noqa: F401

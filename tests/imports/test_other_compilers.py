@@ -173,7 +173,9 @@ def test_the_import_goes_on_and_one_warning_says_which_and_what_to_do(make_packa
             hook.uninstall()
         (one,) = warned
         assert one.category is CaptureWarning
-        assert str(one.message).startswith("mod:f is not captured: numba compiles it from its bytecode, so it is left")
+        assert str(one.message).startswith(
+            "mod:f is not captured: numba compiles it from its bytecode, so it cannot be"
+        )
         assert "set NUMBA_DISABLE_JIT=1 to run and capture it as Python" in str(one.message)
         assert (one.filename, one.lineno) == (mod.__file__, 5)
         assert "_@record" not in mod.f.__code__.co_names

@@ -199,7 +199,7 @@ def test_a_name_that_a_script_never_binds_is_told_and_the_script_runs_uncaptured
     done = start(script(MODEL + "print('ran')"), targets="train:named=zz")
     assert (done.stdout, done.returncode) == ("ran\n", 0)
     assert "'zz' is never bound in named (line 9): did you mean z?" in done.stderr
-    assert "the program runs uncaptured" in done.stderr
+    assert "the program runs without capturing" in done.stderr
     strict = start(script(MODEL + "print('ran')"), targets="train:named=zz", ASTCAPTURE_STRICT="1")
     assert (strict.stdout, strict.returncode) == ("", 1)
 
@@ -303,7 +303,7 @@ def test_a_file_that_exec_is_given_is_captured_where_it_is_marked(start, script)
 def test_text_that_is_in_no_file_is_told_of_with_what_to_do(start, script):
     text = f"import astcapture\nastcapture.install('__main__')\nexec({MODEL!r})"
     errors = start(script(text)).stderr
-    assert "double is marked, but it is not captured: it was compiled from text that is in no file (<string>)" in errors
+    assert "double is marked but not captured: it was compiled from text that is not in a file (<string>)" in errors
 
 
 def test_a_module_that_runs_under_two_names_is_captured_under_both(start, script):

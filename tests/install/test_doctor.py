@@ -17,7 +17,7 @@ def test_where_activation_works_it_says_so_and_what_it_saw(installed):
     result = doctor(installed)
     assert (result.returncode, result.stderr) == (0, "")
     assert result.stdout.endswith("start-up activation works\n")
-    assert f"{installed.site_packages / 'astcapture.pth'}, listed as installed" in result.stdout
+    assert f"{installed.site_packages / 'astcapture.pth'}, part of the installed package" in result.stdout
     assert "torch         not installed" in result.stdout
 
 
@@ -25,7 +25,7 @@ def test_a_build_in_the_current_folder_does_not_hide_what_is_installed(installed
     (tmp_path / "astcapture.egg-info").mkdir()
     (tmp_path / "astcapture.egg-info" / "PKG-INFO").write_text("Metadata-Version: 2.1\nName: astcapture\nVersion: 0\n")
     result = installed.run("-m", "astcapture", "doctor", cwd=tmp_path)
-    assert "astcapture.pth, listed as installed" in result.stdout
+    assert "astcapture.pth, part of the installed package" in result.stdout
 
 
 def test_a_file_that_no_installed_package_lists_is_shown_as_such(installed, tmp_path):
@@ -33,7 +33,9 @@ def test_a_file_that_no_installed_package_lists_is_shown_as_such(installed, tmp_
     shutil.copytree(installed.folder, venv.folder, symlinks=True)
     (record,) = venv.site_packages.glob("astcapture-*.dist-info/RECORD")
     record.write_text("")
-    assert "astcapture.pth, not listed: an uninstall will leave it behind" in doctor(venv).stdout
+    assert (
+        "astcapture.pth, not part of the installed package: pip uninstall will leave it behind" in doctor(venv).stdout
+    )
 
 
 def test_variables_that_are_set_are_shown(installed):
@@ -49,15 +51,15 @@ def test_an_interpreter_that_ignores_the_environment_is_the_reason(installed, op
     result = doctor(installed, option)
     assert result.returncode == 1
     assert result.stderr == (
-        f"astcapture: start-up activation does not work: {option} makes Python ignore ASTCAPTURE: leave it out, "
-        "or use python -m astcapture run, which needs none of this\n"
+        f"astcapture: start-up activation does not work: {option} makes Python ignore ASTCAPTURE: omit it, "
+        "or use python -m astcapture run instead\n"
     )
 
 
 def test_an_interpreter_without_site_is_the_reason(installed):
     result = doctor(installed, "-S", PYTHONPATH=str(installed.site_packages))
     assert result.returncode == 1
-    assert "-S keeps Python from reading start-up files" in result.stderr
+    assert "-S stops Python from reading start-up files" in result.stderr
 
 
 def test_a_missing_start_up_file_is_the_reason(installed, tmp_path):
@@ -66,7 +68,7 @@ def test_a_missing_start_up_file_is_the_reason(installed, tmp_path):
     (venv.site_packages / "astcapture.pth").unlink()
     result = doctor(venv)
     assert result.returncode == 1
-    assert "there is no astcapture.pth in site-packages: install astcapture with pip" in result.stderr
+    assert "astcapture.pth is not in site-packages: install astcapture with pip" in result.stderr
     assert str(venv.site_packages) in result.stdout
 
 
@@ -82,4 +84,4 @@ def test_a_start_up_file_that_does_not_switch_it_on_is_the_reason(installed, tmp
     (venv.site_packages / "astcapture.pth").write_text("import sys\n")
     result = doctor(venv)
     assert result.returncode == 1
-    assert f"a fresh {venv.python} is not captured" in result.stderr
+    assert f"a new {venv.python} process does not capture" in result.stderr

@@ -200,7 +200,7 @@ def test_a_fork_that_captures_sums_up_and_says_what_it_has_from_before(installed
     result = installed.run(write(model, FORKS), cwd=model, ASTCAPTURE="model")
     assert result.stdout == "[4, 6]\n"
     fork, first = result.stderr.split("astcapture: process ")[1], result.stderr
-    assert ", 1 of 3 values from before its fork\nfunction " in fork
+    assert ", 1 of 3 values captured before its fork\nfunction " in fork
     assert first.count("model:f   y          3  int") == 1
     assert first.count("model:f   y          1  int") == 1
 
@@ -223,7 +223,7 @@ def test_a_wrong_target_is_told_in_one_line_and_the_program_runs(installed):
     result = installed.run("-c", "print('ran')", ASTCAPTURE="model.py")
     assert result.stdout == "ran\n"
     assert result.stderr.startswith("astcapture: target 'model.py': ")
-    assert result.stderr.endswith("\nastcapture: the program runs uncaptured\n")
+    assert result.stderr.endswith("\nastcapture: the program runs without capturing\n")
     assert "Traceback" not in result.stderr
 
 
@@ -231,7 +231,7 @@ def test_a_wrong_target_stops_a_strict_run(installed):
     result = installed.run("-c", "print('ran')", ASTCAPTURE="model.py", ASTCAPTURE_STRICT="1")
     assert (result.returncode, result.stdout) == (1, "")
     assert result.stderr.startswith("astcapture: target 'model.py': ")
-    assert result.stderr.endswith("; ASTCAPTURE_STRICT is set, so the program is not run\n")
+    assert result.stderr.endswith("; ASTCAPTURE_STRICT is set, so the program does not run\n")
 
 
 def test_a_wrong_switch_is_told_by_the_name_of_its_variable(installed):
@@ -239,5 +239,5 @@ def test_a_wrong_switch_is_told_by_the_name_of_its_variable(installed):
     assert result.stdout == "ran\n"
     assert result.stderr == (
         "astcapture: ASTCAPTURE_STRICT='maybe' is neither on nor off: write 1 or 0\n"
-        "astcapture: the program runs uncaptured\n"
+        "astcapture: the program runs without capturing\n"
     )

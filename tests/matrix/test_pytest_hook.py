@@ -82,7 +82,7 @@ def test_pytest_rewrites_its_assertions_and_what_is_not_captured_for_it_is_warne
             assert message.partition("\n")[0] == expected, name
             warned = (
                 f"{name} is imported without captures: AssertionRewritingHook loads it" in said
-                or f"_pytest.assertion.rewrite.AssertionRewritingHook loaded {name}, and only modules that a" in said
+                or f"_pytest.assertion.rewrite.AssertionRewritingHook loaded {name}, but only modules that" in said
             )
             assert (captured, warned) == (([5], False) if rows[kind][3] == "captured" else ([], True)), (name, said)
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -73,5 +75,35 @@ def run_cells(
         run_python("shell.py", env=private_ipython)
         outcomes = json.loads((tmp_path / "outcomes.json").read_text(encoding="utf-8"))
         return [Outcome(**outcome) for outcome in outcomes]
+
+    return run
+
+
+@pytest.fixture
+def execute(
+    tmp_path: Path, private_ipython: Mapping[str, str], monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., list[Any]]:
+    """Run cells in a new kernel, one after the other also past an error; they come back with their outputs."""
+    pytest.importorskip("ipykernel")
+    nbclient, nbformat = pytest.importorskip("nbclient"), pytest.importorskip("nbformat")
+    for name in list(os.environ):
+        if name.startswith("ASTCAPTURE") or name == "MPLBACKEND":
+            monkeypatch.delenv(name)
+    for name, folder in private_ipython.items():
+        monkeypatch.setenv(name, folder)
+
+    def run(*cells: str) -> list[Any]:
+        notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
+        client = nbclient.NotebookClient(
+            notebook,
+            kernel_name="python3",
+            allow_errors=True,
+            timeout=60,
+            record_timing=False,
+            resources={"metadata": {"path": str(tmp_path)}},
+        )
+        client.execute()
+        done: list[Any] = notebook.cells
+        return done
 
     return run

@@ -155,7 +155,7 @@ def test_an_argument_that_is_no_literal_is_told_in_one_line(run_cells):
     _, outcome, again = run_cells(IMPORTS, "name = 'attn'\n" + MODEL.replace('"attn"', "name"), f"{MODEL}\n{CALL}")
     assert outcome.out == (
         "CaptureError: In[2]:3: name in capture(name) is not a literal: the marker is read from the source "
-        'and never run, so write the name itself, @capture("attn")\n'
+        'without running it, so write the name itself, @capture("attn")\n'
     )
     assert again.value == "7", "the next cell is rewritten as ever"
 
@@ -256,14 +256,14 @@ def test_after_reloading_unloading_still_ends_it(run_cells):
 
 def test_a_hook_without_the_extension_says_what_to_load(run_cells):
     outcomes = run_cells(IMPORTS, "hook = astcapture.install(['__main__'])", MODEL, CALL, extension=False)
-    assert "Attention.forward is marked, but it is not captured: the functions of notebook cells" in outcomes[2].err
+    assert "Attention.forward is marked but not captured: functions in notebook cells" in outcomes[2].err
     assert "%load_ext astcapture" in outcomes[2].err
     assert outcomes[3].value == "7"
 
 
 def test_a_function_in_the_cell_that_loads_the_extension_is_noticed(run_cells):
     outcomes = run_cells(f"{IMPORTS}\n%load_ext astcapture\n{MODEL}", extension=False)
-    assert "run %load_ext astcapture in a cell of its own" in re.sub(r"\s+", " ", outcomes[0].err)
+    assert "run %load_ext astcapture in a separate cell" in re.sub(r"\s+", " ", outcomes[0].err)
 
 
 def test_an_unmarked_function_of_a_cell_is_captured_for_a_target(run_cells):
@@ -340,5 +340,5 @@ def test_a_target_in_the_cells_is_captured_by_the_extension_and_who_has_not_load
     first, *_, last = run_cells(install, function, look)
     assert (first.err, last.value) == ("", "(4, [2])")
     first, *_, last = run_cells(install, function, look, extension=False)
-    assert "__main__ has no source file; run %load_ext astcapture to capture what is typed in cells" in first.err
+    assert "__main__ has no source file; run %load_ext astcapture to capture functions defined in cells" in first.err
     assert last.value == "(4, [])"

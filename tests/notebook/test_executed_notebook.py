@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import re
 import sys
 
 import pytest
 
 pytestmark = pytest.mark.slow
-
-pytest.importorskip("ipykernel")
-nbclient = pytest.importorskip("nbclient")
-nbformat = pytest.importorskip("nbformat")
 
 CELLS = [
     "import astcapture\nfrom astcapture import capture as mark",
@@ -56,31 +51,6 @@ LOOK = [
     "%unload_ext astcapture",
     "layers[0].forward(x)\nlen(astcapture.cache['Attention.forward']['attn'])",
 ]
-
-
-@pytest.fixture
-def execute(tmp_path, private_ipython, monkeypatch):
-    """Run cells in a new kernel, one after the other also past an error; the notebook with its outputs comes back."""
-    for name in list(os.environ):
-        if name.startswith("ASTCAPTURE"):
-            monkeypatch.delenv(name)
-    for name, folder in private_ipython.items():
-        monkeypatch.setenv(name, folder)
-
-    def run(*cells):
-        notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
-        client = nbclient.NotebookClient(
-            notebook,
-            kernel_name="python3",
-            allow_errors=True,
-            timeout=60,
-            record_timing=False,
-            resources={"metadata": {"path": str(tmp_path)}},
-        )
-        client.execute()
-        return notebook.cells
-
-    return run
 
 
 def shown(cell):

@@ -20,7 +20,7 @@ CHANGES = {
     "nothing can be imported": ("nodes.py", "import ast\n", "import ast_\n", "killed"),
     "it takes for ever": ("transform.py", "return tree\n", "__import__('time').sleep(60)\n", "timed out"),
     "the same in other words": ("transform.py", "if not at_return:", "if len(at_return) == 0:", "survived"),
-    "a message that these tests do not see": ("plan.py", "write the labels out", "leave the labels out", "not run"),
+    "a message that these tests do not see": ("plan.py", "write each label", "leave each label", "not run"),
 }
 
 
@@ -47,7 +47,7 @@ def test_bad_changes_are_killed_and_others_survive(tmp_path: Path, monkeypatch: 
     )
     alive = [counting.shown(one).partition(" ")[2] for one in counting.survivors(mutants.values(), outcomes)]
     assert alive == [
-        "by hand: write the labels out → leave the labels out",
+        "by hand: write each label → leave each label",
         "by hand: if not at_return: → if len(at_return) == 0:",
     ]
 

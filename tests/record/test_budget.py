@@ -90,7 +90,7 @@ def test_room_that_is_wanted_exactly_is_given():
     budget.ask("hook", 1)
     assert budget.look(1) == 1
     budget.ask("hook", 10_000)
-    with pytest.warns(CaptureWarning, match="recording has stopped: 0 bytes of captured values are held"):
+    with pytest.warns(CaptureWarning, match="recording has stopped: captured values take 0 bytes"):
         assert budget.look(10_001) == 0
 
 
@@ -172,22 +172,22 @@ def at_the_limit(limit: int | str, held: int) -> str:
 
 
 REMEDIES = (
-    "The program goes on, and cache.summary() counts what is left out. To keep all of it, store=DIR streams to disk; "
-    "to keep more, reduce= or dtype= make values smaller and limit= allows more; cache.clear() makes room, and "
-    "recording resumes"
+    "The program continues, and cache.summary() counts the values that are left out. To keep all values, stream them "
+    "to disk with store=DIR; to keep more, make them smaller with reduce= or dtype=, or raise limit=. After "
+    "cache.clear() recording resumes"
 )
 
 
 def test_at_a_limit_it_is_said_how_much_is_held_and_what_can_be_done():
     assert at_the_limit(20_000, 5000) == (
-        f"recording has stopped: 5 kB of captured values are held, and limit='20 kB' allows no more. {REMEDIES}"
+        f"recording has stopped: captured values take 5 kB, and limit='20 kB' allows no more. {REMEDIES}"
     )
 
 
 def test_at_the_limit_of_auto_it_is_said_what_that_allows():
     assert at_the_limit("auto", 5000) == (
-        'recording has stopped: 5 kB of captured values are held, and limit="auto" allows a quarter of the memory that '
-        f"was free. {REMEDIES}"
+        'recording has stopped: captured values take 5 kB, and limit="auto" allows a quarter of the free '
+        f"memory. {REMEDIES}"
     )
 
 
@@ -208,7 +208,7 @@ def test_where_warnings_are_errors_it_is_written_to_standard_error(capsys: pytes
         assert budget.look(1000) == 0
     error = capsys.readouterr().err
     assert error.startswith("CaptureWarning: recording has stopped: ")
-    assert error.endswith("and recording resumes\n")
+    assert error.endswith("recording resumes\n")
 
 
 def storing(monkeypatch: pytest.MonkeyPatch, held: list[str], *, frees: bool) -> list[int]:

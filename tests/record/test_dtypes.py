@@ -63,7 +63,7 @@ def test_pythons_own_classes_mean_what_numpy_reads_them_as(kind: type) -> None:
 @pytest.mark.parametrize("name", ["float", "double", "complex", "torch.float", "torch.double", "numpy.double"])
 def test_names_that_the_libraries_read_differently_are_refused_with_ones_that_they_read_alike(name: str) -> None:
     message = refusal(name)
-    assert message.startswith(f"dtype=THIS: {name.rpartition('.')[2]!r} is not the same in torch and numpy")
+    assert message.startswith(f"dtype=THIS: {name.rpartition('.')[2]!r} means different dtypes in torch and numpy")
     assert message.endswith('write "float32" or "float64"')
 
 
@@ -72,7 +72,7 @@ def test_names_that_the_libraries_read_differently_are_refused_with_ones_that_th
 )
 def test_whole_numbers_are_refused_with_a_way_to_make_them_oneself(value: Any) -> None:
     message = refusal(value)
-    assert message.startswith("dtype=THIS: whole numbers would cut floating values off: write a floating dtype")
+    assert message.startswith("dtype=THIS: this dtype would truncate floating-point values: write a floating dtype")
     assert message.endswith("reduce=lambda attn: (attn * 255).byte()")
 
 

@@ -136,7 +136,7 @@ def test_patterns_that_mean_nothing_are_told_once_and_those_of_removed_hooks_too
         policy.add(hook, parse_targets("m"), conversions)
     policy.remove(hook)
     told = policy.unmatched([("m", "f", "attn"), ("m", "f", "v")])
-    rest = 'matches nothing that was captured: a pattern is "MODULE:QUALNAME=LABEL", "MODULE:QUALNAME" or "LABEL"'
+    rest = 'matched nothing that was captured: write a pattern as "MODULE:QUALNAME=LABEL", "MODULE:QUALNAME" or "LABEL"'
     assert told == [f"dtype={{'m:g': ...}} {rest}", f"reduce={{'q': ...}} {rest}"]
     assert policy.unmatched([("m", "f", "attn"), ("m", "g", "q")]) == []
     assert policy.unmatched([]) == []

@@ -282,8 +282,9 @@ def test_what_a_compiler_admits_no_record_of_is_told_with_what_to_do():
     ((told, where),) = taken()
     assert where is None
     assert told == (
-        "NotRecorded: inside torch.compile, a checkpoint or torch.cond admits no side effect, and so no record: run it "
-        "without torch.compile, or set torch._dynamo.config.skip_fwd_side_effects_in_bwd_under_checkpoint = True first"
+        "NotRecorded: inside torch.compile, checkpoints and torch.cond allow no side effects, so nothing is recorded: "
+        "run it without torch.compile, or set "
+        "torch._dynamo.config.skip_fwd_side_effects_in_bwd_under_checkpoint = True first"
     )
 
 

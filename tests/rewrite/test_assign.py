@@ -342,14 +342,14 @@ def test_generators_and_coroutines_are_recorded_as_they_go():
 @pytest.mark.parametrize(
     ("body", "target", "message"),
     [
-        ("def f(x):\n    return x", "m:f=x@assign", "'x' is a parameter of f (line 1) and never bound in its body"),
+        ("def f(x):\n    return x", "m:f=x@assign", "'x' is a parameter of f (line 1) and is never bound in its body"),
         ("def f():\n    y = 1", "m:f=x@assign", "'x' is never bound in f (line 1)"),
         ("def f():\n    return [x for x in 'a']", "m:f=x@assign", "'x' is bound only inside a comprehension"),
         ("def f():\n    global x\n    x = 1", "m:f=x@assign", "'x' is a global in f (line 1)"),
         (
             "def o():\n    x = 1\n    def f(): return x\n    return f",
             "m:o.<locals>.f=x@assign",
-            "'x' is bound outside of o.<locals>.f (line 3), which only reads it",
+            "'x' is bound outside o.<locals>.f (line 3), which only reads it",
         ),
         ("def f():\n    x: int\n    return 1", "m:f=x@assign", "'x' is bound outside"),
     ],

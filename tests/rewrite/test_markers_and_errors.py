@@ -196,7 +196,7 @@ WRONG = {
     "a comprehension's name": (
         "def f(heads):\n    return [head * 2 for head in heads]",
         "m:f=head",
-        "m.py:1: 'head' is bound only inside a comprehension in f (line 1): capture what the comprehension makes",
+        "m.py:1: 'head' is bound only inside a comprehension in f (line 1): capture the result of the comprehension",
     ),
     "a global name": (
         "count = 0\ndef f():\n    global count\n    count += 1",
@@ -228,7 +228,7 @@ WRONG = {
         MARKED + "NAME = 'y'\n@capture(NAME)\ndef f():\n    y = 1",
         "m",
         (
-            "m.py:3: NAME in capture(NAME) is not a literal: the marker is read from the source and never run, "
+            "m.py:3: NAME in capture(NAME) is not a literal: the marker is read from the source without running it, "
             'so write the name itself, @capture("attn")'
         ),
     ),
@@ -236,7 +236,7 @@ WRONG = {
         MARKED + "@capture(f'y')\ndef f():\n    y = 1",
         "m",
         (
-            "m.py:2: f'y' in capture(f'y') is not a literal: the marker is read from the source and never run, "
+            "m.py:2: f'y' in capture(f'y') is not a literal: the marker is read from the source without running it, "
             'so write the name itself, @capture("attn")'
         ),
     ),
@@ -244,14 +244,14 @@ WRONG = {
         MARKED + "@capture(1)\ndef f():\n    y = 1",
         "m",
         (
-            "m.py:2: 1 in capture(1) is not a literal: the marker is read from the source and never run, "
+            "m.py:2: 1 in capture(1) is not a literal: the marker is read from the source without running it, "
             'so write the name itself, @capture("attn")'
         ),
     ),
     "keywords that are unpacked": (
         MARKED + "@capture(**labels)\ndef f():\n    y = 1",
         "m",
-        "m.py:2: capture(**labels): write the labels out instead of **",
+        "m.py:2: capture(**labels): write each label as a keyword instead of **",
     ),
     "a point that there is none of": (
         MARKED + "@capture('y', at='yield')\ndef f():\n    y = 1",
@@ -276,18 +276,18 @@ WRONG = {
     "no such function": (
         "class Attention:\n    def forward(self): attn = 1",
         "m:Atention.forward=attn",
-        "m.py: target 'm:Atention.forward=attn' matches no def in m: did you mean Attention.forward?",
+        "m.py: target 'm:Atention.forward=attn' matches no function in m: did you mean Attention.forward?",
     ),
     "a function named without its class": (
         "class Attention:\n    def forward(self): attn = 1",
         "m:forward=attn",
-        "m.py: target 'm:forward=attn' matches no def in m: did you mean Attention.forward?",
+        "m.py: target 'm:forward=attn' matches no function in m: did you mean Attention.forward?",
     ),
-    "a lambda": ("f = lambda x: x", "m:f=x", "m.py: target 'm:f=x' matches no def in m: it holds no functions"),
+    "a lambda": ("f = lambda x: x", "m:f=x", "m.py: target 'm:f=x' matches no function in m: it defines no functions"),
     "a method that dataclass makes": (
         "import dataclasses\n@dataclasses.dataclass\nclass C:\n    x: int\n    def f(self): pass",
         "m:C.__init__=x",
-        "m.py: target 'm:C.__init__=x' matches no def in m",
+        "m.py: target 'm:C.__init__=x' matches no function in m",
     ),
     "a name that one def of a qualname binds and a name that none does": (
         "if x:\n    def f(): z = 1\nelse:\n    def f(): y = 1",
@@ -308,8 +308,8 @@ WRONG = {
         "def f(q): return q @ q",
         "m:f=query@sdpa",
         (
-            "m.py:1: query@sdpa: no call of scaled_dot_product_attention stands in f (line 1), under this name or one "
-            "that the module gives it"
+            "m.py:1: query@sdpa: f (line 1) does not call scaled_dot_product_attention, under that name or an alias in "
+            "its module"
         ),
     ),
     "no call of attention in any": (
@@ -325,18 +325,18 @@ WRONG = {
     "methods of that name": (
         "class Unlike:\n    class AsCanBe:\n        def forward(self): x = 1\nclass Other:\n    def run(self): x = 1",
         "m:Model.forward=x",
-        "m.py: target 'm:Model.forward=x' matches no def in m: did you mean Unlike.AsCanBe.forward?",
+        "m.py: target 'm:Model.forward=x' matches no function in m: did you mean Unlike.AsCanBe.forward?",
     ),
     "a function of that name": (
         "def run(): x = 1\nclass Unlike:\n    def forward(self): x = 1",
         "m:Model.run=x",
-        "m.py: target 'm:Model.run=x' matches no def in m: did you mean run?",
+        "m.py: target 'm:Model.run=x' matches no function in m: did you mean run?",
     ),
     "a variable as a keyword of the marker": (
         MARKED + "@capture(y=NAME)\ndef f():\n    y = 1",
         "m",
         (
-            "m.py:2: NAME in capture(y=NAME) is not a literal: the marker is read from the source and never run, "
+            "m.py:2: NAME in capture(y=NAME) is not a literal: the marker is read from the source without running it, "
             'so write the name itself, @capture("attn")'
         ),
     ),
@@ -344,8 +344,8 @@ WRONG = {
         "x = 1\ndef f(y): pass",
         "m:f=y@assign",
         (
-            "m.py:2: 'y' is a parameter of f (line 2) and never bound in its body: @assign records bindings, so take "
-            "it at the return, without @assign"
+            "m.py:2: 'y' is a parameter of f (line 2) and is never bound in its body: @assign records bindings, so "
+            "capture it at the return, without @assign"
         ),
     ),
     "two markers of one name on defs of one qualname, one of which binds it": (

@@ -708,5 +708,7 @@ def test_where_the_stack_is_full_the_programs_own_error_is_raised_and_what_is_no
     rewritten = run(rewritten_code(source, path, targets), "deepest()")
     assert rewritten.result[0] == frames == [path]  # none of ours is among them
     assert depth - 3 <= rewritten.result[1] <= depth
-    assert set(rewritten.failed.values()) <= {"RecursionError: the recursion limit was reached where it is recorded"}
+    assert set(rewritten.failed.values()) <= {
+        "RecursionError: the recursion limit was reached while recording the value"
+    }
     assert rewritten.failed or targets != ["m:f=*", "m:g=*"]

@@ -102,8 +102,8 @@ itself.append(itself)
 REFUSED = [
     (object(), "type object"), (Refuses(), "Refuses"), ({1, 2}, "type set"), (b"bytes", "type bytes"),
     (2j, "type complex"), (Colour.RED, "Colour"), (Point(1, 2), "Point"), (OrderedDict(a=1), "collections.OrderedDict"),
-    ({1: 2}, "a key that is no string, 1"), (numpy.array([None]), "Python objects"),
-    (numpy.ma.array([1, 2], mask=[0, 1]), "masked"), ([1, {"a": object()}], "type object"), (itself, "holds itself"),
+    ({1: 2}, "a key that is not a string, 1"), (numpy.array([None]), "Python objects"),
+    (numpy.ma.array([1, 2], mask=[0, 1]), "masked"), ([1, {"a": object()}], "type object"), (itself, "contains itself"),
     (datetime.date(2026, 1, 1), "datetime.date"),
 ]  # fmt: skip
 

@@ -102,7 +102,7 @@ def test_the_launcher_streams_as_the_environment_does(
 def test_a_store_that_is_a_file_is_told_in_one_line_and_the_program_runs(program: Program, tmp_path: Path):
     (tmp_path / "run").write_text("mine")
     told = program("print('ran', file=sys.stderr)")
-    assert "name a folder" in told and "the program runs uncaptured" in told and told.endswith("ran\n")
+    assert "name a folder" in told and "the program runs without capturing" in told and told.endswith("ran\n")
     assert (tmp_path / "run").read_text() == "mine"
 
 

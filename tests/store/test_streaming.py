@@ -51,7 +51,7 @@ def test_what_is_captured_is_on_disk_within_seconds_and_cache_goes_on_to_give_it
         assert [record.call for record in cache["f"].records] == [0, 1, 2, 3, 4, 5]
         assert threading.enumerate() == before and threading.active_count() == len(before)
         assert "streamed:f  y          6  (3,)   int64  144 B" in cache.summary()
-        assert repr(cache) == "<Cache: 6 values of 1 functions>"
+        assert repr(cache) == "<Cache: 6 values of 1 function>"
     assert [int(value[0]) for value in cache["f"]] == [0, 1, 2, 3, 4, 5]
     run = astcapture.load(store)
     numpy.testing.assert_array_equal(run["f"].stack(), cache["f"].stack())
@@ -215,9 +215,9 @@ def test_a_store_that_cannot_be_one_is_refused_at_once(module: ModuleType, tmp_p
     file = tmp_path / "file"
     file.write_text("mine")
     for path in (file, file / "below"):
-        with pytest.raises(CaptureError, match="lies in, a file: name a folder"):
+        with pytest.raises(CaptureError, match="is a file or inside a file: name a folder"):
             astcapture.install("streamed:f=y", store=path)
-    with pytest.raises(CaptureError, match="no path"):
+    with pytest.raises(CaptureError, match="is not a valid path"):
         astcapture.install("streamed:f=y", store="a\0b")
     assert file.read_text() == "mine" and stores.current() is None
     module.f(1)
@@ -446,7 +446,7 @@ def test_the_wait_between_two_shards_grows_with_a_long_run_up_to_ten_seconds(age
 
 def test_a_folder_that_nobody_may_write_to_is_refused(module: ModuleType, store: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(os, "access", lambda path, mode: False)  # whoever runs the tests may be allowed everything
-    with pytest.raises(CaptureError, match="cannot be written to: no permission"):
+    with pytest.raises(CaptureError, match=r"cannot write to the store .*: no permission"):
         astcapture.install("streamed:f=y", store=store)
 
 

@@ -200,7 +200,7 @@ BAD: list[Any] = [1, True, "", " , ", [], [""], ["blocks.*", 3], {"attn": 5}, {"
 
 @pytest.mark.parametrize("layers", BAD, ids=[f"{number}" for number in range(len(BAD))])
 def test_what_names_no_layers_is_refused_with_what_to_write(layers: Any) -> None:
-    with pytest.raises(CaptureError, match=r'layers.*: write patterns of layers, layers="blocks\.11'):
+    with pytest.raises(CaptureError, match=r'layers.*: write layer patterns, layers="blocks\.11'):
         astcapture.install(f"{ATTENTION}=attn", layers=layers)
 
 

@@ -183,7 +183,7 @@ def test_a_local_of_any_kind_leaves_the_compiled_program_as_it_is_and_is_recorde
             assert found == ((0, 0, 0) if fullgraph else (2, 0, 0))
         elif found != ((2, 0, 0) if name in CARRIED else (0, 2, 0)):
             wrong[name] = f"recorded, failed, missed: {found}"
-        elif name in REFUSED and f"cannot carry {REFUSED[name][1]}" not in str(count.error):
+        elif name in REFUSED and f"cannot return {REFUSED[name][1]}" not in str(count.error):
             wrong[name] = str(count.error)
     assert wrong == {}, wrong
 
@@ -324,7 +324,7 @@ def test_a_local_of_a_function_of_autograd_is_recorded_in_its_forward_and_counte
         assert captured == plain
         assert values == [result for result, _ in plain["results"]]
     rec.summary()
-    assert "admits no side effect" in str(rec.counts[FORWARD.replace(".for", ".back"), "g"].error)
+    assert "allow no side effects" in str(rec.counts[FORWARD.replace(".for", ".back"), "g"].error)
 
 
 def test_a_value_that_no_mode_and_no_class_of_tensors_sees_is_recorded(load: Callable[..., Modules]) -> None:

@@ -122,7 +122,7 @@ def test_a_change_in_place_of_a_tensor_that_was_not_copied_is_noticed_in_a_conta
     record = given(module, {"x": (x, other)}, copy=False)
     assert record.value["x"][1].data_ptr() == other.data_ptr()
     x.add_(1)
-    with pytest.raises(CaptureError, match="captured with copy=False and changed in place once"):
+    with pytest.raises(CaptureError, match="captured with copy=False and modified in place once"):
         record.value  # noqa: B018
 
 
@@ -134,7 +134,7 @@ def test_a_reduce_function_that_writes_into_a_container_that_was_not_copied_is_f
 
     with astcapture.install(["contained:given=x"], copy=False, reduce=spoil):
         module().given((x, 1))
-    assert "ChangedInPlace: reduce=spoil changed the value in place" in astcapture.cache.summary()
+    assert "ChangedInPlace: reduce=spoil modified the value in place" in astcapture.cache.summary()
 
 
 def test_the_gradient_of_a_tensor_in_a_container_is_not_waited_for(module: Load) -> None:
@@ -225,12 +225,12 @@ def test_it_is_told_once_that_an_object_kept_by_reference_keeps_a_graph(module: 
             for _ in range(3):
                 module().given((1, cache))
     assert [one.category for one in told] == [CaptureWarning]
-    assert "contained:given: 'x' holds a Growing, which is kept by reference" in str(told[0].message)
+    assert "contained:given: 'x' keeps a Growing by reference" in str(told[0].message)
 
 
 def test_it_is_told_of_a_graph_that_is_deeper_than_is_copied(module: Load) -> None:
     y = torch.ones(2, requires_grad=True) * 2
-    with astcapture.install(["contained:given=x"]), pytest.warns(CaptureWarning, match="holds a list, which is kept"):
+    with astcapture.install(["contained:given=x"]), pytest.warns(CaptureWarning, match="keeps a list by reference"):
         module().given([[[[[y]]]]])
 
 
@@ -264,10 +264,14 @@ def test_compiled_code_records_containers_as_before(module: Load) -> None:
 @pytest.mark.parametrize(
     ("home", "name", "said"),
     [
-        ("jax._src.core", "Tracer", "jax traces this function and does not run it"),
-        ("jax.core", "Tracer", "jax traces this function and does not run it"),
-        ("keras.src.backend.common.keras_tensor", "KerasTensor", "Keras builds a model of this function"),
-        ("tensorflow.python.framework.ops", "Tensor", "TensorFlow traces this function into a graph"),
+        ("jax._src.core", "Tracer", "jax traces this function instead of running it"),
+        ("jax.core", "Tracer", "jax traces this function instead of running it"),
+        ("keras.src.backend.common.keras_tensor", "KerasTensor", "Keras builds a model from this function"),
+        (
+            "tensorflow.python.framework.ops",
+            "Tensor",
+            "TensorFlow traces this function into a graph instead of running it",
+        ),
     ],
 )
 def test_what_stands_for_a_value_while_another_library_traces_is_counted_as_failed(

@@ -95,9 +95,7 @@ def test_a_device_is_where_tensors_are_kept(module: Load) -> None:
 def test_a_device_that_is_not_there_is_refused(module: Load) -> None:
     with pytest.raises(CaptureError) as caught:
         astcapture.install(["converted"], device="cuda:3")
-    assert str(caught.value) == (
-        "device='cuda:3': torch sees no cuda device here: write device=\"cpu\" or leave it out"
-    )
+    assert str(caught.value) == ("device='cuda:3': torch finds no cuda device here: write device=\"cpu\" or omit it")
 
 
 def test_a_device_that_torch_does_not_know_is_refused_with_those_that_it_knows(module: Load) -> None:
@@ -140,7 +138,7 @@ def test_a_value_that_was_not_copied_and_has_changed_is_an_error_when_it_is_read
     change(y)
     with pytest.raises(CaptureError) as caught:
         rec["converted:f"][0]
-    assert str(caught.value).startswith("this tensor, of shape (3,), was captured with copy=False and changed in place")
+    assert str(caught.value).startswith("this tensor of shape (3,) was captured with copy=False and modified in place")
     # What is known without the value is told all the same.
     assert "(3,)" in rec.summary()
     assert repr(rec["converted:f"].records[0]) == "<Record converted:f y float32 (3,)>"
@@ -243,8 +241,8 @@ def test_a_reduce_that_writes_to_a_value_that_is_not_copied_is_told(module: Load
         module().f(torch.ones(3))
     assert taken() == []
     assert astcapture.cache.counts["converted:f", "y"].error == (
-        "ChangedInPlace: reduce=spoil changed the value in place, and with copy=False that is the program's own: "
-        "leave copy=False out, and reduce is given a copy"
+        "ChangedInPlace: reduce=spoil modified the value in place, and with copy=False that is the program's own "
+        "tensor: remove copy=False, so that reduce gets a copy"
     )
 
 
@@ -328,7 +326,7 @@ def test_a_store_refuses_a_value_that_was_not_copied_and_has_changed(module: Loa
         module().f(torch.ones(2))
     run = astcapture.load(tmp_path / "run")
     assert [value.tolist() for value in run["converted:f"]] in ([[1, 1]], [[1, 1, 1], [1, 1]])
-    assert len(run["converted:f"]) == 2 or "captured with copy=False and changed in place once since" in run.summary()
+    assert len(run["converted:f"]) == 2 or "captured with copy=False and modified in place once since" in run.summary()
 
 
 def test_a_store_keeps_reduced_values_and_their_gradients(module: Load, tmp_path: Path) -> None:

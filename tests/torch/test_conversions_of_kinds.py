@@ -286,7 +286,7 @@ def test_what_torch_fx_traces_is_counted_and_the_traced_module_has_no_trace_of_u
         assert values("Model.forward") == []
         traced(torch.ones(1, 3))
     assert [node.name for node in traced.graph.nodes] == ["x", "linear", "mul", "output"]
-    assert "NotRun: torch.fx traces this function and does not run it" in astcapture.cache.summary()
+    assert "NotRun: torch.fx traces this function instead of running it" in astcapture.cache.summary()
 
 
 @pytest.mark.parametrize("strict", [False, True])

@@ -111,13 +111,13 @@ def test_training_runs_with_nothing_installed(tmp_path):
 def test_too_low_an_accuracy_is_a_failure(tmp_path):
     done = run("train", "--epochs", "1", cwd=tmp_path)
     assert done.returncode == 1
-    assert "is less than the 95% that this example is meant to reach" in done.stderr
+    assert "; this example should reach 95%" in done.stderr
 
 
 def test_looking_before_training_says_what_to_do(tmp_path):
     done = run("look", cwd=tmp_path)
     assert done.returncode == 1
-    assert "is not there: train first" in done.stderr
+    assert "does not exist: run the train step first" in done.stderr
 
 
 def test_what_is_captured_is_the_attention_of_the_trained_model(finished, vit):

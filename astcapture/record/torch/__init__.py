@@ -1,1 +1,1 @@
-"""What knows torch: its tensors and modules, its compiler, its checkpoints and transforms, and its fused attention."""
+"""All code that depends on torch: tensors and modules, compiler, checkpoints, transforms and fused attention."""

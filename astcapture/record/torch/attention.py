@@ -1,6 +1,6 @@
-"""The attention weights that a fused kernel never materialises, from the arguments of its call.
+"""Computes the attention weights that a fused kernel does not materialise, from the arguments of its call.
 
-Torch is looked up among the imported modules and never imported: a call of its attention means that it is there.
+Torch is looked up among the imported modules and never imported: if its attention is called, it is there.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _DEFAULTS = {"attn_mask": None, "dropout_p": 0.0, "is_causal": False, "scale": N
 
 
 def is_attention(function: Any) -> bool:
-    """Whether `function` is torch's ``scaled_dot_product_attention``, or what stands in its place there now."""
+    """Whether `function` is torch's ``scaled_dot_product_attention``, or the function that has replaced it."""
     home = sys.modules.get("torch.nn.functional")
     return home is not None and (
         function is getattr(home, "scaled_dot_product_attention", None)
@@ -26,7 +26,7 @@ def is_attention(function: Any) -> bool:
 
 
 def call_arguments(arguments: tuple[Any, ...], options: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments of a call by the names of the function's parameters, its defaults included."""
+    """The arguments of a call by parameter name, including defaults."""
     return {**_DEFAULTS, **dict(zip(_POSITIONAL, arguments, strict=False)), **options}
 
 
@@ -39,21 +39,21 @@ def attention_weights(
     enable_gqa: bool = False,
     **others: Any,
 ) -> Any:
-    """The weights by which ``scaled_dot_product_attention`` averages the values, without dropout.
+    """Compute the attention weights of ``scaled_dot_product_attention``, without dropout.
 
-    As its documentation defines them: the softmax over the keys of ``query @ key.mT * scale`` plus the mask
+    They follow its documentation: the softmax over the keys of ``query @ key.mT * scale`` plus the mask
     (https://docs.pytorch.org/docs/stable/generated/torch.nn.functional.scaled_dot_product_attention.html).
-    A query that may look at no key has the weights that the installed torch gives it: zeros since 2.5,
-    NaN before. No gradient is kept, autocast does not reach in, and half precision is computed in float32.
+    A query that may attend to no key has the weights of the installed torch: zeros since 2.5, NaN before. No gradient
+    is kept, autocast is off, and half precision is computed in float32.
 
     Args:
         query: shape (..., L, E), with the heads, if any, in the last of the leading dimensions.
         key: shape (..., S, E).
-        attn_mask: broadcastable to (..., L, S): boolean, True where a query may look; or added to the scores.
-        is_causal: let each query look at the keys up to its own position, counted from the first.
+        attn_mask: broadcastable to (..., L, S): boolean, True where a query may attend; or added to the scores.
+        is_causal: each query attends only to the keys up to its own position.
         scale: ``1 / sqrt(E)`` if None.
-        enable_gqa: repeat each head of the keys for the group of query heads that it serves.
-        **others: the call's other arguments, of which the weights do not depend.
+        enable_gqa: repeat each key head for its group of query heads.
+        **others: the other arguments of the call, which do not affect the weights.
 
     Returns:
         The weights, shape (..., L, S), in the dtype of `query`.
@@ -74,6 +74,6 @@ def attention_weights(
         if attn_mask is not None:
             allowed = attn_mask.dtype == torch.bool
             scores = torch.where(attn_mask, scores, -math.inf) if allowed else scores + attn_mask
-        # By this name torch's compiler knows it too.
+        # torch.compile traces this name too.
         softmax = torch.ops.aten._safe_softmax if hasattr(torch, "_safe_softmax") else torch.softmax
         return softmax(scores, -1).to(dtype)

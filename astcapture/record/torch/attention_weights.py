@@ -1,4 +1,4 @@
-"""The attention weights of one call of fused attention, which are computed when they are wanted, as far as wanted."""
+"""The attention weights of one call of fused attention, computed on demand, in whole or in parts."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from astcapture.record.torch.blocks import Blocks, Region, as_tensor, block_size
 from astcapture.record.torch.tensors import is_tensor
 from astcapture.record.torch.transforms import is_wrapped
 
-#: ``(batch, heads, queries, keys, batched)`` of the weights as the function that calls sees them; None where the
-#: recipes say nothing: what the call sees holds.
+#: ``(batch, heads, queries, keys, batched)`` of the weights as the calling function sees them; None if no recipe gives
+#: it: the shape in the call applies.
 Shape = tuple[Any, Any, Any, Any, Any]
 UNKNOWN: Shape = (None, None, None, None, None)
 
 
 class AttentionWeights:
-    """Stands for the weights of one call; of the call's tensors it holds the program's own, or copies of them.
+    """In place of the weights of one call; references the call's tensors or copies of them.
 
-    Torch's compiler traces the making of one, so nothing is computed there.
+    torch.compile traces the creation of this object, so nothing is computed in the constructor.
 
     Attributes:
         query: shape (..., L, E).
         key: shape (..., S, E).
-        value: shape (..., S, Ev), or None where no gradient is asked for.
-        output: what the call returned, shape (..., L, Ev), or None.
+        value: shape (..., S, Ev), or None if no gradient is needed.
+        output: the output of the call, shape (..., L, Ev), or None.
         attn_mask: broadcastable to (..., L, S), boolean or added to the scores; or None.
         is_causal, scale, enable_gqa, dropout_p: as in the call.
-        shape: how the weights are seen by the function that calls.
+        shape: the shape of the weights in the calling function.
     """
 
     def __init__(
@@ -113,25 +113,25 @@ class AttentionWeights:
 
 
 class UnfusedWeights:
-    """Stands for weights that the program has computed itself, with heads and batch in one axis."""
+    """In place of weights that the program computed itself, with heads and batch in one axis."""
 
     def __init__(self, tensor: Any, seen_as: Shape) -> None:
         self.tensor = tensor
         self.seen_as = seen_as
 
     def seen(self, tensor: Any) -> Any:
-        """The weights, or their gradient, as the function that calls returns them."""
+        """The weights, or their gradient, in the shape of the calling function."""
         return as_seen(tensor, self.seen_as)
 
 
 def as_seen(tensor: Any, seen_as: Shape) -> Any:
-    """Weights of shape (batch * heads, L, S) as (batch, heads, L, S), or (heads, L, S) where there is no batch."""
+    """Weights of shape (batch * heads, L, S) as (batch, heads, L, S), or (heads, L, S) without a batch."""
     batch, heads, queries, keys, batched = seen_as
     return tensor.view(batch, heads, queries, keys) if batched else tensor.view(heads, queries, keys)
 
 
 def is_of_attention(value: Any) -> bool:
-    """Whether a value stands for attention weights."""
+    """Whether a value is a placeholder for attention weights."""
     return is_a(value, (AttentionWeights, UnfusedWeights))
 
 
@@ -160,13 +160,13 @@ def _rearranged(query: Any, key: Any, mask: Any, groups: int, seen_as: Shape) ->
 
 
 def _is_packed(query: Any, key: Any, queries: int) -> bool:
-    """Whether the heads that share a head of the keys stand in the axis of the queries."""
+    """Whether the heads that share a key head are in the axis of the queries."""
     length = query.size(-2)
     return bool(query.dim() > 2 and length != queries and length % queries == 0 and key.dim() > 2)
 
 
 def _unpacked_mask(mask: Any, kv_heads: int, groups: int, queries: int) -> Any:
-    if mask.dim() < 2 or mask.size(-2) == 1:  # it is the same for every row
+    if mask.dim() < 2 or mask.size(-2) == 1:  # the same for every row
         return mask.repeat_interleave(groups, -3) if mask.dim() > 2 and mask.size(-3) > 1 else mask
     lead = mask.shape[:-3]
     spread = mask.expand(*lead, kv_heads, *mask.shape[-2:])

@@ -1,7 +1,7 @@
-"""Tensors that are computed block by block, so that what they are computed from never exists as a whole.
+"""Tensors that are computed block by block, so that their inputs never exist in full.
 
-A `Blocks` knows its shape and computes any part of itself. Those that are made of others (a selection, a mean)
-ask these for the part that they need, which is how selecting one row of a mean over heads computes one row.
+A `Blocks` has a shape and can compute any part of itself. A derived one (a selection, a mean) computes only the parts
+of its source that it needs: selecting one row of a mean over heads computes one row.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from astcapture.record.torch.unseen import Unseen, is_watched
 #: For each axis the positions along it: a ``range``, or a list in any order.
 Region = tuple[Sequence[int], ...]
 
-#: A block has at least so many elements, and at most so many, of what is softmaxed; in between a part of the whole.
+#: The smallest and the largest number of elements in a block before the softmax; in between, a share of the whole.
 SMALLEST, LARGEST, PARTS = 2**18, 2**21, 32
 
 
@@ -40,7 +40,7 @@ class Blocks:
     most: int
 
     def cost(self, region: Region) -> int:
-        """How many elements are computed for a part."""
+        """The number of elements that are computed for a part."""
         raise NotImplementedError
 
     def block(self, region: Region) -> Any:
@@ -53,7 +53,7 @@ class Blocks:
 
     @property
     def is_one_block(self) -> bool:
-        """Whether all of it is computed at once."""
+        """Whether the whole tensor is computed at once."""
         return math.prod(self.shape) <= self.most
 
 
@@ -83,16 +83,16 @@ def split(blocks: Blocks, region: Region, axes: Iterable[int]) -> Iterator[Regio
 
 @contextmanager
 def unseen() -> Iterator[None]:
-    """A context in which no graph is made, and no mode and no class of tensors of the user's sees what is computed."""
+    """A context without autograd graphs, in which no mode and no tensor class of the user sees operations."""
     torch = sys.modules["torch"]
-    # Taking modes away takes longer than a small map does.
+    # Removing modes takes longer than computing a small map.
     without_modes = Unseen() if is_watched() else nullcontext()
     with torch.no_grad(), torch._C.DisableTorchFunction(), without_modes:
         yield
 
 
 def evaluate(blocks: Blocks, dtype: Any = None) -> Any:
-    """The whole tensor in memory of its own, in `dtype` if one is given; besides it, one block exists at a time."""
+    """The whole tensor in new memory, in `dtype` if given; besides it, only one block exists at a time."""
     with unseen():
         return _evaluate(blocks, dtype)
 
@@ -110,13 +110,13 @@ def _evaluate(blocks: Blocks, dtype: Any) -> Any:
 
 
 def evaluate_along(blocks: Blocks, axis: int, function: Callable[[Any], Any], like: Sequence[Any]) -> list[Any]:
-    """What a function that works along one axis makes of the whole tensor, computed in parts of the other axes.
+    """The result of a function along one axis for the whole tensor, computed in parts of the other axes.
 
     Args:
         blocks: the tensor.
-        axis: the axis that `function` needs whole.
+        axis: the axis that `function` needs in full.
         function: from a block to a tensor or a tuple of tensors, in which `axis` is there or is gone.
-        like: tensors of the shapes and dtypes of its results, of any device.
+        like: tensors with the shapes and dtypes of its results, on any device.
     """
     with unseen():
         return _evaluate_along(blocks, axis, function, like)
@@ -139,7 +139,7 @@ def _apart(blocks: Blocks, without: Iterable[int] = ()) -> list[int]:
 
 
 def _slices(region: Region) -> tuple[slice, ...]:
-    """A region that is a part of everything without gaps."""
+    """A region without gaps."""
     return tuple(slice(one[0], one[-1] + 1) if len(one) else slice(0, 0) for one in region)
 
 
@@ -159,9 +159,9 @@ def take(tensor: Any, axis: int, positions: Sequence[int]) -> Any:
 
 
 def as_tensor(positions: Sequence[int], device: Any) -> Any:
-    """Positions as a tensor of whole numbers, shape (number of positions,)."""
+    """Positions as an integer tensor, shape (number of positions,)."""
     torch = sys.modules["torch"]
-    if isinstance(positions, range):  # made on the device, which is not waited for
+    if isinstance(positions, range):  # created on the device, without synchronising
         return torch.arange(positions.start, positions.stop, positions.step, device=device)
     return torch.tensor(list(positions), dtype=torch.long, device=device)
 
@@ -201,7 +201,7 @@ def _compose(positions: Sequence[int], wanted: Sequence[int]) -> Sequence[int]:
 
 
 class Permuted(Blocks):
-    """Another with its axes in another order."""
+    """A tensor with its axes in another order."""
 
     def __init__(self, of: Blocks, order: Sequence[int]) -> None:
         self._of, self._order = of, tuple(order)
@@ -220,7 +220,7 @@ class Permuted(Blocks):
 
 
 class Pointwise(Blocks):
-    """What a function makes of each element of one or several of one shape."""
+    """The result of an elementwise function of one or several tensors of the same shape."""
 
     def __init__(self, of: Sequence[Blocks], function: Callable[..., Any], dtype: Any) -> None:
         self._of, self._function, self.dtype = tuple(of), function, dtype
@@ -240,7 +240,7 @@ COMBINED = {"sum": ("add", "sum"), "mean": ("add", "sum"), "amax": ("maximum", "
 
 
 class Reduced(Blocks):
-    """The sum, mean, amax or amin of another over some of its axes."""
+    """The sum, mean, amax or amin of a tensor over some of its axes."""
 
     def __init__(
         self, of: Blocks, name: str, axes: Sequence[int], keepdim: bool, dtype: Any, given: Any = None
@@ -280,7 +280,7 @@ class Reduced(Blocks):
     def _combined(self, parts: Sequence[Region]) -> Any:
         torch = sys.modules["torch"]
         combine, name = COMBINED[self._name]
-        # Half precision is added up in single, as torch does within one call.
+        # Half precision is accumulated in float32, as torch does within one call.
         dtype = torch.float32 if name == "sum" and self.dtype in (torch.float16, torch.bfloat16) else None
         total: Any = None
         for part in parts:

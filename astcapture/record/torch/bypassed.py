@@ -1,7 +1,7 @@
-"""Why a captured function did not run though its model did: something else runs in its place.
+"""Finds out why a captured function did not run although its model did: other code ran in its place.
 
-Torch keeps lists of what it has scripted, and transformers keeps in a model's configuration which attention runs.
-These are their own affair; where they are not as expected, nothing is said.
+Torch keeps lists of scripted code, and transformers stores the attention implementation in a model's configuration.
+Both are private details; if they look different than expected, no reason is given.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ from typing import Any
 
 from astcapture.record.torch import modules, places
 
-# Whose work the fused kernels of `nn.MultiheadAttention` and `nn.TransformerEncoderLayer` do in eval mode.
+# The modules that the fused kernels of `nn.MultiheadAttention` and `nn.TransformerEncoderLayer` bypass in eval mode.
 _ATTENTION = ("torch.nn.functional", "torch.nn.modules.activation", "torch.nn.modules.transformer")
 _FUSED = ("MultiheadAttention", "TransformerEncoderLayer")
-#: What the functions of transformers' attention interface are called, and the implementation that calls them.
+#: The functions of transformers' attention interface, and the implementation that calls each.
 _IMPLEMENTATIONS = {"eager_attention_forward": "eager", "sdpa_attention_forward": "sdpa"}
-#: As many layers are named.
+#: At most this many layers are named.
 _NAMED = 3
 
 
 class Live:
-    """The modules that are alive, looked up once for all questions of one summary."""
+    """The live modules, looked up once per summary."""
 
     @cached_property
     def modules(self) -> list[Any]:
@@ -32,7 +32,7 @@ class Live:
 
     @cached_property
     def implementations(self) -> dict[str, list[str]]:
-        """The models of transformers that are alive, by the attention implementation that they run."""
+        """The live transformers models, by their attention implementation."""
         found: dict[str, list[str]] = {}
         for one in self.modules:
             config = one.__dict__.get("config")
@@ -52,7 +52,7 @@ class Live:
             return []
         fused = [one for one in self.modules if not one.training and _is_fused(type(one))]
         inside = {id(part) for one in fused for part in one.modules() if part is not one}
-        # What is asked for is the attention in a layer, which is its own record.
+        # Named is the attention inside a layer, whose values would have been recorded.
         outer = [one for one in fused if id(one) not in inside]
         return [places.where_of_module(getattr(one, "self_attn", one)) for one in outer]
 
@@ -62,35 +62,35 @@ def _is_fused(kind: type) -> bool:
 
 
 def why_bypassed(module: str, qualname: str, live: Live) -> str | None:
-    """What ran in place of a function, and what to do about it; None where nothing is known of it."""
+    """What ran in place of a function, and what to do about it; None if unknown."""
     torch = sys.modules.get("torch")
     if torch is None:
         return None
     if _is_scripted(torch, module, qualname):
         return (
-            "torch.jit.script compiled it from its source file, where no capture is: "
-            "run the model as it is before it is scripted"
+            "torch.jit.script compiled it from its source file, which contains no captures: "
+            "run the model without torch.jit.script"
         )
     if module in _ATTENTION and live.on_the_fast_path:
         return _FAST_PATH
     wanted = _IMPLEMENTATIONS.get(qualname) if module.startswith("transformers.") else None
     if wanted is not None and live.implementations and wanted not in live.implementations:
-        runs = "; ".join(f"{', '.join(models)} runs {name!r}" for name, models in live.implementations.items())
+        runs = "; ".join(f"{', '.join(models)} uses {name!r}" for name, models in live.implementations.items())
         return (
-            f"it belongs to attn_implementation={wanted!r}, and {runs}: "
-            f"call model.set_attn_implementation({wanted!r}) to capture this one"
+            f"it runs only with attn_implementation={wanted!r}, and {runs}: "
+            f"call model.set_attn_implementation({wanted!r}) to capture it"
         )
     return None
 
 
 _FAST_PATH = (
-    "nn.MultiheadAttention and nn.TransformerEncoderLayer take a path in C++ that no Python sees, in eval "
-    "mode without gradients: call torch.backends.mha.set_fastpath_enabled(False) first"
+    "in eval mode without gradients, nn.MultiheadAttention and nn.TransformerEncoderLayer use a fast path in C++, "
+    "which runs no Python: call torch.backends.mha.set_fastpath_enabled(False) first"
 )
 
 
 def also_bypassed(module: str, found: Collection[tuple[str, str]], live: Live) -> str | None:
-    """Of a function that ran in some layers, each with its model: those of these models that torch ran in C++."""
+    """For a function that ran in some layers of a model: the layers of that model that torch ran in C++."""
     if module not in _ATTENTION:
         return None
     models = {model for _, model in found}
@@ -98,7 +98,7 @@ def also_bypassed(module: str, found: Collection[tuple[str, str]], live: Live) -
     if not without:
         return None
     listed = ", ".join(without[:_NAMED]) + (f" and {len(without) - _NAMED} more" if without[_NAMED:] else "")
-    return f"nothing of {listed}: {_FAST_PATH}"
+    return f"no values from {listed}: {_FAST_PATH}"
 
 
 def _is_scripted(torch: Any, module: str, qualname: str) -> bool:

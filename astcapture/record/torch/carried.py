@@ -1,8 +1,8 @@
-"""What compiled code hands out beside its result: copies of tensors, numbers and strings, and plain containers of them.
+"""The values that compiled code can return as extra outputs: copies of tensors, numbers, strings, plain containers.
 
-The compiler decides for us, by the kind of a value, as it traces the code: nothing is asked of the value itself. All
-else stays inside: to hand it out, the compiler would have to make it anew after the graph, which it cannot do, or which
-would run it (an iterator is consumed, a context entered), or which stops it.
+This is decided during tracing, by what the compiler knows of a value; no code of the value runs. Other values are not
+returned: the compiler would have to rebuild them after the graph, which is impossible, would run them (consume an
+iterator, enter a context), or would stop the compiler.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from astcapture.record.torch.resumed import NAME_IS_GONE
 from astcapture.record.torch.tensors import is_tensor_type
 from astcapture.record.torch.transforms import is_wrapped, taken_out, wrapping
 
-#: What is done with a value.
+#: How a value is returned.
 _TENSOR, _BEHIND, _WRAPPED, _ITSELF, _TUPLE, _LIST, _DICT, _REFUSED = range(8)
 _TENSORS = frozenset({"TensorVariable", "TensorWithTFOverrideVariable"})
 _UNCHANGING = frozenset(
@@ -28,19 +28,19 @@ _NUMBERS = frozenset({type(None), bool, int, float, complex, str, bytes})
 
 
 class Refused:
-    """Stands for a value that compiled code cannot hand out; made by compiled code."""
+    """In place of a value that compiled code cannot return; created by compiled code."""
 
     def __init__(self, kind: str) -> None:
         self.kind = kind
 
     @property
     def reason(self) -> str:
-        """Why there is no value, for the user."""
-        return f"compiled code cannot carry {self.kind} out of the graph: run the model without torch.compile"
+        """Why there is no value; shown to the user."""
+        return f"torch.compile cannot return {self.kind} from its graph: run the model without torch.compile"
 
 
 class NoValue(Refused):
-    """Stands for a value that does not exist in compiled code; `kind` is the whole reason."""
+    """In place of a value that does not exist in compiled code; `kind` is the whole reason."""
 
     @property
     def reason(self) -> str:
@@ -51,7 +51,7 @@ GONE = NoValue(NAME_IS_GONE)
 
 
 class Unwrapped:
-    """A tensor that a transform had wrapped, and its axes with the mapped ones in front; made by compiled code."""
+    """An unwrapped tensor of a transform, and the order of its axes; created by compiled code."""
 
     def __init__(self, tensor: Any, axes: tuple[int, ...]) -> None:
         self.tensor = tensor
@@ -64,10 +64,10 @@ def is_refused(value: Any) -> bool:
 
 
 def handed_out(value: Any) -> Any:
-    """What compiled code has made of a value, as it is recorded."""
+    """A value from compiled code, as it is recorded."""
     kind = type(value)
     if is_tensor_type(kind):
-        # What comes out of a subgraph of the compiler's, as an `autograd.Function` is, has a graph again.
+        # An output of a compiler subgraph, such as an `autograd.Function`, has an autograd graph again.
         return value.detach() if value.requires_grad else value
     if kind is Unwrapped:
         return handed_out(value.tensor).permute(value.axes)
@@ -82,7 +82,7 @@ def handed_out(value: Any) -> Any:
 
 
 def carried(value: Any) -> Any:
-    """A copy of a value that is handed out, or `Refused`."""
+    """A copy of a value as an extra output, or `Refused`."""
     from torch._dynamo.comptime import comptime
 
     comptime(_look)
@@ -123,7 +123,7 @@ def _copy(value: Any) -> Any:
 
 
 class _Found(threading.local):
-    """What was found of the value that is traced."""
+    """What is known of the traced value."""
 
     how = _REFUSED
     name = ""
@@ -164,7 +164,7 @@ def _look(context: Any) -> None:
             _found.depth, _found.axes = wrapping(_example(_real(variable)))
             sys.modules["torch._dynamo"].allow_in_graph(taken_out)
     except Exception as error:
-        _found.how, _found.name = _REFUSED, f"what this torch does not tell the kind of ({type(error).__name__})"
+        _found.how, _found.name = _REFUSED, f"a value of unknown type ({type(error).__name__})"
 
 
 def _has_modes(tracer: Any) -> bool:
@@ -172,7 +172,7 @@ def _has_modes(tracer: Any) -> bool:
 
 
 def _kind(variable: Any, modes: bool, depth: int) -> tuple[int, str]:
-    """What is done with a value, and what it is."""
+    """How a value is returned, and what it is."""
     if _is_lazy(variable) and not _is_worth_a_look(variable.peek_type()):
         return _REFUSED, _named(variable.peek_type())
     variable = _real(variable)
@@ -199,7 +199,7 @@ def _kind(variable: Any, modes: bool, depth: int) -> tuple[int, str]:
 
 
 def _can_be_copied(example: Any) -> bool:
-    """Whether a tensor of a class of the program's, which does its operations itself, can be copied: tried out."""
+    """Whether a tensor of a custom class, which may implement its operations itself, can be copied; tries it."""
     if getattr(type(example), "__module__", "").startswith("torch."):
         return True
     try:
@@ -210,7 +210,7 @@ def _can_be_copied(example: Any) -> bool:
 
 
 def _is_lazy(variable: Any) -> bool:
-    """Whether the program has not asked for anything of a value that it was given."""
+    """Whether the program has not used an input value yet."""
     return hasattr(type(variable), "peek_type") and not variable.is_realized()
 
 
@@ -223,12 +223,12 @@ _OF_TORCH = frozenset({"Size", "dtype", "device", "layout", "memory_format"})
 
 
 def _real(variable: Any) -> Any:
-    """What the compiler knows of a value; a number that the program has not asked for stays one that may be any."""
+    """What the compiler knows of a value; a number that the program has not used is not guarded by its value."""
     if not hasattr(type(variable), "peek_type"):
         return variable
     if variable.is_realized() or type(variable).__name__ != "LazyConstantVariable":
         return variable.realize()
-    variable.python_type()  # asks that it be of this type the next time
+    variable.python_type()  # guards its type
     return variable
 
 
@@ -249,7 +249,7 @@ def _type_of(variable: Any) -> Any:
 
 
 def _named(kind: Any) -> str:
-    """A thing of a kind, for the user."""
+    """A type with its article, for messages."""
     name = "class" if isinstance(kind, type) and issubclass(kind, type) else getattr(kind, "__name__", str(kind))
     name = _NAMES.get(name, name)
     return f"{'an' if name[:1].lower() in 'aeio' else 'a'} {name}"

@@ -1,9 +1,9 @@
-"""Chains of what compiled code has recorded, one for each thread, and how one knows that the code has run.
+"""Chains of the values that compiled code records, one per thread, and how a run of the code is noticed.
 
-Torch's compiler can follow neither a thread's identity nor an append to a list that grows: it would compile the
-function anew for each length. What it does follow is a chain, each link holding the one before: only
-the type of the last link is guarded, and the values become outputs of the graph. Each thread has a
-chain of its own, so none is lost between reading the last link and replacing it.
+torch.compile cannot trace the id of a thread, and it would recompile for each length of a growing list. It can trace a
+linked chain, in which each link references the previous one: only the type of the last link is guarded, and the values
+become outputs of the graph. Each thread has its own chain, so no value is lost between reading the last link and
+replacing it.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ from astcapture.record.scope import Holding
 from astcapture.record.torch import places, uncompiled
 from astcapture.record.torch.places import Where
 
-#: What an event of the recorder holds, and the value as compiled code handed it out.
+#: The fields of an event, with the value as compiled code returned it.
 CompiledEvent = tuple[Any, Any, int, "Where | None", "Holding | None"]
-#: The site of an event that is no value: compiled code ran here.
+#: The site of an event without a value: compiled code ran here.
 STARTS: Site = ("", "", "", 0)
 
 
 class Link:
-    """One recorded value, with the link recorded before it; that is None in the first and in those taken out.
+    """One recorded value and the previous link, which is None in the first link and in links that were taken out.
 
-    All of it is in one list, and the link before comes first there. A number that the program never reads must not be
-    read by the compiler either, which would compile anew for each number. It reads what becomes an attribute, and what
-    is in a list as far as the first thing that is no constant.
+    Both are in one list, with the previous link first. A number that the program itself does not use must not be read
+    by the compiler, which would recompile for each number. It reads attributes, and list items up to the first one that
+    is not a constant.
     """
 
-    #: What held where the code ran; compiled code does not set it.
+    #: The settings of the open block when the code ran; not set by compiled code.
     holding: Holding | None = None
 
     def __init__(self, content: list[Any]) -> None:
@@ -59,17 +59,17 @@ class Link:
 
     @property
     def owner(self) -> Any:
-        """A weak reference to the module, or its place where that is known as the code is compiled."""
+        """A weak reference to the module, or its place if that was known at compile time."""
         return self._content[3]
 
     def clear(self) -> None:
-        """Drop the content. Compiled code may be adding a link in front at this moment, so the link itself stays."""
+        """Drop the content but keep the link: compiled code may be adding a link after it at this moment."""
         self._content = [None] * 4
         self.holding = None
 
 
 class Start:
-    """Stands among the events of eager code where compiled code ran: its links come after `link`."""
+    """Marks in the events of eager code where compiled code ran; its links come after `link`."""
 
     __slots__ = ("chain", "link")
 
@@ -78,18 +78,18 @@ class Start:
         self.link = link
 
     def note(self) -> None:
-        """Put it there, unless nothing else was recorded since the last one: what comes now is in order behind that."""
+        """Add the mark, unless the last event already is one."""
         last = events[-1:]
         if not (last and type(last[0][1]) is Start and last[0][1].chain is self.chain):
             append((STARTS, self, self.chain.thread, None, None))
 
 
-#: Called after each run of compiled code that has recorded, by what settles its values.
+#: Called after each run of compiled code that recorded something.
 on_run: list[Callable[[Chain], None]] = []
 
 
 def _run_uncompiled(function: Any, *arguments: Any) -> None:
-    """Keep the compiler, to which everything that compiled code calls is more code to compile, out of a call."""
+    """Call a function without the compiler, which would otherwise compile it too."""
     disabled = _disabled.get(function)
     if disabled is None:
         disabled = _disabled[function] = sys.modules["torch._dynamo"].disable(function)
@@ -111,20 +111,19 @@ def _has_run(chain: Chain) -> None:
 
 
 class Tick:
-    """Tells that compiled code has run, as it is let go of: the code puts the last link of the run in its place.
+    """Notices by its deletion that compiled code has run: the code replaces it by the last link of the run.
 
-    That link is where the run ends, whichever of its other stores the code has made by then. An object that compiled
-    code has made itself would be let go of late: it lives on in the frame of the code, which is there until all pieces
-    after a graph break have run.
+    That link is the end of the run, whatever else the code has stored by then. An object that compiled code itself
+    creates would be deleted too late: its frame keeps it until all parts after a graph break have run.
     """
 
-    #: Whether it is let go of for another reason.
+    #: Whether it is deleted for another reason.
     silent = False
 
     def __del__(self) -> None:
         if self.silent:
             return
-        # By a plain `try`: as the interpreter leaves, what stood in this module is gone.
+        # A plain `try`: at interpreter exit the names of this module are gone.
         try:  # noqa: SIM105
             _run_uncompiled(_has_run, of_thread.chain)
         except Exception:
@@ -135,44 +134,44 @@ uncompiled.leave_alone(Tick.__del__, _run_uncompiled)
 
 
 class Chain:
-    """The links of one thread, the last first."""
+    """The links of one thread, newest first."""
 
     def __init__(self) -> None:
         self.last = Link([None] * 4)
-        # The last link that has been handed out by `settled`, and the last one when that was last asked.
+        # The last link that `settled` has returned, and the last link at its last call.
         self._done = self.last
         self._next = self.last
         self.tick: Tick | Link = Tick()
-        #: The last link of the last run that was told of.
+        #: The last link of the last run that was noticed.
         self.run_end = self.last
         self.thread = get_ident()
-        # Runs, each with the last link before it and what held as it ran; only where that is not what held before.
+        # Runs with other settings than the run before, each with the last link before it.
         self._runs: list[tuple[Link, Holding | None]] = []
         chains.append(self)
 
     def note_compilation(self) -> None:
-        """The compiler traces code that records, and runs it next."""
+        """Called when the compiler traces code that records, which runs next."""
         self.run_end = self.last
         self.note_run(self.last)
 
     def arm(self) -> None:
-        """Put a tick in place that the compiler has not looked at: it keeps what it has."""
+        """Put a new tick in place: the compiler keeps the one that it has seen alive."""
         if type(self.tick) is Tick:
             self.tick.silent = True
         self.tick = Tick()
 
     def note_run(self, before: Link) -> None:
-        """Compiled code has run: what holds now, holds for the links that it has added to `before`."""
+        """Called after compiled code has run: the present settings apply to the links that it added after `before`."""
         Start(self, before).note()
         holding = scope.holding()
         if holding is not (self._runs[-1][1] if self._runs else None):
             self._runs.append((before, holding))
 
     def take(self, starts: Sequence[Link] = ()) -> list[list[CompiledEvent]]:
-        """The events since the last time, oldest first; they are left to nobody else.
+        """Take out the events since the last call, oldest first.
 
         Returns:
-            Those of each run that came after one of `starts`, and before them what is left of an earlier run.
+            First what is left of earlier runs, then the events of the run after each of `starts`.
         """
         pieces: list[list[CompiledEvent]] = []
         newest: list[CompiledEvent] = []
@@ -184,26 +183,26 @@ class Chain:
                 waiting.pop()
                 pieces.append(newest[::-1])
                 newest = []
-            # A compiled function may just now be adding in front, so the links are emptied where they are.
+            # A compiled function may be adding a link now, so the links stay and only their content is removed.
             if link is None or link.site is None:
                 break
             newest.append((link.site, link.value, self.thread, self.where(link), link.holding))
             emptied, link = link, link.before
             emptied.clear()
         del self._runs[:-1]
-        # Where runs were taken out before, what is there came after the last of them.
+        # If earlier runs were already taken out, these events came after the last of them.
         rest = [newest[::-1], *([] for _ in waiting)]
         return [*(rest[::-1] if waiting else rest), *pieces[::-1]]
 
     def where(self, link: Link) -> Where | None:
-        """Where the module of a link stands."""
+        """The place of the module of a link."""
         return link.owner if isinstance(link.owner, Where) else places.where_of(link.owner)
 
     def settled(self, all_of_them: bool) -> list[Link]:
-        """The links that are new since this was last asked, oldest first.
+        """The links since the last call, oldest first.
 
-        Compiled code fills in its links one attribute after the other, and says that it has run somewhere in
-        between: unless `all_of_them` are there for sure, those of the last run are left for the next time.
+        Compiled code sets the attributes of its links one after the other, and the run is noticed somewhere in
+        between. So the links of the last run wait for the next call, unless `all_of_them` is set.
         """
         new = []
         self._say_what_held()
@@ -216,7 +215,7 @@ class Chain:
         return new[::-1]
 
     def _say_what_held(self) -> None:
-        """Note in each link what held as it was recorded."""
+        """Store in each link the settings with which it was recorded."""
         runs = self._runs[::-1]
         if not runs or (len(runs) == 1 and runs[0][1] is None):
             return
@@ -229,12 +228,12 @@ class Chain:
             link = link.before
 
     def forget_runs(self) -> None:
-        """No block is open any more: say what held in the links that are there, and keep no cache alive that did."""
+        """Called when no block is open any more: store the settings in the links, and release the caches of blocks."""
         self._say_what_held()
         self._runs.clear()
 
     def values(self) -> list[Any]:
-        """The values of the links, which stay."""
+        """The values of the links, without taking them out."""
         values = []
         link: Link | None = self.last
         while link is not None:
@@ -267,7 +266,7 @@ def take(starts: Sequence[Start]) -> list[list[CompiledEvent]]:
     """The events of all threads, those of each in order.
 
     Returns:
-        What is left of earlier runs, and what came after each start.
+        What is left of earlier runs, then the events after each start.
     """
     after: dict[Chain, dict[Link, None]] = {chain: {} for chain in chains[:]}
     for start in starts:
@@ -278,7 +277,7 @@ def take(starts: Sequence[Start]) -> list[list[CompiledEvent]]:
         rest, *pieces = chain.take([*links])
         earlier += rest
         runs.update(zip(links, pieces, strict=True))
-    # Where the compiler gave a trace up there are several starts before one link; what ran came after the last of them.
+    # If the compiler abandoned a trace, several starts precede one link; the run belongs to the last of them.
     in_order = [runs.pop(start.link, []) for start in reversed(starts)]
     places.forget_dead()
     return [earlier, *reversed(in_order)]

@@ -1,11 +1,10 @@
-"""Whether a function runs a second time, for ``torch.utils.checkpoint``, whose backward computes the forward again.
+"""Detects whether a function runs again because ``torch.utils.checkpoint`` recomputes the forward in backward.
 
-Such a run is found on the stack, and only while a backward pass runs in this thread: a function that a
-custom ``autograd.Function`` calls in its own backward is none. Of a run that is one, nothing is recorded.
+Such a run is recognised on the stack, while a backward pass runs in this thread. A function that a custom
+``autograd.Function`` calls in its own backward is not one. Values of the second run are not recorded.
 
-The variant with ``use_reentrant=True`` builds its graph in the second run alone, so that the gradient of a
-value of the first reaches the tensor of the second: the two are brought together by the context that both
-runs have, in the order in which the values came.
+With ``use_reentrant=True`` the graph is built only in the second run, so the gradient of a value arrives at the tensor
+of the second run. The two are matched by the context that both runs share, in the order of the values.
 """
 
 from __future__ import annotations
@@ -20,22 +19,22 @@ from astcapture.record.torch.gradient import Gradient
 
 
 class Recomputed(Exception):
-    """Raised where a value is about to be recorded that has been recorded before."""
+    """Raised if a value would be recorded a second time."""
 
 
 def _nowhere() -> int:
     return -1
 
 
-#: The number of the backward pass that runs in this thread, -1 where none does.
+#: The id of the backward pass that runs in this thread; -1 if none does.
 backward_pass: Callable[[], int] = _nowhere
-# The code that runs the forward again, of either variant, and what else the reentrant one calls.
+# The code objects that run the forward again in either variant, and others that the reentrant one calls.
 _again: CodeType | None = None
 _backward: CodeType | None = None
 _autograd: CodeType | None = None
 _forward: CodeType | None = None
 
-#: Gradients that wait for the second run of a context, with the site of each.
+#: Gradients that wait for the second run of a context, each with its site.
 _waiting: weakref.WeakKeyDictionary[Any, list[tuple[Any, Gradient]]] = weakref.WeakKeyDictionary()
 
 
@@ -48,25 +47,25 @@ def find() -> None:
     backward_pass = getattr(sys.modules.get("torch._C"), "_current_graph_task_id", _nowhere)
     generator = getattr(home, "_checkpoint_without_reentrant_generator", None)
     _again = next((code for code in _codes_in(generator) if code.co_name == "recompute_fn"), None)
-    function = getattr(home, "CheckpointFunction", None)  # torch may be half imported
+    function = getattr(home, "CheckpointFunction", None)  # torch may be partly imported
     _backward = getattr(getattr(function, "backward", None), "__code__", None)
     _forward = getattr(getattr(function, "forward", None), "__code__", None)
     _autograd = getattr(getattr(sys.modules.get("torch.autograd"), "backward", None), "__code__", None)
 
 
 def _codes_in(function: Any) -> Iterator[CodeType]:
-    # A context manager is made of a generator function, which it wraps.
+    # A context manager wraps a generator function.
     code = getattr(getattr(function, "__wrapped__", function), "__code__", None)
     return (one for one in getattr(code, "co_consts", ()) if isinstance(one, CodeType))
 
 
 def is_second_run(frame: FrameType | None) -> bool:
-    """Whether the code of this frame, or of one that it was called from, is run for the second time."""
+    """Whether this frame, or one of its callers, is part of a second run."""
     return _second_run(frame) is not None
 
 
 def _second_run(frame: FrameType | None) -> FrameType | None:
-    """The frame of torch's that runs the forward again; its backward calls other backward code too."""
+    """The torch frame that runs the forward again; the reentrant backward also calls other backward code."""
     inner = None
     while frame is not None:
         code = frame.f_code

@@ -1,7 +1,7 @@
-"""What torch's compiler traces where something is recorded: a link is added to the thread's chain.
+"""The code that torch.compile traces where a value is recorded: it adds a link to the chain of the thread.
 
-Inside compiled code there is no stack to look at. A link has a weak reference to the module whose
-method recorded, and `places` says afterwards where that stands.
+Compiled code has no stack to inspect. So a link has a weak reference to the module whose method recorded the value, and
+`places` finds its layer afterwards.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ from astcapture.record.torch.carried import carried
 from astcapture.record.torch.chain import Link, of_thread
 
 _NO_PLACE = (
-    "inside torch.compile, a checkpoint or torch.cond admits no side effect, and so no record: run it without "
+    "inside torch.compile, checkpoints and torch.cond allow no side effects, so nothing is recorded: run it without "
     "torch.compile, or set torch._dynamo.config.skip_fwd_side_effects_in_bwd_under_checkpoint = True first"
 )
 
 
 def put(site: Any, value: Any, owner: Any, others: tuple[Any, ...]) -> None:
-    """Add to this thread's chain; traced by the compiler, and run only as what it made of it."""
+    """Add a link to the chain of this thread. Traced by the compiler; only the compiled form runs."""
     if not is_exported(site) and has_place(site):
         _add(site, value, owner, others)
 
 
 def put_copy(site: Any, value: Any, owner: Any, others: tuple[Any, ...]) -> None:
-    """Add a copy of a value of the program's; as `put`."""
+    """Like `put`, with a copy of a value of the program."""
     if not is_exported(site) and has_place(site):
         _add(site, carried(value), owner, others)
 
@@ -51,7 +51,7 @@ _arm._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 def beside(function: Any, *arguments: Any) -> Any:
-    """Call a function whose side effects cancel out, also where the compiler admits none."""
+    """Call a function whose side effects cancel out, also where the compiler allows none."""
     if has_place(None):
         return function(*arguments)
     from torch._dynamo import utils
@@ -61,10 +61,10 @@ def beside(function: Any, *arguments: Any) -> Any:
 
 
 def has_place(site: Any) -> bool:
-    """Whether the compiler admits side effects where it is: inside a checkpoint or `torch.cond` it does not.
+    """Whether the compiler allows side effects here; inside a checkpoint or `torch.cond` it does not.
 
-    Run by the compiler as it traces; the answer is a constant to it. Where there is a site, a value is told to be
-    left out there.
+    Run by the compiler during tracing; the result is a constant in the graph. With a site, a value that cannot be
+    recorded is reported.
     """
     uncompiled.tell_compiler()
     try:
@@ -74,7 +74,7 @@ def has_place(site: Any) -> bool:
         names = ("allow_side_effects_in_hop", "unsafe_allow_externally_visible_side_effects")
         place = tracer.parent is None or any(getattr(tracer, name, False) for name in names)
     except (ImportError, AttributeError):
-        place = True  # another torch: it will say itself what it does not admit
+        place = True  # another version of torch: it reports itself what it does not allow
     if site is not None:
         of_thread.chain.note_compilation()
         if not place:
@@ -86,10 +86,10 @@ has_place._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 def is_exported(site: Any) -> bool:
-    """Whether the trace becomes a program of its own, in which nothing of ours has a place.
+    """Whether the trace becomes a standalone program (an export), which must not contain our code.
 
-    Run by the compiler as it traces; the answer is a constant to it. Where there is a site, its value is told to be
-    left out there.
+    Run by the compiler during tracing; the result is a constant in the graph. With a site, its value is reported as
+    not recorded.
     """
     exported = tracing.exports()
     if exported and site is not None:
@@ -101,12 +101,12 @@ is_exported._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 def _tell(site: Site, error: Exception) -> None:
-    """Tell of a value that is not recorded."""
+    """Report a value that is not recorded."""
     append((site, Failed(error), get_ident(), None, scope.holding()))
 
 
 def _reference(owner: Any, others: tuple[Any, ...]) -> Any:
-    """A weak reference to the first that is a module, named while it is sure to be alive: now, as it is traced."""
+    """A weak reference to the first module among the arguments. Its place is noted now, while it is alive."""
     from torch import nn
     from torch._dynamo.comptime import comptime
 
@@ -118,7 +118,7 @@ def _reference(owner: Any, others: tuple[Any, ...]) -> Any:
 
 
 def _name_owner(context: Any) -> None:
-    """Run by the compiler as it traces `_reference`."""
+    """Run by the compiler while it traces `_reference`."""
     variable = context.get_local("one")._i_will_not_complain_if_bc_breaks_VariableTracker()
     module = getattr(variable, "value", None)
     if modules.is_module(module):
@@ -126,7 +126,7 @@ def _name_owner(context: Any) -> None:
 
 
 def _running(context: Any) -> list[Any]:
-    """The modules that run where the compiler traces, the outermost first: those on the stack, and those it follows."""
+    """The modules that run at the traced call, the outermost first: from the real stack and the traced frames."""
     traced = []
     tracer = context._i_will_not_complain_if_bc_breaks_InstructionTranslator()
     while tracer is not None:
@@ -139,5 +139,5 @@ def _running(context: Any) -> list[Any]:
 
 
 def snapshot(value: Any) -> Any:
-    """A copy of a value that compiled code hands out, as `carried` has it; traced by the compiler."""
+    """A copy of a value as an output of compiled code, see `carried`; traced by the compiler."""
     return value if is_exported(None) else carried(value)

@@ -1,7 +1,6 @@
-"""How one value is taken when its hook asks for more than a copy: reduced, converted, moved, or not copied.
+"""Applies the options of a hook to one value, in this order: reduce, dtype, device, copy.
 
-In this order: reduce, dtype, device, copy. What is done to a value happens without a graph and
-outside autocast, and never reaches the program's own tensor.
+All of it runs without an autograd graph and outside autocast, and does not change the program's own tensor.
 """
 
 from __future__ import annotations
@@ -24,22 +23,22 @@ from astcapture.record.torch.transforms import is_wrapped, outside, unwrap
 
 
 class ChangedInPlace(RuntimeError):
-    """A reduce function that was given the program's own value has written to it."""
+    """A reduce function has modified the program's own value in place."""
 
 
 def convert(
     value: Any, how: Conversion, own: bool = False, by_reference: Callable[[Any], None] = lambda value: None
 ) -> Any:
-    """What is kept of a value: itself, a copy, or a `Deferred` that stands for it.
+    """Convert a value for recording: the value itself, a copy, or a `Deferred` in its place.
 
     Args:
         value: any value.
-        how: what is asked for.
-        own: whether nobody else has the value, so that it need not be copied.
-        by_reference: told of each object that is kept as it is.
+        how: the options.
+        own: whether nothing else references the value, so that no copy is needed.
+        by_reference: called for each object that is kept by reference.
 
     Raises:
-        Exception: what the reduce function raises, or torch where it cannot convert or move.
+        Exception: an error of the reduce function, or of torch if it cannot convert or move the value.
     """
     if not is_tensor(value):
         return _convert_other(value, how, by_reference)
@@ -73,7 +72,7 @@ def _convert_other(value: Any, how: Conversion, by_reference: Callable[[Any], No
 
 
 def _for_reduce(value: Any, copy: bool, shown: list[tuple[Any, int | None]]) -> Any:
-    """What a reduce function is given for a value in a container: a copy, or the program's own, noted in `shown`."""
+    """The argument of a reduce function for a value in a container: a copy, or the value itself, noted in `shown`."""
     check_run(value)
     if is_array(value):
         given = copy_array(value) if copy else value.view()
@@ -91,7 +90,7 @@ def _for_reduce(value: Any, copy: bool, shown: list[tuple[Any, int | None]]) -> 
 
 
 def _reduced(given: Any, reduce: Reduce) -> Any:
-    """What the function makes of the program's own tensor; an error where it has changed it."""
+    """The result of the function for the program's own tensor; raises if the tensor was modified."""
     before = _version(given)
     made = reduce(given)
     _check_unchanged(given, before, reduce)
@@ -99,24 +98,24 @@ def _reduced(given: Any, reduce: Reduce) -> Any:
 
 
 def _version(tensor: Any) -> int | None:
-    """How often torch has counted a change in place; of tensors made in inference mode it counts none."""
+    """The version counter of a tensor; None for inference tensors, which have none."""
     return None if tensor.is_inference() else tensor._version
 
 
 def _check_unchanged(tensor: Any, before: int | None, reduce: Reduce) -> None:
     if before is not None and tensor._version != before:
         raise ChangedInPlace(
-            f"reduce={getattr(reduce, '__name__', reduce)} changed the value in place, and with copy=False "
-            "that is the program's own: leave copy=False out, and reduce is given a copy"
+            f"reduce={getattr(reduce, '__name__', reduce)} modified the value in place, and with copy=False "
+            "that is the program's own tensor: remove copy=False, so that reduce gets a copy"
         )
 
 
 def keep(
     value: Any, how: Conversion, fresh: bool = False, by_reference: Callable[[Any], None] = lambda value: None
 ) -> Any:
-    """A value in the dtype and on the device that are asked for, copied unless it is `fresh`, which no one else has.
+    """Convert a value to the dtype and device of the options, and copy it unless it is `fresh` (used nowhere else).
 
-    Of a container, that is done to the tensors and arrays in it.
+    In a container, this applies to the tensors and arrays in it.
     """
     if is_tensor(value):
         return _keep_tensor(value, how, fresh)
@@ -151,7 +150,7 @@ def _keep_tensor(value: Any, how: Conversion, fresh: bool) -> Any:
     tensor = value.detach() if value.requires_grad else value
     dtype, device = dtype_of(tensor, how), how.device
     if device is not None and (tensor.is_meta or _is_on(tensor, device)):
-        device = None  # a meta tensor holds nothing that could be moved
+        device = None  # a meta tensor has no data to move
     if device is not None and can_transfer(tensor, device):
         return transfer(tensor if dtype is None else tensor.to(dtype))
     kept = tensor
@@ -163,10 +162,10 @@ def _keep_tensor(value: Any, how: Conversion, fresh: bool) -> Any:
 
 
 def dtype_of(tensor: Any, how: Conversion) -> Any:
-    """The torch dtype that a tensor is to be converted to; None where it stays what it is.
+    """The torch dtype to which a tensor is converted; None if it is not converted.
 
-    A floating dtype holds for floating tensors, a complex one for complex tensors; whole numbers, booleans and
-    quantised tensors stay as they are.
+    A floating-point dtype applies to floating-point tensors, a complex one to complex tensors; integer, bool and
+    quantized tensors are not converted.
     """
     if how.dtype is None:
         return None
@@ -187,7 +186,7 @@ def _is_on(tensor: Any, device: str) -> bool:
 
 def _keep_array(value: Any, how: Conversion, fresh: bool) -> Any:
     dtype = how.dtype
-    # numpy has no bfloat16 or float8: such arrays stay what they are.
+    # numpy has no bfloat16 or float8: arrays are not converted to these.
     if (
         dtype is not None
         and value.dtype.kind == ("c" if dtype in COMPLEX else "f")

@@ -1,4 +1,4 @@
-"""The device that tensors are kept on, checked as far as it can be without importing torch."""
+"""Reads the device on which tensors are kept, and checks it as far as possible without importing torch."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ _FORM = re.compile(r"[a-z]+(:\d+)?\Z")
 
 
 def read_device(where: str, value: Any) -> str | None:
-    """The name of a device given as one of torch's, or as a name.
+    """The name of a device, given as a torch.device or as a name.
 
     Raises:
-        CaptureError: there is no such device, as far as is known now.
+        CaptureError: there is no such device, as far as is known before torch is imported.
 
     >>> read_device("device='cpu'", "cpu")
     'cpu'
@@ -39,7 +39,9 @@ def read_device(where: str, value: Any) -> str | None:
 
 def _check_there(where: str, device: Any, home: Any) -> None:
     if not home.is_available():
-        raise CaptureError(f'{where}: torch sees no {device.type} device here: write device="cpu" or leave it out')
+        raise CaptureError(f'{where}: torch finds no {device.type} device here: write device="cpu" or omit it')
     count = home.device_count() if hasattr(home, "device_count") else 1
     if device.index is not None and device.index >= count:
-        raise CaptureError(f"{where}: torch sees {count} of them, counted from 0")
+        raise CaptureError(
+            f"{where}: torch finds {count} {device.type} device{'s' if count != 1 else ''}, numbered from 0"
+        )

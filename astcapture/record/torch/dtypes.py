@@ -1,6 +1,6 @@
-"""The dtypes that floating values may be kept in, by the names that torch and numpy share.
+"""The dtypes in which floating-point values can be kept, by the names that torch and numpy share.
 
-Known by name, so that a setting can be checked before either library is imported.
+They are listed by name, so that a setting can be checked before either library is imported.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ FLOATING = (
     "float8_e4m3fn", "float8_e5m2", "float8_e4m3fnuz", "float8_e5m2fnuz", "float8_e8m0fnu",
 )  # fmt: skip
 COMPLEX = ("complex32", "complex64", "complex128")
-#: Other names that mean one of them wherever they are used; "float" and "double" differ between the libraries.
+#: Other names for these dtypes; "float" and "double" are missing because they differ between the libraries.
 _ALIASES = {
     "half": "float16", "bf16": "bfloat16", "fp16": "float16", "fp32": "float32", "fp64": "float64",
     "f2": "float16", "f4": "float32", "f8": "float64", "c8": "complex64", "c16": "complex128",
@@ -23,10 +23,10 @@ _ALIASES = {
 
 
 def read_dtype(where: str, value: Any) -> str | None:
-    """The name of a dtype given as one of torch's or numpy's, or as a name.
+    """The name of a dtype, given as a torch or numpy dtype or as a name.
 
     Raises:
-        CaptureError: it is none that floating or complex values can be kept in.
+        CaptureError: it is not a dtype for floating-point or complex values.
 
     >>> read_dtype("dtype='torch.half'", "torch.half")
     'float16'
@@ -57,10 +57,10 @@ def _name(value: Any) -> str:
 
 def _why_not(name: str) -> str:
     if name in ("float", "double", "complex"):
-        return f'{name!r} is not the same in torch and numpy: write "float32" or "float64"'
+        return f'{name!r} means different dtypes in torch and numpy: write "float32" or "float64"'
     if name.startswith(("int", "uint", "bool")):
         return (
-            "whole numbers would cut floating values off: write a floating dtype, or make them whole yourself, "
+            "this dtype would truncate floating-point values: write a floating dtype, or convert them yourself, "
             "reduce=lambda attn: (attn * 255).byte()"
         )
     return f"write one of {', '.join(FLOATING[:4])}, a torch dtype or a numpy dtype"

@@ -1,8 +1,8 @@
-"""Captured expressions, which rewritten code hands over as text, as functions of the locals that they read.
+"""Turns captured expressions, which rewritten code passes as text, into functions of the locals that they read.
 
-Each is compiled once, in the globals of the user's function. Torch's compiler can do neither that nor ask for a frame's
-globals; it is given the function as it traces, and follows it as code of the program's own. What would stop it there
-it is not given: an expression over tensors is first run on their stand-ins, which have a shape and no data.
+Each is compiled once, with the globals of the user's function. torch.compile can neither compile text nor access a
+frame's globals. It gets the function while it traces, and traces it like code of the program. To avoid expressions that
+would stop it, an expression over tensors is first run on fake tensors, which have a shape but no data.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from typing import Any, NamedTuple
 from astcapture.record.torch.resumed import user_frame
 from astcapture.record.torch.tensors import is_tensor_type
 
-# By the module they belong to, their text, and the locals that are not bound.
+# By module, text, and the locals that are not bound.
 _functions: dict[tuple[str, str, tuple[str, ...]], FunctionType] = {}
 
 
 def function_of(module: str, source: str, names: dict[str, Any], unbound: tuple[str, ...] = ()) -> FunctionType:
-    """The function whose text is `source`, a lambda, in the globals `names` of a module.
+    """The function with the text `source`, a lambda, in the globals `names` of a module.
 
-    The `unbound` ones of its parameters are none, but locals of it that are not bound.
+    Its parameters in `unbound` are replaced by local names without a value.
     """
     function = _functions.get((module, source, unbound))
     if function is None or function.__globals__ is not names:
@@ -58,7 +58,7 @@ def _code_of(source: str, unbound: tuple[str, ...]) -> CodeType:
     definition.body = [ast.Return(function.body)]
     if unbound:
         function.args.args = [one for one in function.args.args if one.arg not in unbound]
-        # What is assigned to anywhere in a function is a local of it.
+        # A name that is assigned anywhere in a function is a local of it.
         names: list[ast.expr] = [ast.Name(name, ast.Store()) for name in unbound]
         definition.body.insert(0, ast.If(ast.Constant(False), [ast.Assign(names, ast.Constant(None))], []))
     tree = ast.fix_missing_locations(ast.Module([definition], []))
@@ -67,7 +67,7 @@ def _code_of(source: str, unbound: tuple[str, ...]) -> CodeType:
 
 
 def is_about(error: NameError, unbound: tuple[str, ...]) -> bool:
-    """Whether an expression has read one of its locals that are not bound, in a scope of its own perhaps."""
+    """Whether an expression has read one of its unbound locals, perhaps in a nested scope."""
     within = error.__traceback__ and error.__traceback__.tb_next
     itself = isinstance(error, UnboundLocalError) and within is not None and within.tb_next is None
     return itself or error.name in unbound
@@ -77,16 +77,16 @@ def is_about(error: NameError, unbound: tuple[str, ...]) -> bool:
 
 
 def traced_value_of(module: str, source: str, read: Any) -> tuple[Any, str | None, bool]:
-    """What an expression gives, or why it gives nothing, and whether that is since it has read what is not bound.
+    """The value of an expression, or the reason why there is none, and whether the reason is an unbound local.
 
-    `module` is the one whose function is traced, and `read` what the expression reads, as in `recorder.evaluate`.
+    `module` is the module of the traced function, and `read` has the locals, as in `recorder.evaluate`.
     """
     from torch._dynamo.comptime import comptime
 
     function: Any = None
     arguments: Any = None
     comptime(_prepare)
-    # Asked before the call, in which another expression may be evaluated.
+    # Read before the call, in which another expression may be evaluated.
     why, is_unbound = _why(), _is_unbound()
     if why is not None:
         return None, why, is_unbound
@@ -121,7 +121,7 @@ for _answer in _ANSWERS:
 
 
 def _prepare(context: Any) -> None:
-    """Bind the locals `function` and `arguments` of what is traced, and see whether that can be called."""
+    """Set the locals `function` and `arguments` of the traced frame, and check whether the call is possible."""
     from torch._dynamo.variables.builder import SourcelessBuilder
 
     tracer = context._i_will_not_complain_if_bc_breaks_InstructionTranslator()
@@ -137,20 +137,20 @@ def _prepare(context: Any) -> None:
     tracer.symbolic_locals["arguments"] = SourcelessBuilder.create(tracer, tuple(arguments))
     error = _tried_out(tracer, function, arguments, source, globals_)
     if error is _NOT_TRIED:
-        # The compiler cannot go on where it reads what is not bound.
+        # The compiler cannot continue after reading an unbound name.
         _found.why, _found.is_unbound = (_UNBOUND, True) if unbound else (None, False)
         return
     _found.is_unbound = isinstance(error, NameError) and is_about(error, unbound)
     _found.why = None if error is None else _reason(error)
 
 
-RAISED = "the expression raised an exception in compiled code: without torch.compile the summary shows which"
+RAISED = "the expression raised an exception in compiled code: run without torch.compile to see which one"
 _UNBOUND = "a local is not bound"
 _NOT_TRIED = Exception()
 
 
 def _tried_out(tracer: Any, function: FunctionType, arguments: list[Any], source: str, globals_: Any) -> Any:
-    """What stops an expression when it is run on stand-ins; `_NOT_TRIED` if that could do more than compute."""
+    """The error of an expression when it is run on fake tensors; `_NOT_TRIED` if it could have side effects."""
     examples = [_example(one) for one in arguments]
     output = tracer.output
     quiet = [getattr(output.shape_env, name, None) for name in ("suppress_guards", "ignore_fresh_unbacked_symbols")]
@@ -169,12 +169,12 @@ def _tried_out(tracer: Any, function: FunctionType, arguments: list[Any], source
     return None
 
 
-#: Stands for an example that there is none of.
+#: In place of an example that does not exist.
 _NONE = object()
 
 
 def _example(variable: Any) -> Any:
-    """The stand-in that the compiler has for a tensor, or a constant; nothing is asked of the program's own objects."""
+    """The compiler's fake tensor for a tensor, or a constant; no code of the program's objects runs."""
     if hasattr(type(variable), "peek_type"):
         if not variable.is_realized():
             kind = variable.peek_type()
@@ -188,44 +188,44 @@ def _example(variable: Any) -> Any:
 
 
 class DataIsNeeded(Exception):
-    """An expression leaves torch with the data of a tensor."""
+    """An expression uses the data of a tensor outside torch."""
 
 
-#: How torch says that a stand-in has no data, or that what comes of it depends on that.
+#: Torch's errors if a fake tensor has no data, or if the result depends on data.
 _OF_DATA = ("DataDependent", "GuardOnDataDependent", "DynamicOutputShape", "UnsupportedFakeTensor", "DataIsNeeded")
-#: Methods of tensors that leave torch.
+#: Tensor methods whose result is outside torch.
 _LEAVING = frozenset({"tolist", "numpy", "data_ptr", "untyped_storage"})
 
 
 def _reason(error: Exception) -> str:
     if type(error).__name__.startswith(_OF_DATA):
-        return "torch.compile cannot follow the expression, which needs the data: run the model without torch.compile"
+        return "torch.compile cannot trace the expression, which depends on data: run the model without torch.compile"
     return RAISED
 
 
-# --- what an expression does
+# --- side effects of an expression
 
 
-#: Built-in functions that change nothing, and run no code of the program's when they are given tensors and numbers.
+#: Built-in functions without side effects, which run no code of the program when called with tensors and numbers.
 _BUILTINS = frozenset({"int", "float", "bool", "len", "abs", "min", "max", "sum", "tuple", "list", "range", "str"})
-#: Nodes that do no more than to read and to compute.
+#: Nodes that only read and compute.
 _COMPUTING = (
     *(ast.Lambda, ast.arguments, ast.arg, ast.Name, ast.Constant, ast.expr_context, ast.operator),
     *(ast.unaryop, ast.boolop, ast.cmpop, ast.BinOp, ast.UnaryOp, ast.BoolOp, ast.Compare, ast.IfExp, ast.Subscript),
     *(ast.Slice, ast.Tuple, ast.List, ast.Dict, ast.Attribute, ast.Call, ast.keyword, ast.Starred, ast.JoinedStr),
     *(ast.FormattedValue, ast.ListComp, ast.comprehension),
 )
-#: Methods of tensors that do something else than to compute; so do those whose name ends with ``_``.
+#: Tensor methods with side effects; those whose name ends with ``_`` also have them.
 _DOING = frozenset({"backward", "register_hook", "retain_grad"})
 
 
 class _Outline(NamedTuple):
-    """What an expression is made of.
+    """The parts of an expression.
 
     Attributes:
         outside: the dotted names that it reads from the module, and calls.
         attributes: every attribute that it reads.
-        computes: whether it has no part that may do more than compute, its calls left aside.
+        computes: whether it has no side effects, apart from its calls.
     """
 
     outside: tuple[tuple[str, ...], ...]
@@ -254,7 +254,7 @@ def _outline(source: str) -> _Outline:
 
 
 def _dotted(node: ast.expr) -> tuple[str, ...]:
-    """The parts of a dotted name; none of what is computed."""
+    """The parts of a dotted name; empty for anything else."""
     parts: list[str] = []
     while isinstance(node, ast.Attribute):
         parts.append(node.attr)
@@ -263,7 +263,7 @@ def _dotted(node: ast.expr) -> tuple[str, ...]:
 
 
 def computes_only(source: str, globals_: dict[str, Any]) -> bool:
-    """Whether an expression does nothing but compute: it calls methods of its locals, and functions of torch's.
+    """Whether an expression only computes: it calls only methods of its locals, and functions of torch.
 
     >>> computes_only("lambda q, k: (q @ k.mT).softmax(-1)", {})
     True

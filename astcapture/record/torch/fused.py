@@ -1,6 +1,6 @@
-"""What is recorded of the attention weights of one call: all of them, or what the user's ``reduce=`` makes of them.
+"""Records the attention weights of one call: all of them, or the result of the user's ``reduce=``.
 
-The counterpart of `conversion.convert` for a value that is not there yet. Room is asked for before it is computed.
+The counterpart of `conversion.convert` for a value that is not computed yet. Memory is requested before computing it.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from astcapture.record.torch.stand_in import NoRoom, reduced
 from astcapture.record.torch.tracing import check_run
 from astcapture.record.torch.transforms import is_wrapped
 
-#: Asked for room for so many bytes.
+#: Called with a number of bytes; returns whether there is room for them.
 Room = Callable[[int], bool]
 
 
 def size_of_weights(weights: AttentionWeights, how: Conversion) -> int:
-    """The bytes that all the weights of a call will take once they are converted."""
+    """The size of all weights of a call after conversion, in bytes."""
     check_run(weights.query)
     sequences = weights.sequences()
     if sequences is not None:
@@ -33,11 +33,11 @@ def size_of_weights(weights: AttentionWeights, how: Conversion) -> int:
 
 
 def converted(weights: AttentionWeights | UnfusedWeights, how: Conversion, room: Room) -> Any:
-    """The weights as `how` says, room for all of them being asked for before this is called if nothing reduces them.
+    """The weights, converted as `how` says. Without a reduction, the caller has already requested the memory.
 
     Raises:
-        NoRoom: there is none for what the reduce function needs.
-        Exception: what that function raises, or torch where it cannot compute.
+        NoRoom: there is not enough memory for the reduce function.
+        Exception: an error of that function, or of torch.
     """
     if isinstance(weights, UnfusedWeights):
         check_run(weights.tensor)
@@ -49,7 +49,7 @@ def converted(weights: AttentionWeights | UnfusedWeights, how: Conversion, room:
     if weights.is_plain:
         blocks = weights.blocks()
         if how.reduce is None and blocks.is_one_block:
-            # Most maps are small: the formula in one go costs half of what finding their one block does.
+            # Most maps are small: computing them at once takes half the time of finding their single block.
             with unseen():
                 return keep(weights.formula(), how, fresh=True)
         return converted_blocks(blocks, how, room)
@@ -63,9 +63,9 @@ def _size_if_plain(weights: AttentionWeights) -> int:
 
 
 def converted_blocks(blocks: Blocks, how: Conversion, room: Room) -> Any:
-    """What is kept of a tensor that `blocks` computes: as `converted`."""
+    """Like `converted`, for a tensor that `blocks` computes."""
     torch = sys.modules["torch"]
-    how = replace(how, copy=True)  # nobody else has it
+    how = replace(how, copy=True)  # used nowhere else
     with torch.no_grad(), without_autocast(torch, blocks.device.type):
         if how.reduce is None:
             return keep(evaluate(blocks, _dtype(blocks, how)), how, fresh=True)
@@ -74,13 +74,13 @@ def converted_blocks(blocks: Blocks, how: Conversion, room: Room) -> Any:
 
 
 def size_of_blocks(blocks: Blocks, how: Conversion) -> int:
-    """The bytes that all of them will take once they are converted."""
+    """The size of the whole tensor after conversion, in bytes."""
     dtype = _dtype(blocks, how)
     return blocks.nbytes if dtype is None else blocks.nbytes * int(dtype.itemsize) // int(blocks.dtype.itemsize)
 
 
 def _dtype(blocks: Blocks, how: Conversion) -> Any:
-    """The dtype to compute into, if another than their own: as `conversion.dtype_of`."""
+    """The dtype for the result if it differs; as `conversion.dtype_of`."""
     if how.dtype is None or not (blocks.dtype.is_complex if how.dtype in COMPLEX else blocks.dtype.is_floating_point):
         return None
     return getattr(sys.modules["torch"], how.dtype)

@@ -1,7 +1,7 @@
-"""The gradient of attention weights that a fused kernel never made: what would have come back on the eager path.
+"""The gradient of attention weights that a fused kernel never computed, as eager attention would give it.
 
-There the output is ``weights @ value``, so that from a gradient ``g`` of the output ``g @ value.mT`` reaches the
-weights. Nothing else uses them.
+In eager attention the output is ``weights @ value``, and the weights are used nowhere else. So for a gradient ``g`` of
+the output, the gradient of the weights is ``g @ value.mT``.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from astcapture.record.torch.fused import Room, converted_blocks, size_of_blocks
 from astcapture.record.torch.stand_in import NoRoom
 
 _DROPOUT = (
-    "the call had dropout_p={dropout_p}, and which weights its kernel dropped is not known: call model.eval() or set "
-    'the dropout of attention to 0; with transformers, attn_implementation="eager" keeps it'
+    "the call used dropout_p={dropout_p}, and its kernel does not report which weights it dropped: call model.eval() "
+    'or set the dropout of attention to 0; with transformers, attn_implementation="eager" also works with dropout'
 )
-_NESTED = "the query is a nested tensor, and its gradient is not taken apart: run the sequences in a padded batch"
-_OWN_TENSORS = "the call is given tensors of a class of their own, {kind}, of which no parts can be taken"
+_NESTED = "the query is a nested tensor, whose gradient is not supported: pass the sequences as a padded batch"
+_OWN_TENSORS = "the call used tensors of the subclass {kind}, which cannot be split into blocks"
 
 
 def why_unknown(weights: AttentionWeights | UnfusedWeights) -> str | None:
-    """Why the gradient of the output does not say that of the weights; None where it does."""
+    """Why the gradient of the weights cannot be computed from that of the output; None if it can."""
     if isinstance(weights, UnfusedWeights):
         return None
     if weights.dropout_p:
@@ -36,14 +36,14 @@ def why_unknown(weights: AttentionWeights | UnfusedWeights) -> str | None:
 
 
 def watched(weights: AttentionWeights | UnfusedWeights) -> tuple[Any, Callable[[Any, Conversion, Room], Any]]:
-    """The tensor whose gradient says that of the weights, and what makes the one of the other."""
+    """The tensor from whose gradient that of the weights is computed, and the function that does it."""
     if isinstance(weights, UnfusedWeights):
         return weights.tensor, _of_unfused(weights.seen_as)
     return weights.output, _of_fused(weights)
 
 
 def _of_unfused(seen_as: Any) -> Callable[[Any, Conversion, Room], Any]:
-    # Neither function may hold the tensor that is watched: its graph holds the function.
+    # The function must not reference the watched tensor, whose graph references the function.
     plan = UnfusedWeights(None, seen_as)
 
     def taken(gradient: Any, how: Conversion, room: Room) -> Any:
@@ -60,7 +60,7 @@ def _of_fused(weights: AttentionWeights) -> Callable[[Any, Conversion, Room], An
 
     def taken(gradient: Any, how: Conversion, room: Room) -> Any:
         if value._version != version:
-            raise CaptureError("the call's value was changed in place before backward came to it")
+            raise CaptureError("the value argument of the call was modified in place before backward reached it")
         blocks = plan.of_gradient(gradient, value)
         if how.reduce is None and not room(size_of_blocks(blocks, how)):
             raise NoRoom

@@ -1,9 +1,9 @@
-"""The gradient that reaches a captured tensor in backward, by a hook on the node of the graph that made it.
+"""Records the gradient of a captured tensor with a hook on the graph node that computed it.
 
-The node stays out of sight: the tensor's own hooks, ``retains_grad`` and ``.grad`` are as they were.
-And it belongs to the version that was captured: after a change in place the tensor has another node.
-The graph holds the hook, the hook knows the `Gradient` weakly, and that holds no graph: a record
-keeps no graph alive, and a graph keeps no record.
+The program does not see the hook: the tensor's own hooks, ``retains_grad`` and ``.grad`` do not change. The node
+belongs to the captured version of the tensor; after an in-place operation the tensor has another node. The graph
+references the hook, the hook references the `Gradient` weakly, and the `Gradient` references no graph. So a record
+keeps no graph alive, and a graph keeps no record alive.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ from astcapture.record.torch.transforms import is_wrapped
 from astcapture.record.torch.unseen import Unseen, is_watched
 from astcapture.record.weight import EVENT, rough_size
 
-#: Called with the bytes of a gradient before it is kept; False says that there is no room.
+#: Called with the size of a gradient in bytes before it is kept; returns False if there is no room.
 Room = Callable[[int], bool]
-#: From the gradient of the tensor that is watched to what is kept.
+#: Converts the gradient of the watched tensor to the value that is kept.
 Taken = Callable[[Any, Conversion, Room], Any]
 
 
 class Gradient:
-    """What came back for one captured tensor; nothing until backward has reached it.
+    """The gradient of one captured tensor; empty until backward has reached it.
 
     Attributes:
-        error: why there is none although one came, or may have come.
+        error: why there is no gradient, although one arrived or may have arrived.
     """
 
     __slots__ = ("__weakref__", "_handle", "_hook", "_how", "_leaf", "_room", "_value", "error")
@@ -51,14 +51,14 @@ class Gradient:
 
     @classmethod
     def out_of_reach(cls, why: str) -> Gradient:
-        """One that cannot come, for a reason that is told to who asks for it."""
+        """A gradient that cannot arrive; reading it raises an error with the reason."""
         gradient = cls(PLAIN)
         gradient.error = why
         return gradient
 
     @property
     def value(self) -> Any:
-        """The gradient, of several backward passes their sum; None as long as none has come.
+        """The gradient, summed over backward passes; None before the first.
 
         Raises:
             CaptureError: it could not be kept.
@@ -69,24 +69,24 @@ class Gradient:
 
     @property
     def held(self) -> Any:
-        """What is in memory for it."""
+        """The object in memory."""
         return held(self._value)
 
     @property
     def pending(self) -> bool:
-        """Whether none has come, and one still may: the graph is alive."""
+        """Whether no gradient has arrived yet but one still can, because the graph is alive."""
         return self._value is None and self.error is None and self._hook() is not None
 
     def wait_for(self, context: Any) -> None:
-        """The tensor to watch comes later, as long as `context` lives."""
+        """Note that the tensor to watch comes later, as long as `context` is alive."""
         self._hook = weakref.ref(context)
 
     def receive(self, gradient: Any, taken: Taken | None = None) -> None:
-        """Take in what one backward pass brings; called by torch, and so raises nothing.
+        """Add the gradient of one backward pass. Called by torch, so it raises nothing.
 
         Args:
-            gradient: that of the tensor that is watched.
-            taken: what is to be kept of it, if not the gradient itself as the options say.
+            gradient: the gradient of the watched tensor.
+            taken: converts it to the value that is kept; default: apply the options.
         """
         if is_watched():
             with Unseen():
@@ -101,14 +101,14 @@ class Gradient:
             kept = convert(gradient, self._how) if taken is None else taken(gradient, self._how, self._room)
             self._value = kept if self._value is None else read(self._value) + read(kept)
         except NoRoom:
-            self.error = "the memory limit is reached"
+            self.error = "the memory limit was reached"
         except Exception as error:
             self.error = str(error) if isinstance(error, CaptureError) else f"{type(error).__name__}: {error}"
 
     def watch(self, value: Any) -> bool:
-        """Wait for the gradient of a tensor, or of what stands for attention weights; False where none can come.
+        """Wait for the gradient of a tensor, or of attention weights; False if none can arrive.
 
-        None comes for tensors without a graph, and inside ``torch.func`` transforms, whose graphs are their own.
+        None arrives for tensors without a graph, and inside ``torch.func`` transforms, which have their own graphs.
         """
         if not is_of_attention(value):
             return self._watch(value, None)
@@ -124,7 +124,7 @@ class Gradient:
         node, index = tensor.grad_fn, tensor.output_nr
         leaf = node is None
         if leaf:
-            # Its node lives no longer than a graph in which the tensor is used, and there may be none yet.
+            # Its node lives only as long as a graph that uses the tensor, and there may be none yet.
             node = self._leaf = _leaf_node(tensor)
         me = weakref.ref(self)
 
@@ -142,7 +142,7 @@ class Gradient:
         return True
 
     def _leave(self) -> None:
-        """A leaf outlives its graphs, and the next backward is none of this record's business."""
+        """Remove the hook from a leaf, which outlives its graphs: later backward passes are not for this record."""
         if self._handle is not None:
             self._handle.remove()
         self._handle = self._leaf = None
@@ -152,7 +152,7 @@ class Gradient:
 
 
 def _leaf_node(tensor: Any) -> Any:
-    """The node that adds up the gradient of a leaf."""
+    """The node that accumulates the gradient of a leaf."""
     torch = sys.modules["torch"]
     with torch.enable_grad():
         return tensor.view_as(tensor).grad_fn.next_functions[0][0]

@@ -1,4 +1,4 @@
-"""A copy that outlives a CUDA graph: what a graph leaves in its own memory, its next replay overwrites.
+"""Copies values out of the memory of a CUDA graph, which the next replay overwrites.
 
 ``torch.compile(mode="reduce-overhead")`` replays graphs. Inductor runs an operator that is tagged
 ``cudagraph_unsafe`` between two graphs (or, in versions that cannot part them, uses none), so that its
@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-#: The kinds of devices whose graphs are replayed.
+#: The device types with graphs that are replayed.
 REPLAYED = frozenset({"cuda"})
 
 _NAMESPACE = "astcapture"
@@ -18,7 +18,7 @@ _library: Any = None
 
 
 def define(context: Any = None) -> None:
-    """Make the operator known, once; as the compiler traces a call of it, torch is sure to be there."""
+    """Define the operator, once. Called while the compiler traces, when torch is imported."""
     global _library
     if _library is not None:
         return

@@ -1,8 +1,8 @@
-"""What is done about an object kept by reference that keeps an autograd graph alive.
+"""Handles objects kept by reference that keep an autograd graph alive.
 
-A graph holds the activations of a whole forward pass, which nothing tells the size of. Under a limit in bytes such an
-object is not kept, and under the automatic one only as long as memory is free; otherwise it is warned of, once for each
-capture, since memory grows with each record for no visible reason.
+A graph keeps the activations of a whole forward pass, whose size is unknown. With a limit in bytes such an object is
+not kept; with the automatic limit only while memory is free. If it is kept, a warning is issued once for each capture,
+because memory grows with each record.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ _told: set[tuple[str, str, str]] = set()
 
 
 def check_reference(site: Any, value: Any) -> None:
-    """Look at an object that is about to be kept by reference at a site.
+    """Check an object that is about to be kept by reference at a site.
 
     Args:
-        site: module, function, label and line; None where it is not known.
+        site: module, function, label and line; None if unknown.
         value: the object.
 
     Raises:
-        NotRecorded: it keeps a graph, and a limit would not be kept with it.
+        NotRecorded: it keeps a graph, and the memory limit could be exceeded.
     """
     if site is None or "torch" not in sys.modules or not keeps_graph(value):
         return
@@ -36,15 +36,15 @@ def check_reference(site: Any, value: Any) -> None:
         limit = budget.limit()
         allowed = "limit='auto'" if isinstance(limit, str) else f"limit={in_words(limit or 0)!r}"
         raise NotRecorded(
-            f"{what}, whose size nothing tells, so that {allowed} could not be kept: capture the tensors themselves or "
-            "pick them by reduce=, run the model under torch.no_grad(), or set limit=None"
+            f"{what}, whose size is unknown, so {allowed} could be exceeded: capture the tensors themselves or "
+            "select them with reduce=, run the model under torch.no_grad(), or set limit=None"
         )
     where = module, function, label = site[:3]
     if where in _told:
         return
     _told.add(where)  # first: a warning may run code that is captured itself
     warn(
-        f"{module}:{function}: {label!r} holds a {type(value).__name__}, which is kept by reference: its tensors keep "
-        "their autograd graph, and the memory of the forward pass, until cache.clear(). Capture the tensors themselves "
-        "or pick them by reduce=, and copies without a graph are kept"
+        f"{module}:{function}: {label!r} keeps a {type(value).__name__} by reference, and its tensors keep "
+        "their autograd graph and the memory of the forward pass until cache.clear(). To keep copies "
+        "without a graph, capture the tensors themselves or select them with reduce="
     )

@@ -1,4 +1,4 @@
-"""What a module holds, without a question that its class could answer itself; Keras tracks some of it on its own."""
+"""The submodules of a module, read without running code of its class; Keras keeps some of them separately."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from astcapture.record.torch import modules
 
 
 def attributes_of(module: Any) -> dict[str, Any]:
-    """What a module holds, without a question that its class could answer itself."""
+    """The submodules of a module, read without running code of its class."""
     found: dict[str, Any] = object.__getattribute__(module, "__dict__")
     return found
 
@@ -29,7 +29,7 @@ def children_of(module: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _keras_layers(module: Any) -> list[Any]:
-    """The layers that a model of Keras tracks by itself, most of which torch does not know of."""
+    """The layers that a Keras model tracks itself; torch does not know most of them."""
     layers = attributes_of(module).get("_layers")
     if not isinstance(layers, list) or not is_of_keras(module):
         return []
@@ -42,17 +42,17 @@ def is_of_keras(module: Any) -> bool:
 
 def child_of(module: Any, name: str) -> Any:
     inside = modules_in(module)
-    # A scripted module has something in its place that is no dict.
+    # In a scripted module it is not a dict.
     return inside[name] if name in inside else dict(children_of(module)).get(name)
 
 
 def names_below(top: Any) -> list[tuple[str, ...]]:
-    """The names that lead to every module below one, in the order of ``named_modules``, itself first."""
+    """The paths to a module and every module below it, in the order of ``named_modules``."""
     return [names for names, _ in walk(top)]
 
 
 def below(top: Any) -> Iterator[Any]:
-    """Every module below one and itself, each once."""
+    """A module and every module below it, each once."""
     seen: set[int] = set()
     stack = [top]
     while stack:

@@ -1,4 +1,4 @@
-"""Torch's modules: what is one, which are alive, and which are running, by the frames of ``nn.Module._call_impl``."""
+"""Finds ``nn.Module`` objects: live ones, and running ones by the frames of ``nn.Module._call_impl``."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _call: CodeType | None = None
 
 
 def find_torch() -> bool:
-    """Look for torch among the imported modules; False as long as it has no ``nn.Module``."""
+    """Look for torch among the imported modules; False while it has no ``nn.Module``."""
     global _base, _call
     _base = getattr(sys.modules.get("torch.nn.modules.module"), "Module", None)
     _call = getattr(getattr(_base, "_call_impl", None), "__code__", None)
@@ -24,22 +24,22 @@ def find_torch() -> bool:
 
 
 def is_module(value: Any) -> bool:
-    """By the type alone: to ask an object for its class can run code of its own."""
+    """Whether `value` is a module, by its type only: reading ``__class__`` can run its own code."""
     return _base is not None and issubclass(type(value), _base)
 
 
 def is_module_type(kind: Any) -> bool:
-    """Whether a class is one of modules."""
+    """Whether a class derives from ``nn.Module``."""
     return _base is not None and type.__subclasscheck__(_base, kind)
 
 
 def live_modules() -> list[Any]:
-    """Every module of the process."""
+    """Every live module of the process."""
     return [] if _base is None else live_objects(type.__subclasscheck__.__get__(_base))
 
 
 def running(frame: FrameType | None) -> list[Any]:
-    """The modules that are running where `frame` is, the nearest first."""
+    """The modules that are running at `frame`, the innermost first."""
     found = []
     while frame is not None:
         if frame.f_code is _call:
@@ -49,7 +49,7 @@ def running(frame: FrameType | None) -> list[Any]:
 
 
 def nearest(frame: FrameType | None) -> Any:
-    """The module that was called last where `frame` is; None outside any."""
+    """The innermost module running at `frame`; None outside any."""
     while frame is not None:
         if frame.f_code is _call:
             return frame.f_locals["self"]

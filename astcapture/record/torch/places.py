@@ -1,14 +1,14 @@
-"""Where a module stands: its path in the topmost module that holds it, ``blocks.3.attn``, and which model that is.
+"""Finds the place of a module: its path in the topmost module that contains it, ``blocks.3.attn``, and that model.
 
-Torch's modules know what they hold and not who holds them. One pass over all live objects finds that out, and from
-then on a hook of torch's own for registrations keeps it true while models are built and changed. What goes past
-that hook (unpickling, copies, lists that move their items) is found when a model is met for the first time, or a
-module that has left its place: then the pass is made again.
+A torch module knows its children but not its parents. One pass over all live objects finds the parents. After that,
+torch's registration hook keeps them up to date while models are built and changed. Changes without that hook
+(unpickling, copies, lists that move their items) are noticed when a model is seen for the first time, or when a module
+has left its place; then the pass is repeated.
 
-The same for eager and for compiled code, however the model was entered: nobody has to be running. Only where a
-module stands in several places do the modules that run decide. Nothing here keeps a module alive.
+This works the same in eager and compiled code, whichever method of the model was called, because no module has to be
+running. Only if a module has several places do the running modules decide. Nothing here keeps a module alive.
 
-It is one file for its tables, which every part of it reads, and which one lock guards.
+It is one file because of its tables, which all parts use, and which one lock protects.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ from astcapture.record.torch.module_tree import (
 
 
 class Where(NamedTuple):
-    """What a record says of the module: the path in its model, and the model's class with its number."""
+    """The place in a record: the path in the model, and the model's class with its number."""
 
     layer: str
     model: str
 
 
 class _Known(NamedTuple):
-    """The one place of a module: the topmost module, and the names that lead down from it."""
+    """The only place of a module: the topmost module, and the names from there down."""
 
     top: ref[Any]
     names: tuple[str, ...]
@@ -50,7 +50,7 @@ class _Known(NamedTuple):
 
 
 class _Named(NamedTuple):
-    """Where a module was when compiled code was last asked for it, and the topmost module that held it."""
+    """The last known place of a module in compiled code, and the topmost module that contained it."""
 
     module: ref[Any]
     where: Where
@@ -65,7 +65,7 @@ class _Way(NamedTuple):
 
     @property
     def model(self) -> Any:
-        """The topmost module that does more than to wrap another."""
+        """The topmost module that is not just a wrapper."""
         return self.chain[self._wrappers]
 
     @property
@@ -85,9 +85,9 @@ class _Way(NamedTuple):
         return len(self.names)
 
 
-#: Torch's compiler, by the name that it is imported under.
+#: The import name of torch.compile's implementation.
 COMPILER = "torch._dynamo"
-#: Modules that only wrap another one, by class, and the names under which they hold it; these are no part of a path.
+#: Wrapper modules, by class, and the name of the wrapped module in each; these names are not part of a path.
 WRAPPERS = {
     "CheckpointWrapper": ("_checkpoint_wrapped_module",),
     "DataParallel": ("module",),
@@ -99,46 +99,46 @@ WRAPPERS = {
     "Wrapper": ("_export_root",),
     "_FabricModule": ("_forward_module", "_original_module"),
 }
-#: Under this name a ``Sequential`` of Keras holds a second model of its own layers.
+#: The name under which a Keras ``Sequential`` has a second model with its own layers.
 _OF_KERAS = "_functional"
-#: So often it is looked again where other threads build models meanwhile.
+#: How often a search is repeated while other threads build models.
 _TRIES = 3
-#: As many ways to one module are looked at; blocks that are shared in blocks that are shared have more.
+#: The largest number of paths to one module that are compared; nested shared blocks can have more.
 _MOST_WAYS = 64
 
-# Every module that is known of, by its identity; who holds it, under which name; and those with one place.
+# Every known module by its id; its parents, with the name in each; and the modules with exactly one place.
 _seen: dict[int, ref[Any]] = {}
 _held: dict[int, list[tuple[ref[Any], str]]] = {}
 _known: dict[int, _Known] = {}
-# Those that nobody held at the last pass.
+# The modules without a parent at the last pass.
 _topmost: set[int] = set()
-# The modules that the places in `_known` lead through: who holds those matters.
+# The modules on the paths in `_known`, whose parents matter.
 _passed: set[int] = set()
 # The models of each class, by number.
 _numbers: dict[str, dict[int, ref[Any]]] = {}
 # For each dict of hooks, which replicas of `nn.DataParallel` share with the module that they were made of: that module.
 _originals: dict[int, ref[Any]] = {}
-# The places of modules that compiled code has recorded, by the weak reference; they outlive the module.
+# The places of modules in compiled code, by weak reference; they outlive the module.
 _named: dict[int, _Named] = {}
 _handle: Any = None
-# The hooks that wait for the first module, which registers something, or is unpickled and called.
+# The hooks that wait for the first module: one that registers something, or that is unpickled and called.
 _FIRST = ("module_registration", "parameter_registration", "buffer_registration", "forward_pre")
 _waiting: list[Any] = []
-# How often torch has told of a registration, and how often all modules have been looked at.
+# The number of registrations that torch has reported, and of searches through all modules.
 _registrations = 0
 _passes = 0
 _lock = RLock()
 
 
-# --- asked by the recorder
+# --- called by the recorder
 
 
 def when_a_module_exists(ready: Callable[[], None]) -> None:
     """Call `ready` as soon as a module exists or runs: now, or when the first is given a part or is called.
 
-    Until then nothing has a place, and looking for one would cost more than recording a small value does. What waits
-    are hooks of torch's own, and the first that is called takes all of them off. None waits where torch's compiler is
-    imported, which would compile code that has a hook in it, and again once it is gone.
+    Before that nothing has a place, and searching for one would cost more than recording a small value. Torch's global
+    hooks are used, and the first one that is called removes all of them. They are not used if torch.compile is
+    imported, which would compile code with a hook in it, and recompile after the hook is removed.
     """
     home = sys.modules["torch.nn.modules.module"]
     register = [getattr(home, f"register_module_{kind}_hook", None) for kind in _FIRST]
@@ -190,7 +190,7 @@ def where(owner: Any, others: Sequence[Any] = ()) -> Where | None:
 
 
 def forget_torch() -> None:
-    """Nothing is recorded any more: take the hook off, and forget who holds whom."""
+    """Recording has stopped: remove the hook, and forget the parents of modules."""
     global _handle
     stop_waiting()
     with _lock:
@@ -201,7 +201,7 @@ def forget_torch() -> None:
             table.clear()
 
 
-# --- asked for the reasons why something is empty
+# --- for the reasons why something is empty
 
 
 def where_of_module(module: Any) -> Where:
@@ -210,7 +210,7 @@ def where_of_module(module: Any) -> Where:
 
 
 def every_place(model: Any) -> set[Where]:
-    """Every place of a live module and of those below it, whatever runs: one that is held twice has two."""
+    """All places of a live module and of its submodules, also while none of them runs; a shared module has several."""
     _watch()
     found: set[Where] = set()
     for module in below(model):
@@ -220,21 +220,21 @@ def every_place(model: Any) -> set[Where]:
 
 
 def changes() -> int:
-    """A number that is another one when a module may have got another place."""
+    """A number that changes whenever modules may have moved."""
     return _registrations + _passes
 
 
 def is_topmost(module: Any) -> bool:
-    """Whether a live module is a model: nobody holds it but modules that only wrap it."""
+    """Whether a live module is a model: it has no parents, or only wrappers."""
     _watch()
     return all(_only_wraps(*holder) for holder in _holders(module))
 
 
-# --- asked for compiled code, which hands out a weak reference to the module and has no stack to look at
+# --- for compiled code, which has a weak reference to the module and no stack to inspect
 
 
 def where_of(reference: ref[Any] | None, running: Sequence[Any] = ()) -> Where | None:
-    """The place of a module by its weak reference; of one that is gone, where it was when it was last asked for."""
+    """The place of a module by its weak reference; the last known place if the module is deleted."""
     if reference is None:
         return None
     module = reference()
@@ -249,35 +249,35 @@ def where_of(reference: ref[Any] | None, running: Sequence[Any] = ()) -> Where |
 
 
 def _is_left_of(found: Where, before: _Named) -> bool:
-    """Whether a module has its place in what is left of a model that is gone, and was recorded in that model."""
+    """Whether a module is in the remains of a deleted model, and was recorded in that model."""
     return before.top() is None and f".{before.where.layer}".endswith(f".{found.layer}" if found.layer else "")
 
 
 def name_all(reference: ref[Any], running: Sequence[Any]) -> None:
-    """Note the places of all modules of a model, of which one is given: they may be gone when they are asked for."""
+    """Note the places of all modules of the model of `module`, since they may be deleted before they are needed."""
     module = reference()
     if module is None:
         return
     where_of(reference, running)
     ways = _ways(module)
     for one in below(ways[0].chain[0]):
-        # Every live object has one weak reference without a callback, so that all who ask hold the same.
+        # Every live object has only one weak reference without a callback, which all callers share.
         if id(ref(one)) not in _named:
             where_of(ref(one), running)
 
 
 def forget_dead() -> None:
-    """Forget the places of modules that are gone; called when no record waits for one."""
+    """Forget the places of deleted modules; called when no record needs one."""
     for identity, named in list(_named.items()):
         if named.module() is None:
             del _named[identity]
 
 
-# --- finding out
+# --- the search
 
 
 def _place(module: Any, running: Callable[[], Sequence[Any]], before: Where | None = None) -> Where:
-    """Where a module stands; `running` gives the modules that run, the outermost first."""
+    """The place of a module; `running` returns the running modules, the outermost first."""
     _watch()
     asked = _registrations
     original = _original(module)
@@ -290,12 +290,12 @@ def _place(module: Any, running: Callable[[], Sequence[Any]], before: Where | No
         _passed.update(map(id, way.chain))
         _known[id(module)] = _Known(ref(way.chain[0]), way.names, found)
         if asked != _registrations:
-            _known.pop(id(module), None)  # another thread builds a model just now, maybe around this one
+            _known.pop(id(module), None)  # another thread is building a model, maybe around this one
     return found
 
 
 def _way(module: Any, running: Callable[[], Sequence[Any]], before: Where | None) -> tuple[_Way, bool]:
-    """The way that a module is named by, and whether all ways to it have the same name."""
+    """The path that names a module, and whether all paths to it give the same name."""
     if _has_moved(module):
         _look_at_all()
     ways = _ways(module)
@@ -309,9 +309,9 @@ def _leads_through_modules(way: _Way) -> bool:
 
 
 def _chosen(ways: list[_Way], running: Sequence[Any], before: Where | None) -> _Way:
-    """Of several ways to a module, the one that goes through the modules that run.
+    """Of several paths to a module, the one through the running modules.
 
-    Where they leave several: the one that was chosen before, else in the largest model the first.
+    If several remain: the one that was chosen before, else the first in the largest model.
     """
     for one in running:
         through = [way for way in ways if any(module is one for module in way.chain)]
@@ -330,7 +330,7 @@ def _chosen(ways: list[_Way], running: Sequence[Any], before: Where | None) -> _
 
 
 def _ways(module: Any) -> list[_Way]:
-    """Every way down to a module from one that nobody holds; at least one."""
+    """Every path to a module from a module without parents; at least one."""
     found: list[_Way] = []
     stack = [_Way((module,), ())]
     while stack and len(found) < _MOST_WAYS:
@@ -343,7 +343,7 @@ def _ways(module: Any) -> list[_Way]:
 
 
 def _holders(module: Any) -> list[tuple[Any, str]]:
-    """Who holds a module now, and under which name."""
+    """The parents of a module now, with its name in each."""
     found = []
     seen = set()
     for reference, name in _held.get(id(module), ()):
@@ -355,7 +355,7 @@ def _holders(module: Any) -> list[tuple[Any, str]]:
 
 
 def _has_moved(module: Any) -> bool:
-    """Whether somebody who held it does so no more."""
+    """Whether a former parent no longer contains it."""
     return any(
         (one := reference()) is not None and child_of(one, name) is not module
         for reference, name in _held.get(id(module), ())
@@ -363,7 +363,7 @@ def _has_moved(module: Any) -> bool:
 
 
 def _look_at_all() -> None:
-    """Find out anew who holds whom."""
+    """Search the parents of all modules again."""
     global _passes
     for _ in range(_TRIES):
         asked = _registrations
@@ -375,7 +375,7 @@ def _look_at_all() -> None:
             seen[identity] = ref(one, _forgetting(identity))
             for name, child in children_of(one):
                 held.setdefault(id(child), []).append((ref(one), name))
-        # Not while all objects are looked at: what the collector finalises meanwhile may wait for another thread.
+        # Not during the pass over all objects: finalisers that run meanwhile may wait for another thread.
         with _lock:
             _seen.clear()
             _seen.update(seen)
@@ -391,7 +391,7 @@ def _look_at_all() -> None:
 
 
 def _watch() -> None:
-    """From now on see what is registered."""
+    """Install the registration hook."""
     global _handle
     if _handle is None:
         with _lock:
@@ -404,14 +404,14 @@ def _watch() -> None:
 
 
 class _NoHook:
-    """Stands for the hook in a torch that has none."""
+    """In place of the hook for versions of torch without it."""
 
     def remove(self) -> None:
         pass
 
 
 def _registered(module: Any, name: str, child: Any) -> None:
-    """Called by torch when a module is given another one."""
+    """Called by torch when a module is registered in another one."""
     global _registrations
     if child is None:
         return
@@ -428,21 +428,21 @@ def _registered(module: Any, name: str, child: Any) -> None:
             _known.clear()
             _passed.clear()
         if of_keras:
-            # It tracks its layers past the hook, and registers its variables when it has been built: look again.
+            # Keras tracks its layers without the hook, and registers its variables after it is built: search again.
             _topmost.clear()
 
 
 def _pass_by(module: Any, name: str, child: Any) -> None:
-    """What torch's compiler traces in place of `_registered`."""
+    """The function that torch.compile traces in place of `_registered`."""
 
 
 _registered._torchdynamo_inline = _pass_by  # type: ignore[attr-defined]
 
 
 def _forgetting(identity: int) -> Callable[[ref[Any]], None]:
-    # As the interpreter exits, the names of this module are gone before the last module is.
+    # At interpreter exit the names of this module may be deleted before the last ``nn.Module``.
     def forget(reference: ref[Any], seen: Any = _seen, tables: Any = (_held, _known), topmost: Any = _topmost) -> None:
-        # The identity may have been given to another module by now.
+        # Another module may have the same id by now.
         if seen.get(identity) is reference:
             del seen[identity]
             topmost.discard(identity)
@@ -457,9 +457,9 @@ def _only_wraps(module: Any, name: str) -> bool:
 
 
 def _original(module: Any) -> Any:
-    """The module that a replica of `nn.DataParallel` was made of; else the module itself.
+    """The original of a replica of `nn.DataParallel`; any other module itself.
 
-    A replica is a shallow copy, made anew for each forward, that shares its hooks with the original.
+    A replica is a shallow copy, created for each forward, that shares its hooks with the original.
     """
     if not attributes_of(module).get("_is_replica"):
         return module
@@ -495,7 +495,7 @@ def _model_name(model: Any) -> str:
 
 
 def _is_model(reference: ref[Any] | None) -> bool:
-    """Whether a number is still taken: its model is alive, and not a part of another one by now."""
+    """Whether a number is still in use: its model is alive, and has not become part of another one."""
     module = None if reference is None else reference()
     return module is not None and all(way.model is module for way in _ways(module))
 

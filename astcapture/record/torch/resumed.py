@@ -1,7 +1,7 @@
-"""Functions of the user's that torch's compiler has cut in pieces, where it breaks a graph.
+"""Handles user functions that torch.compile splits at a graph break.
 
-The code after a break is a function of the compiler's, which is given those locals alone that it still reads by name.
-Others are not in its ``locals()``, bound as they may have been: whether such a name was bound is not known there.
+The code after a break is a function created by the compiler. It gets only those locals that it still reads by name.
+Other locals are missing from its ``locals()``, so it is unknown there whether they were bound.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from types import CodeType
 from typing import Any
 
 NAME_IS_GONE = (
-    "torch.compile broke the graph before, and of the locals it keeps those that the function still reads, which this "
-    "one is not: read it before the return, mend the graph break, or run without torch.compile"
+    "torch.compile broke the graph before the return and kept only the locals that the function reads after the break: "
+    "read it again before the return, fix the graph break, or run without torch.compile"
 )
 
 
 def is_resumed(code: CodeType) -> bool:
-    """Whether a function is what comes after a graph break."""
+    """Whether a function is the code after a graph break."""
     return code.co_name.startswith("torch_dynamo_resume_in")
 
 
@@ -25,7 +25,7 @@ def is_resumed(code: CodeType) -> bool:
 
 
 def traces_resumed() -> bool:
-    """Whether the compiler traces such a function of the user's."""
+    """Whether the compiler is tracing such a function."""
     from torch._dynamo.comptime import comptime
 
     comptime(_look)
@@ -54,12 +54,12 @@ def _look(context: Any) -> None:
 
 
 def user_frame(context: Any) -> Any:
-    """What the compiler knows of the user's frame, whose code has called ours."""
+    """The compiler's tracer for the user's frame, whose code has called ours."""
     tracer = context._i_will_not_complain_if_bc_breaks_InstructionTranslator()
     while str(tracer.f_globals.get("__name__")).startswith(_BETWEEN):
         tracer = tracer.parent
     return tracer
 
 
-#: Modules of what stands between: ours, and what the compiler puts around it.
+#: Prefixes of the modules in between: ours and the compiler's.
 _BETWEEN = ("astcapture.record.", "torch._dynamo.")

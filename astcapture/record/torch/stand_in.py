@@ -1,13 +1,13 @@
-"""A tensor that stands for attention weights while a user's ``reduce=`` function works on them.
+"""A placeholder tensor for attention weights while a user's ``reduce=`` function works on them.
 
-Of what the function does, selections, sums, means, extremes and elementwise functions are put off until the result is
-known, and then computed block by block; what needs one axis (``topk``, ``argmax``) is computed block by block at
-once. For anything else the tensor is computed as a whole, if there is room.
+Selections, sums, means, extremes and elementwise functions are deferred until the result is known, and then computed
+block by block. Functions along one axis (``topk``, ``argmax``) are computed block by block at once. For anything else
+the whole tensor is computed, if there is room.
 
-A change in place would reach what was derived before, as far as that is a view. Before one, everything is computed
-as a whole and derived anew by the very calls that the user made, so that it does.
+An in-place operation also changes views that were derived before. So before one, everything is computed in full, and
+the views are derived again with the calls that the user made.
 
-It is one file since it is one table: for each function of torch that is put off, what it does to blocks.
+This is one file because it is one table: for each deferred torch function, what it does to blocks.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ from astcapture.record.torch.blocks import (
     evaluate_along,
 )
 
-#: Asked for room for so many bytes.
+#: Called with a number of bytes; returns whether there is room for them.
 Room = Callable[[int], bool]
 
 
 class NoRoom(Exception):
-    """What the function needs is larger than the room that is left."""
+    """The function needs more memory than is left."""
 
 
 class Family:
-    """The stand-ins that come from one value, oldest first, and the room that they may take."""
+    """The placeholders derived from one value, oldest first, and the room for them."""
 
     def __init__(self, room: Room) -> None:
         self.room = room
@@ -53,7 +53,7 @@ class Family:
         return [state for one in self._members if (state := one()) is not None]
 
     def keep(self) -> None:
-        """Compute what somebody still holds, before the program goes on and changes its tensors.
+        """Compute everything that is still referenced, before the program continues and modifies its tensors.
 
         Raises:
             NoRoom: there is none for it.
@@ -62,7 +62,7 @@ class Family:
             state.whole()
 
     def spread(self) -> None:
-        """Derive from the tensors that are computed what was derived from what stood for them."""
+        """Derive the views again, now from computed tensors."""
         for state in self.members():
             if state.tensor is None and state.sources and any(one.tensor is not None for one in state.sources):
                 state.ask(state.view)
@@ -70,12 +70,12 @@ class Family:
 
 
 class State:
-    """What a stand-in knows of itself.
+    """The state of a placeholder.
 
     Attributes:
         blocks: how it is computed.
         tensor: the tensor itself, once it had to be computed.
-        sources: those of the stand-ins that it was derived from.
+        sources: the states of the placeholders from which it was derived.
     """
 
     def __init__(
@@ -109,16 +109,16 @@ class State:
 
 
 def reduced(blocks: Blocks, function: Callable[[Any], Any], room: Room) -> tuple[Any, bool]:
-    """What a function makes of the tensor that `blocks` computes, and whether nobody else has that.
+    """The result of a function for the tensor that `blocks` computes, and whether it is used nowhere else.
 
     Args:
         blocks: the tensor.
         function: the user's.
-        room: asked before anything as large as a result is computed.
+        room: called before anything as large as a result is computed.
 
     Raises:
-        NoRoom: there is none for what the function needs, or for what it returns.
-        Exception: what the function raises.
+        NoRoom: there is not enough memory for the function or its result.
+        Exception: an error of the function.
     """
     family = Family(room)
     first = _wrap(State(blocks, family))
@@ -135,7 +135,7 @@ def is_stand_in(value: Any) -> bool:
 
 
 def settled(value: Any, depth: int = 4) -> Any:
-    """What a function has returned, with tensors in place of the stand-ins in it, also inside containers.
+    """The result of a function, with placeholders replaced by tensors, also inside containers.
 
     Raises:
         NoRoom: there is none for them.
@@ -185,7 +185,7 @@ _KNOWN = frozenset(
 
 
 def _name(func: Any) -> str:
-    """The name of a function of torch's, of the attribute where it is the getter of one."""
+    """The name of a torch function; for the getter of an attribute, the name of the attribute."""
     name = getattr(func, "__name__", "")
     return getattr(func.__self__, "__name__", "") if name == "__get__" else name
 
@@ -206,7 +206,7 @@ def _answer(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
 
 
 def _changes(name: str, kwargs: Mapping[str, Any]) -> bool:
-    """Whether a function changes its argument in place."""
+    """Whether a function modifies its argument in place."""
     if name.startswith("__"):
         return name in ("__setitem__", "__set__") or (name.startswith("__i") and name not in _NO_CHANGE)
     return name.endswith("_") or "out" in kwargs
@@ -216,7 +216,7 @@ _NO_CHANGE = frozenset({"__int__", "__index__", "__invert__", "__iter__"})
 
 
 def _plain(value: Any) -> Any:
-    """An argument with the tensors themselves in place of what stands for them."""
+    """An argument with placeholders replaced by computed tensors."""
     if is_stand_in(value):
         return value.state.whole()
     if type(value) in (list, tuple):
@@ -235,7 +235,7 @@ def _states(value: Any) -> list[State]:
 
 
 def _put_off(name: str, func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
-    """What a function gives without the whole tensor; NotImplemented where it needs that after all."""
+    """The result of a function without the whole tensor; NotImplemented if it needs the whole tensor."""
     given = [*args] or [kwargs.pop("input", None)]
     if not is_stand_in(given[0]) or any(state.tensor is not None for state in _states((*given, *kwargs.values()))):
         return NotImplemented
@@ -244,7 +244,7 @@ def _put_off(name: str, func: Any, args: Sequence[Any], kwargs: dict[str, Any]) 
     except NoRoom:
         raise
     except Exception:
-        return NotImplemented  # the tensor itself will say what is wrong with the call
+        return NotImplemented  # the real tensor will raise the right error
 
 
 def _derived(blocks: Blocks, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any], view: bool = False) -> Any:
@@ -257,14 +257,14 @@ def _derived(blocks: Blocks, func: Any, args: Sequence[Any], kwargs: Mapping[str
 
 
 def _like(value: Any) -> Any:
-    """A tensor without data in place of a stand-in."""
+    """A tensor without data in place of a placeholder."""
     torch = sys.modules["torch"]
     if is_stand_in(value):
         return torch.empty(value.state.blocks.shape, dtype=value.state.blocks.dtype, device="meta")
     return value
 
 
-# What is selected.
+# Selections.
 
 
 def _getitem(name: str, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
@@ -306,7 +306,7 @@ def _unsqueeze(name: str, func: Any, args: Sequence[Any], kwargs: Mapping[str, A
 
 
 def _selected(blocks: Blocks, index: tuple[Any, ...]) -> Blocks | None:
-    """The blocks of ``tensor[index]``; None where its axes would not stay in order."""
+    """The blocks of ``tensor[index]``; None if its axes would not stay in order."""
     if sum(not (isinstance(one, (int, slice)) or one is None or one is Ellipsis) for one in index) > 1:
         return None
     if any(isinstance(one, bool) for one in index) or sum(one is Ellipsis for one in index) > 1:
@@ -345,7 +345,7 @@ def _positions(one: Any, length: int) -> Sequence[int]:
     return [range(length)[operator.index(place)] for place in listed]
 
 
-# What is in another order.
+# Permutations.
 
 
 def _permuted(name: str, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
@@ -367,7 +367,7 @@ def _permuted(name: str, func: Any, args: Sequence[Any], kwargs: Mapping[str, An
     return _derived(Permuted(blocks, order), func, args, kwargs, view=True)
 
 
-# What is reduced.
+# Reductions.
 
 
 def _reduced(name: str, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
@@ -418,7 +418,7 @@ def _call_on(func: Any, others: Sequence[Any], kwargs: Mapping[str, Any], tensor
     return func(tensor, *others, **kwargs)
 
 
-# What is done to each element.
+# Elementwise functions.
 
 _POINTWISE = frozenset(
     {
@@ -430,7 +430,7 @@ _POINTWISE = frozenset(
         "__pow__", "__neg__", "__abs__", "__gt__", "__lt__", "__ge__", "__le__", "__eq__", "__ne__",
     }
 )  # fmt: skip
-#: Those that hand back the tensor itself, or a view of it.
+#: Functions that return the tensor itself, or a view of it.
 _MAYBE_ITSELF = frozenset({"detach", "contiguous", "to", "type", "float", "double", "half", "bfloat16"})
 
 
@@ -455,11 +455,11 @@ def _pointwise(name: str, func: Any, args: Sequence[Any], kwargs: Mapping[str, A
     return _derived(Pointwise(blocks, of, like.dtype), func, args, kwargs, view=name in _MAYBE_ITSELF)
 
 
-# The arguments of a call.
+# Arguments of a call.
 
 
 def _given(args: Sequence[Any], kwargs: Mapping[str, Any], *names: str) -> dict[str, Any]:
-    """The arguments behind the tensor by their names, in torch's spelling."""
+    """The arguments after the tensor, by torch's parameter names."""
     spelled = {"axis": "dim", "keepdims": "keepdim", "axis0": "dim0", "axis1": "dim1"}
     named = {spelled.get(name, name): value for name, value in kwargs.items()}
     return {**dict(zip(names, args[1:], strict=False)), **named}

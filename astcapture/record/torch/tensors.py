@@ -1,12 +1,12 @@
-"""All that is known about torch. It is looked up among the imported modules and never imported."""
+"""Checks for and copies torch tensors. Torch is looked up among the imported modules and never imported."""
 
 from __future__ import annotations
 
 import sys
 from typing import Any
 
-#: Torch's own tensor types met so far: known by their exact type, a value needs no further question.
-#: Types from elsewhere are not kept here, so that a class made inside a function is not kept alive.
+#: Torch's own tensor types seen so far, so that a value with exactly such a type needs no other check. Other types are
+#: not added, so that a class defined inside a function is not kept alive.
 PLAIN_TENSORS: set[type] = set()
 
 
@@ -17,7 +17,7 @@ def is_tensor(value: Any) -> bool:
 
 def is_tensor_type(kind: Any) -> bool:
     """Whether `kind` is the type of torch's tensors, or one that derives from it."""
-    # Looked up with a default: torch may be half imported, or somebody's module of that name.
+    # Looked up with a default: torch may be partly imported, or be another module of that name.
     tensor = getattr(sys.modules.get("torch"), "Tensor", None)
     if not isinstance(tensor, type) or not issubclass(kind, tensor):
         return False
@@ -27,13 +27,13 @@ def is_tensor_type(kind: Any) -> bool:
 
 
 def _computes_itself(kind: Any, tensor: Any) -> bool:
-    """Whether a class of tensors does more than torch's own on its data: it may hold none, or more than one."""
+    """Whether a tensor class differs from torch's own in how it keeps data: it may have none, or several tensors."""
     return kind.__torch_dispatch__ is not tensor.__torch_dispatch__
 
 
 def copy_tensor(value: Any) -> Any:
-    """A tensor of the same values that shares no memory and no graph with `value`.
+    """A tensor with the same values that shares no memory and no graph with `value`.
 
-    Detaching costs a quarter of what copying a small tensor does, so it is left out where there is no graph.
+    Detaching takes a quarter of the time of copying a small tensor, so it is skipped if there is no graph.
     """
     return value.detach().clone() if value.requires_grad else value.clone()

@@ -1,4 +1,4 @@
-"""What torch's compiler traces in place of the functions that rewritten code calls."""
+"""The functions that torch.compile traces in place of those that rewritten code calls."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def _enter_compiled(site: Site) -> None:
 
 
 def _begin_compiled(site: Site) -> None:
-    """Compiled code that runs a generator runs it to its end, or says itself that it does not."""
+    """Compiled code runs a generator to its end, or the compiler reports that it does not."""
 
 
 def _look_compiled(result: Any, site: Site, name: str, names: dict[str, Any], owner: Any = None, *others: Any) -> Any:
@@ -80,7 +80,7 @@ def _attend_as_compiled(
     sites: Sites, owners: Owners, seen_as: Shape, callee: Any, /, *arguments: Any, **options: Any
 ) -> Any:
     if compiled.is_exported(None):
-        # An exported program keeps a stack trace for each operation; none of our functions may be in it.
+        # An exported program stores a stack trace for each operation; our functions must not appear in it.
         _leave_out_exported(sites, attention.is_attention(callee))
         return partial(callee, *arguments, **options)
     return partial(_attended_compiled, sites, owners, seen_as, callee, arguments, options)
@@ -168,6 +168,6 @@ _COUNTERPARTS: dict[Any, Any] = {
 
 
 def give_counterparts() -> None:
-    """Have the compiler trace these in place of the functions that rewritten code calls."""
+    """Make the compiler trace these in place of the functions that rewritten code calls."""
     for function, traced in _COUNTERPARTS.items():
         function._torchdynamo_inline = traced

@@ -1,9 +1,9 @@
-"""Whether a function is being traced rather than run, so that what stands in for its values is none.
+"""Detects whether a function is being traced instead of run, so that there are no real values.
 
-``torch.fx``, jax and TensorFlow hand objects through it that stand for values, ``torch.export`` and ``make_fx`` tensors
-without data and numbers without a value, while they write down every operation: a record of them would hold nothing, a
-copy would become a part of the traced program, and one that is kept is an error of jax's later. ``torch.jit.trace`` and
-``make_fx`` of ordinary tensors do run the function, and write down what an expression of ours would do.
+``torch.fx``, jax and TensorFlow call the function with placeholder objects; ``torch.export`` and ``make_fx`` with
+tensors without data and symbolic numbers. They record every operation. A record of such values would be empty, a copy
+would become part of the traced program, and keeping one causes an error in jax later. ``torch.jit.trace`` and
+``make_fx`` with ordinary tensors do run the function, but would also record the operations of our expressions.
 """
 
 from __future__ import annotations
@@ -17,59 +17,62 @@ from astcapture.record.torch.transforms import is_wrapped, taken_out, wrapping
 
 
 class NotRun(RuntimeError):
-    """There is no value: the function is traced."""
+    """There is no value, because the function is traced."""
 
 
-_BY_FX = "torch.fx traces this function and does not run it"
+_BY_FX = "torch.fx traces this function instead of running it"
 _NO_VALUE = "so there is no value to record"
 EXPORTED = f"torch.export traces this function without data, {_NO_VALUE}"
 _COMPILED = (
-    "torch.compile has this function of torch's in its graph as a whole and compiles it without data, "
+    "torch.compile keeps this torch function in its graph as a single operation and compiles it without data, "
     f"{_NO_VALUE}: run the model without torch.compile"
 )
-#: Why an expression is not evaluated where the function does run.
-_WOULD_BE_WRITTEN = "writes every operation down, those of an expression too, which is left out: capture a name instead"
-#: Classes of numbers that are known when the program runs.
+#: Why an expression is not evaluated although the function runs.
+_WOULD_BE_WRITTEN = "would add the operations of the expression to the graph, so it is skipped: capture a name instead"
+#: Classes of symbolic numbers, which get a value only when the program runs.
 _SYMBOLS = ("SymInt", "SymFloat", "SymBool")
 
-#: Classes of stand-ins: the module that has them once it is imported, their name there, and what is said of them.
+#: Classes of placeholders: their module, their name in it, and the message.
 _STAND_INS = (
-    ("torch.fx.proxy", "Proxy", _BY_FX),
+    ("torch.fx.proxy", "Proxy", f"{_BY_FX}, {_NO_VALUE}"),
     *(
         (
             home,
             "Tracer",
-            "jax traces this function and does not run it: call it outside of jax.jit, jax.grad and jax.vmap",
+            (
+                f"jax traces this function instead of running it, {_NO_VALUE}: "
+                "call it outside jax.jit, jax.grad and jax.vmap"
+            ),
         )
         for home in ("jax._src.core", "jax.core")
     ),
     (
         "keras.src.backend.common.keras_tensor",
         "KerasTensor",
-        "Keras builds a model of this function and does not run it: capture what runs when the model is called",
+        f"Keras builds a model from this function, {_NO_VALUE}: capture a function that runs when the model is called",
     ),
 )
 _GRAPHS = "tensorflow.python.framework.ops"
-#: `type.__mro__`, which no metaclass can answer in its own way.
+#: The getter of `type.__mro__`, which a metaclass cannot override.
 _bases = type.__dict__["__mro__"].__get__
 
 
 def check_run(value: Any) -> None:
-    """Pass where `value` is one.
+    """Check that `value` is a real value.
 
     Raises:
-        NotRun: it stands in for one while the function is traced.
+        NotRun: it is a placeholder, because the function is traced.
     """
     bases = _bases(type(value))
     for home, name, why in _STAND_INS:
         if home in sys.modules and _derives(bases, home, name):
-            raise NotRun(f"{why}, {_NO_VALUE}")
+            raise NotRun(why)
     if _GRAPHS in sys.modules and _derives(bases, _GRAPHS, "Tensor") and not _derives(bases, _GRAPHS, "EagerTensor"):
         raise NotRun(
-            "TensorFlow traces this function into a graph and does not run it: with "
-            "tf.config.run_functions_eagerly(True) it runs. There is no value to record"
+            f"TensorFlow traces this function into a graph instead of running it, {_NO_VALUE}: "
+            "call tf.config.run_functions_eagerly(True) first"
         )
-    # Asked only of what may be such a tensor or number: nothing else is touched in this state.
+    # Checked only for such tensors and numbers; nothing else is touched during tracing.
     if not (_is_symbol(bases) or (is_tensor(value) and _has_no_data(value))):
         return
     if _compiles():
@@ -77,12 +80,12 @@ def check_run(value: Any) -> None:
     if writes_down():
         raise NotRun(_without_data())
     if type(value).__module__ == "torch._subclasses.functional_tensor":
-        # AOTAutograd by itself: in its first pass nothing is written down yet.
-        raise NotRun(f"torch traces this function and does not run it, {_NO_VALUE}")
+        # AOTAutograd alone: its first pass does not record operations yet.
+        raise NotRun(f"torch traces this function instead of running it, {_NO_VALUE}")
 
 
 def why_no_expression() -> str | None:
-    """Why an expression of ours may not be evaluated here: what it does would be written down as the program's own."""
+    """Why an expression must not be evaluated here: its operations would become part of the traced program."""
     if unseen.is_jit_traced():
         return f"torch.jit.trace {_WOULD_BE_WRITTEN}"
     if unseen.dispatch_modes() or unseen.function_modes():
@@ -99,7 +102,7 @@ def _without_data() -> str:
 
 
 def _has_no_data(tensor: Any) -> bool:
-    if is_wrapped(tensor):  # by a transform of ``torch.func``, as a tensor of torch's own
+    if is_wrapped(tensor):  # wrapped by a ``torch.func`` transform, in one of torch's own tensor classes
         tensor = taken_out(tensor, wrapping(tensor)[0])
     return type(tensor).__module__.startswith("torch._subclasses.")
 
@@ -115,13 +118,13 @@ def _derives(bases: tuple[type, ...], home: str, name: str) -> bool:
 
 
 def _compiles() -> bool:
-    """Whether torch's compiler runs code of this thread to see its operations."""
+    """Whether torch.compile is tracing code of this thread."""
     context = getattr(sys.modules.get("torch._guards"), "TracingContext", None)
     return context is not None and context.try_get() is not None and not exports()
 
 
 def exports() -> bool:
-    """Whether ``torch.export`` traces a program, in either mode."""
+    """Whether ``torch.export`` is tracing a program, in either mode."""
     return bool(getattr(sys.modules.get("torch.compiler"), "is_exporting", bool)())
 
 
@@ -133,7 +136,7 @@ def _mode_of_kind(name: str) -> Any:
 
 
 def writes_down() -> bool:
-    """Whether the operations of this thread are being written down."""
+    """Whether the operations of this thread are being recorded into a graph."""
     home = sys.modules.get("torch.fx.experimental.proxy_tensor")
     asks = getattr(home, "get_proxy_mode", None) or getattr(home, "get_innermost_proxy_mode", None)
     return asks is not None and asks() is not None

@@ -1,8 +1,8 @@
-"""Copies from an accelerator to the host that the model's stream does not wait for.
+"""Copies from an accelerator to the CPU without blocking the model.
 
-The copy goes into pinned memory and is ordered on the stream that made the value; an event behind it
-tells when it has arrived. Pinned memory is scarce and cannot be swapped, so what has arrived moves on
-into ordinary memory as soon as more than a little is on its way.
+The copy goes into pinned memory, on the stream that computed the value; a CUDA event after it shows when it is
+complete. Pinned memory is scarce and cannot be swapped, so completed copies are moved to ordinary memory when too much
+of it is in use.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from typing import Any
 
 from astcapture.record.deferred import Deferred
 
-#: Bytes of pinned memory that may be in use before arrived copies are moved on.
+#: The bytes of pinned memory that may be in use before completed copies are moved.
 PINNED = 256 * 1024 * 1024
 
 
 class Transfer(Deferred):
-    """A copy on its way: `read` waits until it is there."""
+    """A copy in progress: `read` waits until it is complete."""
 
     __slots__ = ("__weakref__", "_event", "_pinned", "_tensor")
 
@@ -37,7 +37,7 @@ class Transfer(Deferred):
         if self._tensor is None:
             self._event.synchronize()
             pinned = self._pinned
-            if pinned is not None:  # else another thread has just moved it on
+            if pinned is not None:  # else another thread has just moved it
                 self._tensor = pinned.clone()
                 self._let_go()
         return self._tensor
@@ -56,7 +56,7 @@ class Transfer(Deferred):
         return self._tensor if pinned is None else pinned
 
 
-# Those that were sent, oldest first, and the bytes of pinned memory that all of them use.
+# The copies, oldest first, and the bytes of pinned memory that they use.
 _under_way: deque[weakref.ref[Transfer]] = deque()
 _used = 0
 
@@ -67,7 +67,7 @@ def _use(size: int) -> None:
 
 
 def can_transfer(tensor: Any, device: str) -> bool:
-    """Whether a copy of `tensor` to `device` can go on beside the model: from CUDA to the host, densely laid out."""
+    """Whether `tensor` can be copied to `device` asynchronously: a dense tensor, from CUDA to the CPU."""
     torch = sys.modules["torch"]
     return bool(
         device.partition(":")[0] == "cpu"
@@ -79,21 +79,21 @@ def can_transfer(tensor: Any, device: str) -> bool:
 
 
 def transfer(tensor: Any) -> Transfer:
-    """Start copying a CUDA tensor to the host, on the current stream of its device.
+    """Start copying a CUDA tensor to the CPU, on the current stream of its device.
 
     Raises:
-        RuntimeError: a CUDA graph is being captured: nothing runs now, so there is nothing to copy.
+        RuntimeError: a CUDA graph is being captured, so nothing runs and there is no value yet.
     """
     torch = sys.modules["torch"]
     if torch.cuda.is_current_stream_capturing():
-        raise RuntimeError("a CUDA graph is being captured, so no value is there to be copied to the host")
+        raise RuntimeError("a CUDA graph is being captured, so there is no value to copy to the CPU yet")
     with torch.cuda.device(tensor.device):
-        # In the order of the strides, so that the copy is one run of bytes.
+        # With the same strides, so that the copy is one block of bytes.
         pinned = torch.empty_like(tensor, device="cpu", pin_memory=True)
         pinned.copy_(tensor, non_blocking=True)
         event = torch.cuda.Event()
         event.record()
-    # The caller may drop the tensor at once; its memory must wait for the copy on whichever stream it was made.
+    # The caller may delete the tensor at once; its memory must not be reused before the copy is complete.
     tensor.record_stream(torch.cuda.current_stream(tensor.device))
     sent = Transfer(pinned, event)
     _under_way.append(weakref.ref(sent))
@@ -102,7 +102,7 @@ def transfer(tensor: Any) -> Transfer:
 
 
 def _move_on() -> None:
-    """Give back the pinned memory of what has arrived, oldest first, while too much of it is in use."""
+    """Free the pinned memory of completed copies, oldest first, while too much of it is in use."""
     while _under_way:
         try:
             reference = _under_way.popleft()
@@ -110,7 +110,7 @@ def _move_on() -> None:
             return  # another thread took it
         oldest = reference()
         if oldest is None or oldest.held is oldest._tensor:
-            continue  # dropped, or read
+            continue  # deleted, or already read
         if _used <= PINNED or not oldest.arrived:
             _under_way.appendleft(reference)
             return

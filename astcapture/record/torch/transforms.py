@@ -1,7 +1,7 @@
-"""Tensors inside ``torch.func`` transforms, as the plain tensors that they wrap.
+"""Unwraps tensors inside ``torch.func`` transforms.
 
-A wrapper means nothing once its transform has ended. What it holds is an ordinary tensor, for ``vmap``
-with the mapped dimension among its own; that one is put in front, the outermost ``vmap`` first.
+A wrapper tensor is useless after its transform has ended. It wraps an ordinary tensor, for ``vmap`` with an extra
+dimension; that dimension is moved to the front, the outermost ``vmap`` first.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ def is_wrapped(tensor: Any) -> bool:
 
 
 def outside(wrapped: bool = True) -> AbstractContextManager[Any]:
-    """A context in which tensors are computed with as if no transform were running."""
+    """A context in which operations run as if no transform were active."""
     home = sys.modules.get("torch._functorch.pyfunctorch") if wrapped else None
     return nullcontext() if home is None else home.temporarily_clear_interpreter_stack()
 
@@ -31,7 +31,7 @@ def unwrap(tensor: Any) -> Any:
 
 
 def wrapping(tensor: Any) -> tuple[int, tuple[int, ...]]:
-    """How many transforms wrap a tensor, and the axes of what it holds with every mapped one in front."""
+    """How many transforms wrap a tensor, and the order of axes that moves every mapped one to the front."""
     functorch = sys.modules["torch._C"]._functorch
     depth, mapped = 0, []
     while functorch.is_functorch_wrapped_tensor(tensor):
@@ -44,7 +44,7 @@ def wrapping(tensor: Any) -> tuple[int, tuple[int, ...]]:
 
 
 def taken_out(tensor: Any, depth: int) -> Any:
-    """What a tensor holds, inside as many transforms."""
+    """The tensor inside this many wrappers."""
     functorch = sys.modules["torch._C"]._functorch
     for _ in range(depth):
         tensor = functorch.get_unwrapped(tensor)

@@ -1,7 +1,7 @@
-"""Functions of ours that torch's compiler leaves alone: where it breaks a graph, it compiles whatever is called next.
+"""Keeps torch.compile from compiling our functions: after a graph break it compiles every function called next.
 
-It is told by a mark on the code objects, which its hook into the interpreter reads first: no frame is put around a
-function, and torch is not imported for it. What such a function calls is left alone too.
+The code objects are marked, and the compiler's frame hook checks the mark first. So no wrapper frame is needed, and
+torch is not imported for it. Functions called from a marked one are not compiled either.
 """
 
 from __future__ import annotations
@@ -11,19 +11,19 @@ from types import CodeType
 from typing import Any
 
 _codes: list[CodeType] = []
-# How many of them the compiler has been told of.
+# How many of them are marked.
 _told = 0
 
 
 def leave_alone(*functions: Any) -> None:
-    """Have the compiler leave these functions alone, from the moment on that it is there."""
+    """Keep the compiler from compiling these functions, as soon as it is imported."""
     _codes.extend(function.__code__ for function in functions)
     if _told:
         tell_compiler()
 
 
 def tell_compiler() -> None:
-    """Tell the compiler, where torch has been imported; to be called before it compiles anything."""
+    """Mark the functions if torch is imported; to be called before anything is compiled."""
     global _told
     home = getattr(getattr(sys.modules.get("torch._C"), "_dynamo", None), "eval_frame", None)
     if home is None or _told == len(_codes):

@@ -1,6 +1,6 @@
-"""Operations of ours that no mode of the program's sees: FLOP counters, policies of checkpoints, `DebugMode`, tracers.
+"""Hides our operations from modes of the program: FLOP counters, checkpoint policies, `DebugMode`, tracers.
 
-What a mode saw of them, it would count, print, write down, or hand to the program as its own.
+A mode that saw them would count, print or record them, or show them to the program as its own.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ def _none() -> int:
     return 0
 
 
-#: How many modes of either kind this thread is in: functions of torch's own, once it is imported.
+#: The number of active modes of either kind in this thread; torch's functions, once it is imported.
 dispatch_modes: Callable[[], int] = _none
 function_modes: Callable[[], int] = _none
-#: Whether ``torch.jit.trace`` writes down what this thread does; another.
+#: Whether ``torch.jit.trace`` records this thread; also one of torch's functions.
 is_jit_traced: Callable[[], Any] = _none
 
 
@@ -31,7 +31,7 @@ def find() -> None:
 
 
 def is_watched() -> bool:
-    """Whether something would see an operation. The mode of ``torch.set_default_device`` looks at none of ours."""
+    """Whether a mode would see an operation. The mode of ``torch.set_default_device`` does not affect ours."""
     return bool(dispatch_modes() or is_jit_traced()) or any(map(_sees, range(function_modes())))
 
 
@@ -41,9 +41,9 @@ def _sees(index: int) -> bool:
 
 
 class Unseen:
-    """A context whose operations nothing sees: no mode, and no tracer.
+    """A context in which no mode and no tracer sees operations.
 
-    In it a tensor without data, of a program that is written down, is no longer known for one: ask before.
+    Inside it, tensors without data from a traced program can no longer be recognised: check before.
     """
 
     def __enter__(self) -> None:
