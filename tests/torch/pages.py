@@ -1,7 +1,7 @@
 """Runs the code blocks of a page, and compares what it says is printed with what is printed.
 
-A block is told what it is by the comment before it: a file to write, a command line to run, one that
-fails, the output that the last command leaves, a cell of a notebook, or what is checked elsewhere.
+The comment before a block says what it is: a file to write, a command line to run, one that fails, the output of the
+last command, about its output (other machines round differently), a cell of a notebook, or what is checked elsewhere.
 """
 
 from __future__ import annotations
@@ -21,6 +21,17 @@ BLOCK = re.compile(r"(?:<!-- (?P<kind>\w+)(?:: (?P<name>\S+))? -->\n)?```(?P<lan
 
 def blocks(page: str) -> Iterator[re.Match[str]]:
     return BLOCK.finditer(page)
+
+
+def cookbook() -> tuple[str, list[str]]:
+    """The page of recipes: what is before the first, and the recipes."""
+    before, *recipes = re.split(r"^(?=## )", (ROOT / "docs" / "cookbook.md").read_text(encoding="utf-8"), flags=re.M)
+    return before, recipes
+
+
+def needs_a_library(recipe: str) -> bool:
+    """Whether a recipe runs in tests/models, where transformers and timm are."""
+    return re.search(r"^(import|from) (timm|transformers)\b", recipe, re.M) is not None
 
 
 def run_page(page: str, folder: Path, elsewhere: Callable[[str, str, str], None]) -> int:
@@ -47,11 +58,30 @@ def run_page(page: str, folder: Path, elsewhere: Callable[[str, str, str], None]
             if not_run:
                 said, not_run = run_notebook(cells, folder), False
             assert text in said, f"the page promises\n{text}\nand what came is\n{said}"
+        elif kind == "about":
+            assert_about(text, said)
         else:
             elsewhere(kind, name, text)
     if not_run:
         run_notebook(cells, folder)
     return ran
+
+
+NUMBER = re.compile(r"\d+\.\d+|\d+(?=%)")
+
+
+def assert_about(promised: str, said: str) -> None:
+    """The promised lines come in this order; fractions and percentages may differ by 15 %, or 0.03 or 3 %."""
+    place = 0
+    for line in promised.splitlines():
+        words = [re.escape(part) for part in NUMBER.split(line)]
+        found = re.compile(rf"({NUMBER.pattern})".join(words)).search(said, place)
+        assert found is not None, f"the page promises the line\n{line}\nand what came is\n{said}"
+        for expected, number in zip(NUMBER.findall(line), found.groups(), strict=True):
+            least = 0.03 if "." in expected else 3
+            within = max(least, 0.15 * float(expected))
+            assert abs(float(number) - float(expected)) <= within, f"the page promises\n{line}\nnot\n{found[0]}"
+        place = found.end()
 
 
 def run_notebook(cells: list[str], folder: Path) -> str:

@@ -126,6 +126,7 @@ LAZY: dict[str, Callable[[Any], Any]] = {
     "sort": lambda w: w.sort(-1, descending=True).values[..., :2],
     "elements": lambda w: (w * 2 + 1).log().mean(1),
     "entropy": lambda w: -(w * w.clamp_min(1e-12).log()).sum(-1),
+    "entropy by its name": lambda w: torch.special.entr(w).sum(-1).mean((0, 2)),
     "a threshold": lambda w: (w > 0.2).sum(-1),
     "another dtype": lambda w: w.to(torch.float32).mean(1),
     "several": lambda w: {"rows": w.mean(1)[:, 0], "both": (w.amax(-1), [w.sum((1, 3))])},

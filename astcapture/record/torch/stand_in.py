@@ -425,7 +425,7 @@ _POINTWISE = frozenset(
         "mul", "multiply", "add", "sub", "div", "true_divide", "pow", "square", "sqrt", "rsqrt", "exp", "log", "log2",
         "log10", "log1p", "neg", "abs", "clamp", "clamp_min", "clamp_max", "clip", "float", "double", "half",
         "bfloat16", "to", "type", "gt", "lt", "ge", "le", "eq", "ne", "isnan", "isfinite", "nan_to_num", "sigmoid",
-        "clone", "detach", "contiguous", "xlogy", "rsub", "reciprocal", "round", "logical_not",
+        "clone", "detach", "contiguous", "xlogy", "special_entr", "rsub", "reciprocal", "round", "logical_not",
         "__add__", "__radd__", "__sub__", "__rsub__", "__mul__", "__rmul__", "__truediv__", "__rtruediv__",
         "__pow__", "__neg__", "__abs__", "__gt__", "__lt__", "__ge__", "__le__", "__eq__", "__ne__",
     }
