@@ -119,7 +119,7 @@ def main() -> None:
     model = AutoModel.from_pretrained(write(options.out / "dinov2-small")).eval()
     image = photograph(options.image or package_folder("skimage") / "data" / "chelsea.png")
     maps = attention(model, to_input(image))
-    figure = plot.cls_attention(maps[10], image, title="layer 10: what the CLS token attends to")
+    figure = plot.cls_attention(maps.select(layer=10), image)
     save(figure, options.out / "vit_photo_heads.png")
     if options.image is not None:
         return

@@ -116,7 +116,7 @@ def test_asking_when_nothing_is_captured_says_what_to_call():
     with pytest.raises(KeyError) as error:
         cache["f"]
     assert str(error.value) == (
-        "'f' is not captured, nor is any other function: call astcapture.install([...]) before the module is imported"
+        "'f' is not captured, and neither is any other function: call astcapture.install([...]) or astcapture.attention(model) first"
     )
 
 
@@ -431,16 +431,13 @@ def test_a_forked_child_reads_and_records_for_itself(run_python):
 
 # The summary
 
-BRANCH = (
-    "m:empty: 'x' is empty because it was not bound at the one return that ran: "
-    "a branch that does not bind it was taken"
-)
+BRANCH = "m:empty: 'x' is empty because it was not bound at the one return that ran: a branch that does not bind it ran"
 
 
 def test_the_summary_of_nothing_says_what_may_be_wrong():
     assert cache.summary() == (
-        "astcapture: no function was rewritten, so nothing could be captured. "
-        "Is the module in the targets, and was it imported after install()?"
+        "astcapture: nothing was captured, because no function was rewritten. "
+        "Is the module in the targets, and does the program import it?"
     )
 
 
@@ -469,7 +466,7 @@ def test_the_summary_is_a_table_with_what_was_missed_and_why():
         f"m:never: {WHY_NOT_CALLED}",
         BRANCH,
         "m:f: 'b' failed once; the first time with KeyError: 'gone'",
-        "m:other: left alone, it does not bind 'x'",
+        "m:other: skipped, it does not bind 'x'",
     ]
 
 
@@ -492,7 +489,7 @@ def test_who_asks_for_a_value_that_is_not_there_is_told_why() -> None:
         KeyError, match="no value labelled 'a'; 'a' is empty because it was not bound at the one return"
     ):
         cache["f"]["a"]
-    with pytest.raises(KeyError, match="no value labelled 'c'; it ran, and no line of it that gives 'c' a value did"):
+    with pytest.raises(KeyError, match="no value labelled 'c'; it ran, but no line that assigns 'c' did"):
         cache["f"]["c"]
     with pytest.raises(KeyError, match="no value labelled 'z'; labels here: b"):
         cache["f"]["z"]

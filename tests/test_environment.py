@@ -119,7 +119,7 @@ def test_a_wrong_key_or_value_names_the_file_and_the_key(config, text, message):
 
 def test_a_file_that_is_no_toml_is_named_with_the_line(config):
     environ = config("targets = [\nstore")
-    with pytest.raises(CaptureError, match=r"capture\.toml is no TOML file: .*line 2"):
+    with pytest.raises(CaptureError, match=r"capture\.toml is not a TOML file: .*line 2"):
         read_environment(environ)
 
 

@@ -68,7 +68,7 @@ def reasons(make_package: Callable[..., Path], fresh_imports: Callable[[], None]
 
 def told(function: str) -> str:
     """What the summary says of a function, below its table."""
-    lines = [line for line in astcapture.cache.summary().splitlines() if "left alone" not in line]
+    lines = [line for line in astcapture.cache.summary().splitlines() if "skipped, it does not bind" not in line]
     line = next(line for line in lines if line.startswith(f"reasons:{function}: "))
     return line.removeprefix(f"reasons:{function}: ")
 
@@ -90,7 +90,7 @@ def test_what_a_handler_binds_is_told_with_the_end_of_the_handler(reasons: Any) 
 
 def test_a_branch_that_does_not_bind_it_is_told_as_one(reasons: Any) -> None:
     reasons.branching(1)
-    assert told("branching").endswith("the one return that ran: a branch that does not bind it was taken")
+    assert told("branching").endswith("the one return that ran: a branch that does not bind it ran")
 
 
 def test_a_generator_that_was_broken_off_is_told_as_one(reasons: Any) -> None:
@@ -112,7 +112,7 @@ def test_a_function_that_ran_past_no_binding_is_told_to_have_run(reasons: Any) -
     astcapture.cache.clear()
     reasons.binding(1)
     assert told("binding").startswith("'y' is empty because it was not bound at the one return")
-    with pytest.raises(KeyError, match="no value labelled 'late'; it ran, and no line of it that gives 'late' a value"):
+    with pytest.raises(KeyError, match="no value labelled 'late'; it ran, but no line that assigns 'late' did"):
         astcapture.cache["reasons:binding"]["late"]
 
 
@@ -134,7 +134,7 @@ def test_values_that_went_to_a_block_are_told_to_be_there(reasons: Any) -> None:
     with astcapture.recording() as rec:
         reasons.plain(1)
         reasons.plain(2)
-    assert told("plain") == "2 values were captured inside recording() blocks, and those have them"
+    assert told("plain") == "2 values were captured inside recording() or attention() blocks, which hold them"
     assert list(rec["plain"]) == [1, 2]
     reasons.plain(3)
     assert not any(line.startswith("reasons:plain: ") for line in astcapture.cache.summary().splitlines())
@@ -146,7 +146,7 @@ def test_layers_that_are_not_chosen_are_told_to_be_left_out(
     make_package({"reasons.py": SOURCE})
     with astcapture.install("reasons:plain=y", layers="blocks.*"):
         importlib.import_module("reasons").plain(1)
-        assert told("plain") == "layers= chooses none of the layers that ran: outside any module"
+        assert told("plain") == "layers= matches none of the layers that ran: outside any module"
 
 
 @pytest.mark.skipif(not hasattr(__import__("os"), "fork"), reason="there is no fork here")
@@ -171,7 +171,7 @@ def test_what_ran_in_forks_alone_is_told_with_the_processes(run_python: Callable
     pids = first.split()
     (line,) = [line for line in rest if line.startswith("reasons:plain: ")]
     assert all(f"process {pid} (1 value)" in line for pid in pids)
-    assert line.endswith("what they captured ended with them: install(store=DIR) collects it")
+    assert line.endswith("their values ended with them: install(store=DIR) collects it")
 
 
 def test_a_run_that_was_stored_gives_the_same_reasons(
@@ -212,10 +212,10 @@ def test_functions_of_a_recipe_that_left_nothing_share_one_line(
     monkeypatch.setattr(target, "recipe", lambda name: mine)
     with astcapture.install("@mine"):
         module = importlib.import_module("reasons")
-        assert "@mine: 6 of its functions left nothing: " in astcapture.cache.summary()
+        assert "@mine: 6 of its functions recorded nothing: " in astcapture.cache.summary()
         module.plain(1)
         summary = astcapture.cache.summary().splitlines()
         assert [line.split()[:3] for line in summary[2:3]] == [["reasons:plain", "y", "1"]]
-        assert summary[3:5] == ["", "@mine: 5 of its functions left nothing; summary(all=True) lists them"]
+        assert summary[3:5] == ["", "@mine: 5 of its functions recorded nothing; summary(all=True) lists them"]
         assert sum(line.startswith("reasons:") for line in astcapture.cache.summary(all=True).splitlines()) > 6
     assert sys.modules["reasons"] is module

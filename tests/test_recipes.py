@@ -132,7 +132,7 @@ def test_a_library_in_which_a_name_is_gone_is_imported_and_the_summary_says_so(z
 
         cat.attend(1)
         assert old.Attention().forward(2) == 2
-    assert "zoo.old:Attention.forward: left alone, it does not bind 'scores'" in str(astcapture.cache.summary())
+    assert "zoo.old:Attention.forward: skipped, it does not bind 'scores'" in str(astcapture.cache.summary())
 
 
 REPORT = """
@@ -144,7 +144,7 @@ one = Recipe(name="zoo", library="zoo", versions=("1.0", "1.1"), captures="weigh
 registry.recipes = lambda: (one,)
 astcapture.install("@zoo")
 """
-GONE = "no function in zoo.{} matches it; it was checked with zoo 1.0, 1.1"
+GONE = "no function in zoo.{} matches it; the recipe was tested with zoo 1.0, 1.1"
 
 
 @pytest.mark.parametrize(
@@ -153,7 +153,7 @@ GONE = "no function in zoo.{} matches it; it was checked with zoo 1.0, 1.1"
         ("import zoo.cat", []),
         ("import zoo.cat, zoo.old", [f"target '@zoo (zoo.old:Attention.forward=scores)': {GONE.format('old')}"]),
         ("import zoo.dog", [f"target '@zoo': {GONE.format('dog')}"]),
-        ("", ["target '@zoo': none of the modules that it names was imported"]),
+        ("", ["target '@zoo': none of its modules was imported"]),
     ],
 )
 def test_at_exit_a_recipe_is_reported_only_for_what_was_imported(imports, said, make_package, run_python):

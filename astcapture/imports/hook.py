@@ -264,8 +264,8 @@ def _refuse_imported(targets: tuple[Target, ...]) -> None:
     late = [one.name for one in outdated((*finder.targets, *targets))]
     if late:
         raise CaptureError(
-            f"{', '.join(late)}: imported before install(); call it before the import, set ASTCAPTURE, "
-            'or leave imported="error" out to have live functions exchanged'
+            f"{', '.join(late)}: imported before install(); call install() first, set ASTCAPTURE, "
+            'or remove imported="error" to capture live functions too'
         )
 
 

@@ -115,7 +115,7 @@ def _of_recipe(name: str, without: Sequence[Target], found: Sequence[Target], fi
         return lines
     modules = [module for module in imported if any(target.matches_module(module) for target in without)]
     if not modules:
-        return [f"target {name!r}: none of the modules that it names was imported"]
+        return [f"target {name!r}: none of its modules was imported"]
     target = next(target for target in without if target.matches_module(modules[0]))
     more = f" (and {len(modules) - 1} more modules)" if modules[1:] else ""
     return [f"target {name!r}: {_why_of_recipe(target, modules[0], imported[modules[0]], finder)}{more}"]
@@ -133,7 +133,7 @@ def _why_of_recipe(target: Target, name: str, module: ModuleType, finder: Captur
 
 def _checked_with(name: str) -> str:
     one = recipe(name)
-    return f"it was checked with {one.library} {', '.join(one.versions)}"
+    return f"the recipe was tested with {one.library} {', '.join(one.versions)}"
 
 
 def _why_nothing(target: Target, finder: CaptureFinder) -> str:
@@ -152,8 +152,8 @@ def _why_nothing(target: Target, finder: CaptureFinder) -> str:
     name = modules[0][0]
     listed = name if len(modules) == 1 else f"{name} and {len(modules) - 1} more"
     if target.qualname is None:
-        return f"{listed} marks no function: put @capture(...) on one, or name it, {name}:FUNCTION=NAME"
-    return f"no function in {listed} matches it and binds what it names"
+        return f"{listed} has no function marked with @capture: mark one, or name it, {name}:FUNCTION=NAME"
+    return f"no function in {listed} matches it and binds that name"
 
 
 def _of_functions(target: Target) -> Iterator[str]:
@@ -196,8 +196,8 @@ def handed_to_numba() -> list[str]:
     dispatchers = live_objects(kinds.__contains__)
     functions = [one for dispatcher in dispatchers for one in functions_in(getattr(dispatcher, "py_func", None))]
     return [
-        f"{one.__module__}:{one.__qualname__} was handed to numba, which cannot compile captured code: leave it out "
-        "of the targets, or set NUMBA_DISABLE_JIT=1 to run and capture it as Python"
+        f"{one.__module__}:{one.__qualname__} was passed to numba, which cannot compile captured code: remove it "
+        "from the targets, or set NUMBA_DISABLE_JIT=1 to run and capture it as Python"
         for one in functions
         if is_rewritten(one)
     ]
@@ -208,10 +208,10 @@ def _why_late(key: str) -> str:
     where, since = late[key]
     held = [one for name, one in _modules_called(module) if any(functions_in(named_in(one, qualname)))]
     if not held:
-        return f"{qualname} ({where}) was not defined yet when {since}, nor is it there at exit"
+        return f"{qualname} ({where}) was not defined yet when {since}, and does not exist at exit"
     return (
         f"{qualname} ({where}) was defined after {since}: call install() below the definition, mark the function with "
-        "@capture, or leave install() out and start the program with ASTCAPTURE set"
+        "@capture, or remove install() and start the program with ASTCAPTURE set"
     )
 
 
@@ -235,7 +235,7 @@ def _why_not_rewritten(name: str, module: ModuleType, target: Target, finder: Ca
     """Why no function of a module was rewritten though a target may mean one; None where none matches, or is marked."""
     loader = loader_of(module)
     if getattr(loader, "_plain", False):
-        return f"{name} was imported without captures, for the reason that was told at its import"
+        return f"{name} was imported without captures, for the reason printed at its import"
     if name in not_exchanged:
         return not_exchanged[name]
     if runs_for(module)[1] or (target.qualname is None and not _marks_any(module)):
@@ -256,7 +256,7 @@ def _why_not_rewritten(name: str, module: ModuleType, target: Target, finder: Ca
             "astcapture.install() below its definition"
         )
     return (
-        f"{name} was loaded past the import system, or by a hook that comes before ours on sys.meta_path: "
+        f"{name} was loaded without the import system, or by a hook before astcapture's on sys.meta_path: "
         "import it by name, or load it from hook.spec(spec)"
     )
 
@@ -321,7 +321,7 @@ def _of_nothing() -> list[str]:
     if patterns:
         texts.append("\n  ".join(on_a_screen([*dict.fromkeys(patterns)], "report")))
     if lines:
-        here = " in this process, and those that it started tell for themselves," if _started_others() else ""
+        here = " in this process (those that it started report for themselves)" if _started_others() else ""
         texts.append("\n  ".join([f"nothing was captured{here} for", *on_a_screen(lines, "report")]))
     return texts
 

@@ -57,10 +57,10 @@ def check_capture(capture: Capture) -> None:
         )
     if capture.every_local:
         if capture.label != EVERY_LOCAL:
-            raise CaptureError(f"'*' stands for every local under its own name: leave {capture.label}:= out")
+            raise CaptureError(f"'*' means every local, under its own name: remove {capture.label}:=")
         return
     if not capture.expression:
-        raise CaptureError(f"nothing stands after {capture.label}:=")
+        raise CaptureError(f"there is no expression after {capture.label}:=")
     try:
         tree = ast.parse(capture.expression, mode="eval")
     except (SyntaxError, ValueError) as error:
@@ -75,7 +75,7 @@ def check_capture(capture: Capture) -> None:
             reason = f"uses {word}, which would change the function: name a value instead"
             raise CaptureError(f"{capture.expression!r} {reason}")
     if capture.at == "assign" and not capture.is_name:
-        raise CaptureError(f"{capture.expression!r}: @assign takes a plain name; expressions are taken at the return")
+        raise CaptureError(f"{capture.expression!r}: @assign takes a plain name; expressions are evaluated at a return")
 
 
 def parse_captures(text: str) -> tuple[Capture, ...]:
@@ -127,12 +127,12 @@ def _stripped(text: str, start: int, end: int) -> tuple[int, str]:
 
 def _parse_capture(part: str) -> Capture:
     if not part:
-        raise CaptureError("nothing stands between the commas")
+        raise CaptureError("there is nothing between two commas")
     label, colon, expression = part.partition(":=")
     if _BRACKETS.isdisjoint(label) and colon:
         label, expression = label.strip(), expression.strip()
         if not label.isidentifier():
-            raise CaptureError(f"{label!r} is no label: write LABEL:=EXPRESSION")
+            raise CaptureError(f"{label!r} is not a label: write LABEL:=EXPRESSION")
     else:
         colon, expression = "", part
     expression, at = _split_point(expression)

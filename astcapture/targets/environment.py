@@ -86,7 +86,7 @@ def _read_file(path: str) -> dict[str, Any]:
         with open(path, "rb") as file:
             table = tomllib.load(file)
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise CaptureError(f"{path} is no TOML file: {error}") from None
+        raise CaptureError(f"{path} is not a TOML file: {error}") from None
     except RecursionError:
         raise CaptureError(f"{path} cannot be read: it is nested too deeply") from None
     except (OSError, ValueError) as error:

@@ -48,7 +48,7 @@ def capture(*captures: str, at: str = "return", **labelled: str) -> Callable[[F]
                 f'capture() takes the names of locals as strings, not {expression!r}: write @capture("attn")'
             )
     if not captures and not labelled:
-        raise TypeError('capture() was given nothing to capture: write @capture("attn")')
+        raise TypeError('capture() has nothing to capture: write @capture("attn")')
     if at not in POINTS:
         raise TypeError(f"capture(at={at!r}): write at=" + " or at=".join(f'"{point}"' for point in POINTS))
 

@@ -130,7 +130,7 @@ def parse_target(text: str) -> Target:
     if len(targets) > 1:
         name = targets[0].recipe
         raise CaptureError(
-            f"target {name!r}: a recipe of {len(targets)} targets, and one is wanted here: "
+            f"target {name!r}: the recipe has {len(targets)} targets, and one is needed here: "
             f"astcapture recipes {name.removeprefix(SIGN)} lists them"
         )
     return targets[0]
@@ -154,7 +154,7 @@ def _shortened(text: str) -> str:
 def _parse_recipe(text: str) -> tuple[Target, ...]:
     name, equals, _ = text.partition("=")
     if equals:
-        mend = f"a recipe says itself what is captured: write {name.strip()}"
+        mend = f"a recipe already names what it captures: write {name.strip()}"
         raise located(CaptureError(mend), len(name))
     return tuple(replace(_parse(target), text=f"{text} ({target})", recipe=text) for target in recipe(text).targets)
 
@@ -168,15 +168,15 @@ def _parse(text: str) -> Target:
     qualname = qualname.strip()
     start = len(module) + 1
     if not qualname:
-        raise located(CaptureError("no function stands after ':': write MODULE:Class.method=name"), start)
+        raise located(CaptureError("no function after ':': write MODULE:Class.method=name"), start)
     for part in qualname.split("."):
         if not _QUALNAME_PART.match(part):
-            raise located(CaptureError(f"{qualname!r} is no qualname: write MODULE:Class.method=name"), start)
+            raise located(CaptureError(f"{qualname!r} is not a qualname: write MODULE:Class.method=name"), start)
     if not equals:
         return Target(module, qualname, text=text)
     start += len(rest.partition("=")[0]) + 1
     if not captures.strip():
-        raise located(CaptureError("no capture stands after '=': write MODULE:QUALNAME=name,name"), start)
+        raise located(CaptureError("no name after '=': write MODULE:QUALNAME=name,name"), start)
     try:
         return Target(module, qualname, parse_captures(captures), text)
     except CaptureError as error:
@@ -185,19 +185,19 @@ def _parse(text: str) -> Target:
 
 def _check_module(module: str, colon: bool) -> None:
     if not module:
-        raise CaptureError("no module stands before ':'" if colon else "a target names a module, and this one is empty")
+        raise CaptureError("no module before ':'" if colon else "the target is empty: write the name of a module")
     if "=" in module:
         name, _, captures = module.partition("=")
-        raise located(CaptureError(f"captures belong to a function: write {_with_colon(name)}={captures}"), len(name))
+        raise located(CaptureError(f"names belong to a function: write {_with_colon(name)}={captures}"), len(name))
     if "/" in module or "\\" in module or module.endswith(".py"):
         name = re.sub(r"\.py$", "", module).strip("./\\").replace("/", ".").replace("\\", ".")
-        raise CaptureError(f"a target is a module as it is imported, not a file: write {name}")
+        raise CaptureError(f"a target is a module name, not a file: write {name}")
     offset = 0
     for part in module.split("."):
         if not part:
-            raise located(CaptureError(f"a name is missing beside the dot in {module!r}"), offset)
+            raise located(CaptureError(f"there is an empty name next to a dot in {module!r}"), offset)
         if not _MODULE_PART.match(part):
-            raise located(CaptureError(f"{part!r} is no module name"), offset)
+            raise located(CaptureError(f"{part!r} is not a module name"), offset)
         offset += len(part) + 1
 
 

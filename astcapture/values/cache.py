@@ -37,7 +37,7 @@ class Cache(Captured):
     read back from there.
     """
 
-    _nothing = "nor is any other function: call astcapture.install([...]) before the module is imported"
+    _nothing = "and neither is any other function: call astcapture.install([...]) or astcapture.attention(model) first"
 
     def __init__(self) -> None:
         self.held = Held()

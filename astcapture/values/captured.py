@@ -24,7 +24,7 @@ class Captured(Mapping[str, Records]):
     """Captured values by function: ``["mymodel:Attention.forward"]``, or ``["Attention.forward"]``."""
 
     #: What is said of any key where there are none.
-    _nothing = "nor is any other function"
+    _nothing = "and neither is any other function"
 
     @abstractmethod
     def _keys(self) -> list[str]:

@@ -68,7 +68,7 @@ class Run(Captured):
         damaged: the files that were left out, and why.
     """
 
-    _nothing = "nor is any other function: no process stored anything here"
+    _nothing = "and neither is any other function: no process stored anything here"
 
     def __init__(self, path: Path, processes: Sequence[StoredProcess], damaged: dict[Path, str]) -> None:
         self.path = path

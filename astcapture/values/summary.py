@@ -72,10 +72,10 @@ def summarise(
         header, *rows = _without_empty_columns(rows)
         return as_summary(Table(header, rows, right=RIGHT, sentences=sentences, all_of_it=ALL_OF_IT))
     if not notes.declared and not also:
-        nothing = "astcapture: no function was rewritten, so nothing could be captured. " + (
-            "Those that a wildcard matches do not bind what it names."
+        nothing = "astcapture: nothing was captured, because no function was rewritten. " + (
+            "The functions that a wildcard matches do not bind the name."
             if any(notes.skipped.values())
-            else no_function or "Is the module in the targets, and was it imported after install()?"
+            else no_function or "Is the module in the targets, and does the program import it?"
         )
     else:
         nothing = "astcapture: nothing was captured."
@@ -219,7 +219,7 @@ def _sentences(
     lines += _of_recipes(functions, hidden, notes, why)
     for module, names in notes.skipped.items():
         for qualname, name in names:
-            lines.append(f"{module}:{qualname}: left alone, it does not bind {name!r}")
+            lines.append(f"{module}:{qualname}: skipped, it does not bind {name!r}")
     return lines
 
 
@@ -233,12 +233,14 @@ def _of_recipes(functions: Collection[str], hidden: Collection[tuple[str, str]],
             continue
         many = f"{len(empty)} of its functions" if len(empty) > 1 else f"its function {empty[0]}"
         if any(one == recipe and key in functions for key, one in notes.recipes.items()):
-            lines.append(f"{recipe}: {many} left nothing; summary(all=True) lists {'them' if len(empty) > 1 else 'it'}")
+            lines.append(
+                f"{recipe}: {many} recorded nothing; summary(all=True) lists {'them' if len(empty) > 1 else 'it'}"
+            )
         else:
             reasons = Counter(why(key, label) for key in empty for label in notes.declared[key][:1])
             # One that says more than that they were not called, if there is any.
             told = max(reasons, key=lambda reason: (not reason.startswith(WHY_NOT_CALLED), reasons[reason]))
-            lines.append(f"{recipe}: {many} left nothing: {told}")
+            lines.append(f"{recipe}: {many} recorded nothing: {told}")
     return lines
 
 

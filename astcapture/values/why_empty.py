@@ -11,8 +11,8 @@ from astcapture.record.torch.bypassed import Live, why_bypassed
 _NAMED = 3
 
 _FUSED = (
-    "the branch that calls torch's fused attention was taken, which makes no map; "
-    "capture weights@sdpa there, or have the model not use fused attention"
+    "the branch with torch's fused attention ran, which builds no map; "
+    "capture weights@sdpa there, or turn off fused attention in the model"
 )
 
 
@@ -55,23 +55,23 @@ class Facts:
 def why_empty(key: str, label: str, facts: Facts, live: Live) -> str:
     """Why a label has no value; a sentence without a full stop."""
     if facts.in_blocks:
-        return f"{_values(facts.in_blocks)} captured inside recording() blocks, and those have them"
+        return f"{_values(facts.in_blocks)} captured inside recording() or attention() blocks, which hold them"
     if facts.failed:
         times = "once" if facts.failed == 1 else f"{facts.failed} times"
         return f"{label!r} failed {times}; the first time with {facts.error}"
     if facts.missed:
         return why_missed(label, facts.missed, facts.fused, facts.unbound)
     if facts.passed_over:
-        return f"layers= chooses none of the layers that ran: {', '.join(map(_layer_in_words, facts.passed_over))}"
+        return f"layers= matches none of the layers that ran: {', '.join(map(_layer_in_words, facts.passed_over))}"
     if facts.other_models:
         return f"it ran in another model alone: {', '.join(facts.other_models)}"
     if facts.runs:
-        return f"it ran, and no line of it that gives {label!r} a value did"
+        return f"it ran, but no line that assigns {label!r} did"
     if facts.begun:
         runs = "one run began and did not come" if facts.begun == 1 else f"{facts.begun} runs began and none came"
         return (
-            f"it is a generator, and {runs} to the end, where {label!r} is taken: "
-            f"run it to the end, or capture {label}@assign"
+            f"it is a generator, and {runs} to the end, where {label!r} is recorded: "
+            f"run it to its end, or capture {label}@assign"
         )
     return _why_not_called(key, facts, live)
 
@@ -89,7 +89,7 @@ def _why_not_called(key: str, facts: Facts, live: Live) -> str:
         listed = ", ".join(f"process {pid} ({_values(count, '')})" for pid, count in facts.processes[:_NAMED])
         more = f" and {len(facts.processes) - _NAMED} more" if len(facts.processes) > _NAMED else ""
         return (
-            f"it ran only in processes that this one started, {listed}{more}, and what they captured ended with them: "
+            f"it ran only in processes that this one started, {listed}{more}, and their values ended with them: "
             "install(store=DIR) collects it"
         )
     return WHY_NOT_CALLED + (" since the cache was cleared" if facts.cleared else "")
@@ -106,9 +106,9 @@ def why_missed(label: str, missed: int, fused: bool, unbound: int = 0) -> str:
     """
     returns = "the one return" if missed == 1 else f"any of the {missed} returns"
     if unbound:
-        reason = f"the function unbinds it on line {unbound}; capture {label}@assign to take it where it is bound"
+        reason = f"the function unbinds it on line {unbound}; capture {label}@assign to record it where it is bound"
     else:
-        reason = _FUSED if fused else "a branch that does not bind it was taken"
+        reason = _FUSED if fused else "a branch that does not bind it ran"
     return f"{label!r} is empty because it was not bound at {returns} that ran: {reason}"
 
 

@@ -658,9 +658,9 @@ def test_pitfall_16_targets_that_came_to_nothing_are_told_at_exit_with_the_reaso
         "astcapture:0: CaptureWarning: nothing was captured for",
         "  target 'left.early': no module left.early was imported",
         "  target 'modd': no module modd was imported: did you mean mod?",
-        "  target 'plain': plain marks no function: put @capture(...) on one, or name it, plain:FUNCTION=NAME",
-        "  target 'm*d:other=x': no function in mod matches it and binds what it names",
-        "  target 'pkg': pkg and 1 more marks no function: put @capture(...) on one, or name it, pkg:FUNCTION=NAME",
+        "  target 'plain': plain has no function marked with @capture: mark one, or name it, plain:FUNCTION=NAME",
+        "  target 'm*d:other=x': no function in mod matches it and binds that name",
+        "  target 'pkg': pkg and 1 more has no function marked with @capture: mark one, or name it, pkg:FUNCTION=NAME",
     ]
 
 

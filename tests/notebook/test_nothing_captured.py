@@ -34,7 +34,7 @@ def test_without_the_extension_an_empty_cache_says_to_load_it(run_cells, marker)
     )
     assert asked.out == f"'Attention.forward' is not captured: {NOT_LOADED}\n"
     assert shown.value == f"<Cache: 0 values of 0 functions; {NOT_LOADED}>"
-    assert summed.out == f"astcapture: no function was rewritten, so nothing could be captured. {NOT_LOADED}\n"
+    assert summed.out == f"astcapture: nothing was captured, because no function was rewritten. {NOT_LOADED}\n"
 
 
 def test_what_it_says_to_do_helps(run_cells):
@@ -87,7 +87,7 @@ def test_a_notebook_that_marks_nothing_is_told_how_both_are_captured(run_cells):
     assert asked.out == f"'Attention.forward' is not captured: {text}\n"
     assert shown.value == f"<Cache: 0 values of 0 functions; {text}>"
     asked, shown = run_cells("import astcapture\n" + FORWARD, "astcapture.cache", extension=False)
-    assert "nor is any other function" in asked.out, "without the extension it is said as in a script"
+    assert "and neither is any other function" in asked.out, "without the extension it is said as in a script"
     assert shown.value == "<Cache: 0 values of 0 functions>"
 
 

@@ -60,8 +60,8 @@ def test_a_map_that_the_fused_branch_does_not_bind_is_told_with_what_to_capture_
     assert len(records) == 0
     assert (
         "empty_map_model:Attention.forward: 'attn' is empty because it was not bound at the one return that ran: "
-        "the branch that calls torch's fused attention was taken, which makes no map; "
-        "capture weights@sdpa there, or have the model not use fused attention" in summary
+        "the branch with torch's fused attention ran, which builds no map; "
+        "capture weights@sdpa there, or turn off fused attention in the model" in summary
     )
 
 
@@ -164,7 +164,7 @@ def test_layers_that_were_not_chosen_are_named() -> None:
     with astcapture.install(["empty_map_model:Attention.forward=weights@sdpa"], layers="blocks.*"):
         model = torch.nn.ModuleDict({"head": importlib.import_module("empty_map_model").Attention()})
         model["head"](torch.ones(1, 3, 4))
-        assert "layers= chooses none of the layers that ran: head" in astcapture.cache.summary()
+        assert "layers= matches none of the layers that ran: head" in astcapture.cache.summary()
 
 
 @pytest.mark.usefixtures("fused_module")
