@@ -120,6 +120,30 @@ def test_the_weights_under_sdpa_are_those_of_the_eager_path(one):
         torch.testing.assert_close(weights, attn, rtol=0, atol=1e-5)
 
 
+_SAM = {"image_size": 32, "patch_size": 4, "window_size": 3, "global_attn_indexes": [1], "output_channels": 8}
+_SAM |= {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "mlp_dim": 16}
+
+
+@pytest.mark.parametrize("name", ["SamVision", "SamHQVision", "Data2VecVision"])
+def test_classes_that_call_the_fused_kernel_themselves_give_the_weights_of_the_eager_path(name):
+    import transformers
+
+    one = next(one for one in ARCHITECTURES if one.model_type == "data2vec-vision")
+    config = getattr(transformers, f"{name}Config")(**(one.config if name == "Data2VecVision" else _SAM))
+    found = {}
+    for attention in ("eager", "sdpa"):
+        torch.manual_seed(0)
+        model = getattr(transformers, f"{name}Model")._from_config(config, attn_implementation=attention).eval()
+        for parameter in model.parameters():
+            torch.nn.init.normal_(parameter, std=0.3)  # positions relative to the query start at zero
+        with astcapture.attention(model) as maps, torch.no_grad():
+            model(**one.inputs())
+        found[attention] = list(maps)
+    assert len(found["eager"]) == len(found["sdpa"]) == 2
+    for attn, weights in zip(found["eager"], found["sdpa"], strict=True):
+        torch.testing.assert_close(weights.reshape(attn.shape), attn, rtol=0, atol=1e-5)
+
+
 @pytest.mark.parametrize("model_type", ["gpt2", "llama", "mixtral"])
 def test_each_step_of_a_generation_is_captured(model_type, rec):
     from transformers import AutoConfig, AutoModelForCausalLM

@@ -71,7 +71,7 @@ NUMBER = re.compile(r"\d+\.\d+|\d+(?=%)")
 
 
 def assert_about(promised: str, said: str) -> None:
-    """The promised lines come in this order; fractions and percentages may differ by 15 %, or 0.03 or 3 %."""
+    """The promised lines come in this order; fractions and percentages may differ by 10 %, or by 0.03 or 3 %."""
     place = 0
     for line in promised.splitlines():
         words = [re.escape(part) for part in NUMBER.split(line)]
@@ -79,7 +79,7 @@ def assert_about(promised: str, said: str) -> None:
         assert found is not None, f"the page promises the line\n{line}\nand what came is\n{said}"
         for expected, number in zip(NUMBER.findall(line), found.groups(), strict=True):
             least = 0.03 if "." in expected else 3
-            within = max(least, 0.15 * float(expected))
+            within = max(least, 0.1 * float(expected))
             assert abs(float(number) - float(expected)) <= within, f"the page promises\n{line}\nnot\n{found[0]}"
         place = found.end()
 
