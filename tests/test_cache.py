@@ -116,7 +116,8 @@ def test_asking_when_nothing_is_captured_says_what_to_call():
     with pytest.raises(KeyError) as error:
         cache["f"]
     assert str(error.value) == (
-        "'f' is not captured, and neither is any other function: call astcapture.install([...]) or astcapture.attention(model) first"
+        "'f' is not captured, and neither is any other function: "
+        "call astcapture.install([...]) or astcapture.attention(model) first"
     )
 
 

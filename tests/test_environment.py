@@ -126,7 +126,7 @@ def test_a_file_that_is_no_toml_is_named_with_the_line(config):
 def test_a_file_that_is_not_text_is_named(tmp_path):
     path = tmp_path / "capture.toml"
     path.write_bytes(b"\xff\xfe")
-    with pytest.raises(CaptureError, match="is no TOML file"):
+    with pytest.raises(CaptureError, match="is not a TOML file"):
         read_environment({"ASTCAPTURE_CONFIG": str(path)})
 
 

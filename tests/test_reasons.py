@@ -77,7 +77,7 @@ def test_a_local_that_is_deleted_is_told_with_the_line_and_the_point_that_takes_
     reasons.deleting(1)
     assert told("deleting") == (
         "'y' is empty because it was not bound at the one return that ran: the function unbinds it on line 3; "
-        "capture y@assign to take it where it is bound"
+        "capture y@assign to record it where it is bound"
     )
     assert SOURCE.splitlines()[2].strip() == "del y"
 

@@ -94,7 +94,7 @@ def test_where_one_target_is_wanted_a_recipe_of_several_is_refused(zoo):
     with pytest.raises(CaptureError) as error:
         parse_target("@zoo")
     assert str(error.value) == (
-        "target '@zoo': a recipe of 3 targets, and one is wanted here: astcapture recipes zoo lists them"
+        "target '@zoo': the recipe has 3 targets, and one is needed here: astcapture recipes zoo lists them"
     )
 
 

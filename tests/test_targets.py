@@ -75,7 +75,7 @@ WRONG = [
     ("m:f=a,x:=", "      ^", "there is no expression after x:="),
     ("m:f=a,1x:=y", "      ^", "'1x' is not a label: write LABEL:=EXPRESSION"),
     ("m:f=a,a.b:=y", "      ^", "'a.b' is not a label: write LABEL:=EXPRESSION"),
-    ("m:f=a,x:=*", "      ^", "'*' stands for every local under its own name: leave x:= out"),
+    ("m:f=a,x:=*", "      ^", "'*' means every local, under its own name: remove x:="),
     ("m:f=(y:=3)", "    ^", "'(y:=3)' uses :=" + CHANGE),
     ("m:f=a,await b", "      ^", "'await b' uses await" + CHANGE),
     ("m:f=(yield)", "    ^", "'(yield)' uses yield" + CHANGE),

@@ -108,11 +108,11 @@ def _of_recipes(classes: Sequence[type]) -> list[Target]:
     for kind in classes:
         by_name.setdefault(kind.__qualname__, []).append(kind)
     mentioned = {name for kind in classes for name in _mentioned(kind)}
-    found: dict[tuple[str, str | None], Target] = {}
+    found: dict[tuple[object, ...], Target] = {}
     for target in _recipe_targets():
         for module in _modules_of(target, by_name, names, mentioned):
             text = f"{target.recipe} ({module}:{target.text.partition(':')[2]}"
-            found.setdefault((module, target.qualname), replace(target, module=module, text=text))
+            found.setdefault((module, target.qualname, target.captures), replace(target, module=module, text=text))
     return list(found.values())
 
 

@@ -17,6 +17,7 @@ from astcapture.plot.colours import DIVERGING, Colours, choose_colours
 from astcapture.plot.heat_map import KEYS, MOST_LABELS, QUERIES, draw_heat_map, label_token_axes, panel_ratio
 from astcapture.plot.page import new_figure
 from astcapture.plot.reduce import block_means, block_size
+from astcapture.plot.shown_once import shown_once
 from astcapture.plot.special_tokens import special_tokens
 from astcapture.plot.titles import layer_of
 from astcapture.values.differences import check_pairs
@@ -114,7 +115,7 @@ def compare(
         title = ", ".join(filter(None, [wheres[0] if len(rows) == 1 else "", source]))
     if title:
         figure.suptitle(title)
-    return figure
+    return shown_once(figure)
 
 
 def _pairs(a: Any, b: Any) -> list[tuple[Any, Any]]:

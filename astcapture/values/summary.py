@@ -233,9 +233,8 @@ def _of_recipes(functions: Collection[str], hidden: Collection[tuple[str, str]],
             continue
         many = f"{len(empty)} of its functions" if len(empty) > 1 else f"its function {empty[0]}"
         if any(one == recipe and key in functions for key, one in notes.recipes.items()):
-            lines.append(
-                f"{recipe}: {many} recorded nothing; summary(all=True) lists {'them' if len(empty) > 1 else 'it'}"
-            )
+            them = "them" if len(empty) > 1 else "it"
+            lines.append(f"{recipe}: {many} recorded nothing; summary(all=True) lists {them}")
         else:
             reasons = Counter(why(key, label) for key in empty for label in notes.declared[key][:1])
             # One that says more than that they were not called, if there is any.

@@ -308,4 +308,4 @@ def test_a_function_that_another_module_hands_to_numba_as_it_runs_is_told_of_at_
         """
     )
     assert done.stdout == "TypingError\n"
-    assert "mod:f was passed to numba, which cannot compile captured code: remove it of the targets" in done.stderr
+    assert "mod:f was passed to numba, which cannot compile captured code: remove it from the targets" in done.stderr

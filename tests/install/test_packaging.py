@@ -73,7 +73,8 @@ def test_a_wheel_holds_every_file_of_the_package(wheel):
     with zipfile.ZipFile(wheel) as archive:
         built = {name for name in archive.namelist() if ".dist-info/" not in name}
     files = {str(path.relative_to(PROJECT)) for path in (PROJECT / "astcapture").rglob("*.py")}
-    assert built == files | {"astcapture/py.typed", "astcapture/targets/recipes.toml", START_UP_FILE}
+    data = {"astcapture/py.typed", "astcapture/targets/recipes.toml", "astcapture/plot/paper.mplstyle"}
+    assert built == files | data | {START_UP_FILE}
 
 
 def test_the_version_of_the_package_is_the_version_of_the_wheel(wheel):

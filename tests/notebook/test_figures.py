@@ -19,6 +19,7 @@ from astcapture import plot
 maps, image = np.full((4, 17, 17), 1 / 17), np.zeros((8, 8))"""
 #: A call of each function that returns a figure.
 FIGURES = {
+    "compare": "plot.compare(maps, maps)",
     "cls_attention": "plot.cls_attention(maps, image)",
     "heads": "plot.heads(maps)",
     "patch_to_patch": "plot.patch_to_patch(maps, image, (1, 2))",

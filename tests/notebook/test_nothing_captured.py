@@ -115,5 +115,7 @@ def test_the_marker_of_another_library_is_no_reason_to_load_the_extension(run_ce
 
 def test_outside_of_notebooks_nothing_is_said_of_them(run_python):
     done = run_python("import astcapture\nprint(repr(astcapture.cache), astcapture.cache.summary())")
-    assert done.stdout.startswith("<Cache: 0 values of 0 functions> astcapture: no function was rewritten")
+    assert done.stdout.startswith(
+        "<Cache: 0 values of 0 functions> astcapture: nothing was captured, because no function was rewritten"
+    )
     assert "%load_ext" not in done.stdout
