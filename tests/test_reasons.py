@@ -96,8 +96,8 @@ def test_a_branch_that_does_not_bind_it_is_told_as_one(reasons: Any) -> None:
 def test_a_generator_that_was_broken_off_is_told_as_one(reasons: Any) -> None:
     assert next(reasons.generating(3)) == 3
     assert told("generating") == (
-        "it is a generator, and one run began and did not come to the end, where 'y' is taken: "
-        "run it to the end, or capture y@assign"
+        "it is a generator, and one run began and did not come to the end, where 'y' is recorded: "
+        "run it to its end, or capture y@assign"
     )
     next(reasons.generating(3))
     assert "2 runs began and none came to the end" in told("generating")

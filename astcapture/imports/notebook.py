@@ -115,10 +115,10 @@ class CellTransformer:
         except CaptureError as error:
             raise CellError(str(error)) from None
         except Exception as error:
-            reason = f"rewriting it failed ({type(error).__name__}: {error}); this is a bug of astcapture"
+            reason = f"rewriting failed ({type(error).__name__}: {error}); this is a bug in astcapture"
             if finder.strict:
                 raise CellError(f"{cell}: {reason}, please report it") from error
-            message = f"{cell} runs without captures, because {reason}, please report it"
+            message = f"{cell} runs without capturing: {reason}, please report it"
             warn(message, cell, 1)
             return tree
 
@@ -214,7 +214,7 @@ class CellTransformer:
         except CaptureError as error:
             done.problems.append(str(error))
         except Exception as error:
-            reason = f"rewriting it failed ({type(error).__name__}: {error}); this is a bug of astcapture"
+            reason = f"rewriting failed ({type(error).__name__}: {error}); this is a bug in astcapture"
             done.problems.append(f"{self._cell(path)}: {reason}, please report it")
         return done
 

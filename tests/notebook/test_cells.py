@@ -177,13 +177,13 @@ notebook.rewrite_function = broken"""
 def test_a_bug_in_the_rewriter_leaves_the_cell_as_it_was_written(run_cells):
     outcomes = run_cells(IMPORTS, BREAK, f"{MODEL}\n{CALL}", COUNT)
     assert values(outcomes)[2:] == ["7", "0"]
-    assert "In[3] runs without captures, because rewriting it failed (RuntimeError: a bug)" in outcomes[2].err
+    assert "In[3] runs without capturing: rewriting failed (RuntimeError: a bug)" in outcomes[2].err
 
 
 def test_a_bug_in_the_rewriter_is_an_error_where_a_hook_is_strict(run_cells):
     outcomes = run_cells(IMPORTS, BREAK, "hook = astcapture.install(['__main__'], strict=True)", f"{MODEL}\n{CALL}")
     assert outcomes[-1].value is None
-    assert outcomes[-1].out.startswith("CaptureError: In[4]: rewriting it failed (RuntimeError: a bug)")
+    assert outcomes[-1].out.startswith("CaptureError: In[4]: rewriting failed (RuntimeError: a bug)")
 
 
 def test_functions_of_cells_that_were_run_before_loading_are_captured(run_cells):
