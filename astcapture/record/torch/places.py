@@ -216,6 +216,10 @@ def every_place(model: Any) -> set[Where]:
     for module in below(model):
         _place(module, list)
         found.update(Where(way.path, _model_name(way.model)) for way in _ways(_original(module)))
+        named = _named.get(id(ref(module)))
+        if named is not None:
+            # Compiled code goes on to name it as in a model that is gone.
+            found.add(named.where)
     return found
 
 
