@@ -214,8 +214,8 @@ def _why_unknown(model: Any, classes: Sequence[type]) -> str:
     """That no recipe knows an attention here; and what the model is made of, with the locals that look like maps."""
     jit = getattr(sys.modules.get("torch"), "jit", None)
     if isinstance(model, getattr(jit, "ScriptModule", ())):
-        kind = type(model).__qualname__
-        return f"torch.jit compiled this {kind}, and left no Python to capture: pass the original model"
+        compiled = type(model).__qualname__
+        return f"torch.jit compiled this {compiled}, and left no Python to capture: pass the original model"
     name = type(unwrapped(model)).__qualname__
     likely = _likely(model, classes)
     own = [kind for kind in classes if modules.is_module_type(kind) and _library(kind) != "torch"]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from astcapture.record import policy
 from astcapture.values.cache import drain
 from astcapture.values.shared import shared
-from astcapture.values.why_empty import why_failed, why_missed
+from astcapture.values.why_empty import why_failed, why_left_out, why_missed
 
 
 def declared_functions() -> list[tuple[str, str]]:
@@ -30,16 +31,27 @@ def always_missed() -> list[str]:
     """
     drain()
     told = {key for key, _ in shared.recorded if key in shared.entering}
+    left_out = {
+        f"{module}:{qualname}": why_left_out(layers)
+        for module, qualname, label in declared_labels()
+        if (f"{module}:{qualname}", label) not in shared.recorded
+        and (layers := policy.passed_over(module, qualname, label))
+    }
     failed = [
         f"{key}: {why_failed(label, *failures)}"
         for (key, label), failures in shared.failed.items()
         if (key, label) not in shared.recorded
     ]
-    return failed + [
-        f"{key}: {why_missed(label, missed, *_fused_and_unbound(key, label))}"
-        for (key, label), missed in shared.missed.items()
-        if key not in told and (key, label) not in shared.recorded and (key, label) not in shared.failed
-    ]
+    layers = [f"{key}: {reason}" for key, reason in left_out.items()]
+    return (
+        layers
+        + failed
+        + [
+            f"{key}: {why_missed(label, missed, *_fused_and_unbound(key, label))}"
+            for (key, label), missed in shared.missed.items()
+            if key not in told and (key, label) not in shared.recorded and (key, label) not in shared.failed
+        ]
+    )
 
 
 def _fused_and_unbound(key: str, label: str) -> tuple[bool, int]:

@@ -62,10 +62,7 @@ def why_empty(key: str, label: str, facts: Facts, live: Live) -> str:
     if facts.missed:
         return why_missed(label, facts.missed, facts.fused, facts.unbound)
     if facts.passed_over:
-        more = ", …" if len(facts.passed_over) > _NAMED else ""
-        return (
-            f"layers= matches none of the layers that ran: {', '.join(map(_layer_in_words, facts.passed_over))}{more}"
-        )
+        return why_left_out(facts.passed_over)
     if facts.other_models:
         return f"it ran in another model alone: {', '.join(facts.other_models)}"
     if facts.runs:
@@ -77,6 +74,12 @@ def why_empty(key: str, label: str, facts: Facts, live: Live) -> str:
             f"run it to its end, or capture {label}@assign"
         )
     return _why_not_called(key, facts, live)
+
+
+def why_left_out(layers: Sequence[str | None]) -> str:
+    """Why a label has no value though its function ran: in none of the layers that `layers` selects."""
+    more = ", …" if len(layers) > _NAMED else ""
+    return f"layers= matches none of the layers that ran: {', '.join(map(_layer_in_words, layers))}{more}"
 
 
 def _layer_in_words(layer: str | None) -> str:
