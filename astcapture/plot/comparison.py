@@ -82,7 +82,11 @@ def compare(
         for one, other, block in zip(first, second, blocks, strict=True)
     ]
     shared = choose_colours(
-        np.concatenate([one.ravel() for row in rows for one in row[:2]]), cmap=cmap, vmin=vmin, vmax=vmax
+        np.concatenate([one.ravel() for row in rows for one in row[:2]]),
+        cmap=cmap,
+        vmin=vmin,
+        vmax=vmax,
+        from_zero=True,
     )
     differences = np.concatenate([row[2].ravel() for row in rows])
     finite = np.abs(differences[np.isfinite(differences)])

@@ -56,7 +56,7 @@ def heads(
         batch: the example, where there are several.
         mean: whether to draw the mean over the heads. Of one head it is left out. A weight that
             is NaN in one head is NaN in the mean.
-        shared_scale: True for one scale of colours for all panels, from the least weight to the greatest; False for
+        shared_scale: True for one scale of colours for all panels, up to the greatest weight; False for
             a scale of each panel's own. If left out, the scale is shared unless most heads would use less than a
             third of it, because one head's weights are so much greater. What was chosen is written on the picture.
         cls: the special tokens before the patches of a vision transformer, as for `head`.
@@ -80,7 +80,7 @@ def heads(
     block = block_size(maps.shape, _MOST_CELLS)
     maps = block_means(maps, block)
     if shared_scale is None:
-        shared_scale = not one_hides_the_rest(maps) and len(maps) > 1
+        shared_scale = not one_hides_the_rest(maps, from_zero=True) and len(maps) > 1
     names = [f"head {number}" for number in range(len(maps))]
     if mean and len(maps) > 1:
         maps = np.concatenate([maps, maps.mean(axis=0, keepdims=True)])
@@ -93,9 +93,9 @@ def heads(
     axes: list[Axes] = list(grid.flat)
     for empty in axes[len(maps) :]:
         empty.remove()
-    shared = choose_colours(maps, cmap=cmap, vmin=vmin, vmax=vmax)
+    shared = choose_colours(maps, cmap=cmap, vmin=vmin, vmax=vmax, from_zero=True)
     for place, (ax, weights, name) in enumerate(zip(axes, maps, names, strict=False)):
-        colours = shared if shared_scale else choose_colours(weights, cmap=cmap, vmin=vmin, vmax=vmax)
+        colours = shared if shared_scale else choose_colours(weights, cmap=cmap, vmin=vmin, vmax=vmax, from_zero=True)
         draw_heat_map(ax, weights, colours, shape=(queries, keys))
         label_token_axes(ax, (queries, keys), prefix=prefix, most_ticks=8 if is_strip else 4)
         # Numbers only where no panel follows below, or to the left, so that there is room.

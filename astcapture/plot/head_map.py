@@ -51,8 +51,8 @@ def head(
         label: what the colour bar says that the colours mean.
         cmap: a colour map of matplotlib's; viridis if left out, or, where a weight is negative, a
             diverging one that is white at zero.
-        vmin, vmax: the range of the colour bar; that of the finite weights if left out. NaN and
-            infinite weights are grey.
+        vmin, vmax: the range of the colour bar. If left out, it goes from 0 to the greatest finite weight; where a
+            weight is negative, it is symmetric about 0. NaN and infinite weights are grey.
 
     Raises:
         ValueError: another shape, a head or example that does not exist or has to be picked, as
@@ -64,7 +64,7 @@ def head(
     ('head 3', 'attends to', 'attends from')
     """
     weights = one_map(as_array(attention), batch=batch, head=head)
-    colours = choose_colours(weights, cmap=cmap, vmin=vmin, vmax=vmax)
+    colours = choose_colours(weights, cmap=cmap, vmin=vmin, vmax=vmax, from_zero=True)
     if ax is None:
         ax = new_axes(*_size(tokens, weights.shape))
     draw_heat_map(ax, weights, colours)

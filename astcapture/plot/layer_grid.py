@@ -52,8 +52,8 @@ def layers(
         ax: where to draw; a new figure if left out.
         batch: the example, where there are several.
         mean: whether the mean over the heads of a layer follows its last head.
-        shared_scale: True for one scale of colours for the whole model; False for a scale of each map's own, from its
-            least weight to its greatest, without a colour bar. If left out, the scale is shared unless most maps
+        shared_scale: True for one scale of colours for the whole model; False for a scale of each map's own, up to
+            its greatest weight, without a colour bar. If left out, the scale is shared unless most maps
             would use less than a third of it. What was chosen is written on the picture.
         colorbar: whether a colour bar is drawn.
         title: the title.
@@ -76,14 +76,14 @@ def layers(
         ax = new_axes(max((heads + mean) * side + 2.2, 4.4), len(model) * side + 1.3)
     drawn = np.concatenate([maps.ravel() for _, maps, _ in model])
     if shared_scale is None:
-        shared_scale = not one_hides_the_rest([one for _, maps, _ in model for one in maps])
-    shared = choose_colours(drawn, cmap=cmap, vmin=vmin, vmax=vmax)
+        shared_scale = not one_hides_the_rest([one for _, maps, _ in model for one in maps], from_zero=True)
+    shared = choose_colours(drawn, cmap=cmap, vmin=vmin, vmax=vmax, from_zero=True)
     for row, (_, maps, _) in enumerate(model):
         places = [float(number) for number in range(len(maps))]
         if mean:
             maps, places = np.concatenate([maps, maps.mean(axis=0, keepdims=True)]), [*places, heads + _APART]
         for weights, column in zip(maps, places, strict=True):
-            own = shared if shared_scale else choose_colours(weights, cmap=cmap, vmin=vmin, vmax=vmax)
+            own = shared if shared_scale else choose_colours(weights, cmap=cmap, vmin=vmin, vmax=vmax, from_zero=True)
             _draw_thumbnail(ax, weights, own, row, column)
     largest = max(block for _, _, block in model)
     what = f"mean {label} of {largest} × {largest}" if largest > 1 else label

@@ -328,3 +328,23 @@ MODULES = [module.name for module in pkgutil.walk_packages(astcapture.plot.__pat
 @pytest.mark.parametrize("name", sorted(MODULES))
 def test_the_examples_in_the_docstrings_run(name):
     assert doctest.testmod(importlib.import_module(name)).failed == 0
+
+
+def test_nearly_equal_weights_look_nearly_equal_because_their_scale_begins_at_zero():
+    weights = np.array([[[0.122, 0.124], [0.123, 0.123]]] * 2)
+    drawings = [
+        plot.head(weights[0]),
+        plot.tokens(weights, ["a", "b"], style="map"),
+        plot.heads(weights).axes[0],
+        plot.heads(weights, shared_scale=False).axes[0],
+        plot.layers(weights[None]),
+        plot.compare(weights, weights).axes[0],
+    ]
+    assert [ax.images[0].get_clim() for ax in drawings] == [(0, 0.124)] * 6
+    assert plot.head(weights[0], vmin=0.12).images[0].get_clim() == (0.12, 0.124)
+    assert plot.head(weights[0] - 0.123).images[0].get_clim() == pytest.approx((-0.001, 0.001))
+
+
+def test_heads_that_differ_a_little_around_the_same_weight_share_a_scale():
+    even = np.full((3, 9, 9), 1 / 9) * np.linspace(0.99, 1.01, 3)[:, None, None]
+    assert "one scale for all panels" in plot.heads(even).get_supxlabel()
