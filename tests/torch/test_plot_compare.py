@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
@@ -44,6 +45,27 @@ def test_compare_of_records_has_a_row_for_each_layer():
         assert panels[3 * number].get_ylabel() == f"layer blocks.{number}.attn"
     assert len(bars(figure)) == 2
     assert_readable(figure)
+
+
+@pytest.mark.parametrize("shape", [(9, 9), (12, 5), (5, 12), (20, 6), (1, 12)])
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("fine-tuned for 3 epochs on ImageNet-21k", "the pretrained checkpoint before any training"),
+        ("runs/2024/vit_base_patch16_224.augreg_in21k_ft_in1k", "VIT-BASE-PATCH16-224-AUGREG-IN21K-FT-IN1K"),
+    ],
+)
+def test_long_names_are_written_in_several_lines(shape, names):
+    figure = plot.compare(attention(*shape), attention(*shape, seed=1), names=names)
+    titles = ["".join(ax.get_title().split()) for ax in figure.axes[:3]]
+    one, other = ("".join(name.split()) for name in names)
+    assert titles == [one, other, f"{one}−{other}"]
+    assert_readable(figure)
+
+
+def test_long_names_fit_a_figure_that_was_given():
+    names = ("fine-tuned for 3 epochs on ImageNet-21k", "the pretrained checkpoint")
+    assert_readable(plot.compare(A[0], B[0], names=names, figure=plt.figure(figsize=(7, 3.5), layout="constrained")))
 
 
 @pytest.mark.parametrize("shape", [(4, 1, 12), (4, 5, 12), (4, 12, 5), (300, 300)])
@@ -192,6 +214,25 @@ def test_weights_that_are_missing_or_all_zero_have_no_line():
     ax = plot.tokens(np.array([[math.nan, 1.0], [0.0, -1.0]]), ["a", "b"], style="lines")
     assert len(ax.collections[0].get_segments()) == 1
     assert len(plot.tokens(np.zeros((2, 2)), ["a", "b"], style="lines").collections[0].get_segments()) == 0
+
+
+@pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16, torch.float64])
+def test_pictures_of_differences_say_that_they_are(kind):
+    change = records(A.to(kind)) - records(B.to(kind))
+    by_head, model, one = plot.heads(change[:1]), plot.layers(change), plot.head(change[:1], head=2)
+    assert by_head.get_suptitle() == "layer blocks.0.attn, difference"
+    assert model.get_title() == "difference"
+    assert one.get_title() == "layer blocks.0.attn, head 2, difference"
+    for figure in (by_head, model.figure, one.figure):
+        assert "difference" in [bar.get_ylabel() for bar in bars(figure)]
+        assert "weight" not in " ".join(written(figure))
+        assert_readable(figure)
+    assert bars(plot.heads(change[:1], label="change"))[0].get_ylabel() == "change"
+
+
+def test_scores_before_softmax_are_neither_weights_nor_differences():
+    figure = plot.heads(A[0].log())
+    assert (bars(figure)[0].get_ylabel(), figure.get_suptitle()) == ("value", "")
 
 
 # Steps put together
