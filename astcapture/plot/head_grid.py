@@ -12,6 +12,7 @@ from astcapture.plot.attention_maps import layer_maps
 from astcapture.plot.colour_bar import draw_colour_bar
 from astcapture.plot.colours import choose_colours
 from astcapture.plot.heat_map import KEYS, QUERIES, draw_heat_map, label_token_axes, panel_ratio
+from astcapture.plot.meaning import DIFFERENCE, meaning_of
 from astcapture.plot.outlier import one_hides_the_rest
 from astcapture.plot.page import new_figure
 from astcapture.plot.panels import arrange
@@ -39,7 +40,7 @@ def heads(
     cls: bool | int | None = None,
     colorbar: bool = True,
     title: str | None = None,
-    label: str = "weight",
+    label: str | None = None,
     cmap: str | Colormap | None = None,
     vmin: float | None = None,
     vmax: float | None = None,
@@ -61,8 +62,10 @@ def heads(
             third of it, because one head's weights are so much greater. What was chosen is written on the picture.
         cls: the special tokens before the patches of a vision transformer, as for `head`.
         colorbar: whether colour bars are drawn.
-        title: the title above all panels; the layer if left out, where the values are `Records` or a `Record`.
-        label: what the colour bar says that the colours mean.
+        title: the title above all panels. If left out: the layer, where the values are `Records` or a `Record`, and
+            "difference", where they are one.
+        label: what the colour bar says that the colours mean. If left out: "weight"; where numbers are negative,
+            "difference" if each row sums to zero, as the difference of two attention maps does, else "value".
         cmap, vmin, vmax: as for `head`.
 
     Raises:
@@ -76,7 +79,9 @@ def heads(
     maps = layer_maps(as_array(attention), batch=batch)
     queries, keys = maps.shape[1:]
     prefix = special_tokens(attention, keys, cls)
-    title = title_of(attention, title)
+    meaning = meaning_of(maps)
+    title = title_of(attention, title, DIFFERENCE if meaning == DIFFERENCE else "")
+    label = meaning if label is None else label
     block = block_size(maps.shape, _MOST_CELLS)
     maps = block_means(maps, block)
     if shared_scale is None:

@@ -10,6 +10,7 @@ from astcapture.plot.arrays import FloatArray
 from astcapture.plot.colour_bar import draw_colour_bar
 from astcapture.plot.colours import Colours, choose_colours
 from astcapture.plot.layer_sequence import Layer, Layers, layer_sequence, one_example, short_names
+from astcapture.plot.meaning import DIFFERENCE, meaning_of
 from astcapture.plot.outlier import one_hides_the_rest
 from astcapture.plot.page import new_axes
 from astcapture.plot.reduce import block_means, block_size
@@ -33,7 +34,7 @@ def layers(
     shared_scale: bool | None = None,
     colorbar: bool = True,
     title: str | None = None,
-    label: str = "weight",
+    label: str | None = None,
     cmap: str | Colormap | None = None,
     vmin: float | None = None,
     vmax: float | None = None,
@@ -56,8 +57,9 @@ def layers(
             its greatest weight, without a colour bar. If left out, the scale is shared unless most maps
             would use less than a third of it. What was chosen is written on the picture.
         colorbar: whether a colour bar is drawn.
-        title: the title.
-        label: what the colour bar says that the colours mean.
+        title: the title; "difference" if left out, where the values are one.
+        label: what the colour bar says that the colours mean. If left out: "weight"; where numbers are negative,
+            "difference" if each row sums to zero, as the difference of two attention maps does, else "value".
         cmap, vmin, vmax: as for `head`.
 
     Raises:
@@ -68,7 +70,12 @@ def layers(
     >>> [label.get_text() for label in ax.get_xticklabels()], len(ax.get_yticks())
     (['0', '1', '2', '3', 'mean'], 3)
     """
-    model = [_thumbnails(layer) for layer in one_example(layer_sequence(attention), batch)]
+    shown = one_example(layer_sequence(attention), batch)
+    meaning = meaning_of(layer.maps for layer in shown)
+    if title is None and meaning == DIFFERENCE:
+        title = DIFFERENCE
+    label = meaning if label is None else label
+    model = [_thumbnails(layer) for layer in shown]
     heads = max(len(maps) for _, maps, _ in model)
     mean = mean and heads > 1
     if ax is None:
