@@ -16,7 +16,7 @@ from astcapture.record.limit import read_limit
 from astcapture.record.options import Conversions, Place, read_conversions
 from astcapture.record.policy import OneModel
 from astcapture.record.torch import modules
-from astcapture.record.torch.places import changes, class_name, every_place
+from astcapture.record.torch.places import changes, class_name, every_place, unwrapped
 from astcapture.targets.target import Target
 from astcapture.values.cache import Cache, cache, drain
 from astcapture.values.of_model import ModelCache, ModelRecords
@@ -132,7 +132,7 @@ class AttentionHook(Hook):
     ) -> None:
         super().__init__(targets, strict, conversions, limit, store, one_model)
         self._model = model
-        self._maps = ModelRecords(self._found, lambda label: _why_empty(cache, model))
+        self._maps = ModelRecords(self._found, lambda label: None if label else _why_empty(cache, model))
 
     def _found(self) -> Sequence[Record]:
         return [record for record in cache.select().records if self._model.is_of(record)]
@@ -155,7 +155,9 @@ class _Block:
             self._sink = ModelCache(model.takes, None if around is None else around.sink)
             self._scope = scope.enter(sink=self._sink)
         before = len(self._found(0)) if not in_block else 0
-        self.maps = ModelRecords(lambda: self._found(before), lambda label: _why_empty(self._sink, model))
+        self.maps = ModelRecords(
+            lambda: self._found(before), lambda label: None if label else _why_empty(self._sink, model)
+        )
 
     def _found(self, before: int) -> Sequence[Record]:
         return [record for record in self._sink.select().records if self._model.is_of(record)][before:]
@@ -163,10 +165,10 @@ class _Block:
     def close(self) -> str | None:
         """Keep what was captured, and give back what was exchanged; why nothing was, if so."""
         drain()
-        self.maps.close()
+        reason = None if self.maps else _why_empty(self._sink, self._model)
+        self.maps.close(reason)
         if self._scope is not None:
             scope.leave(self._scope)
-        reason = None if self.maps else _why_empty(self._sink, self._model)
         self._hook.uninstall()
         return reason
 
@@ -178,7 +180,7 @@ class _Model:
     """
 
     def __init__(self, model: Any, targets: tuple[Target, ...]) -> None:
-        self.name = class_name(type(model))
+        self.name = class_name(type(unwrapped(model)))
         self._reference = ref(model)
         self._targets = targets
         self._places: set[tuple[str, str]] = set()

@@ -56,6 +56,22 @@ def marked_or_known(model: Any) -> tuple[str, ...]:
     return tuple(found)
 
 
+def marked_function(text: str, function: FunctionType) -> tuple[str, ...]:
+    """A function as a text, which has to be marked: nothing else says what to capture in it.
+
+    Raises:
+        CaptureError: it is not marked.
+    """
+    path, qualname = function.__code__.co_filename, text.partition(":")[2]
+    known = [one for one in _functions_in(path, _changed(path), False) if one.qualname == qualname]
+    if known and not any(one.markers for one in known):
+        raise CaptureError(
+            f"{qualname} is not marked with @capture: mark it, or name what to capture, "
+            f'install({{{qualname}: ["attn"]}})'
+        )
+    return (text,)
+
+
 def marked_in_class(kind: type) -> tuple[str, ...]:
     """The marked functions of a class and its bases as texts.
 
@@ -239,5 +255,5 @@ def _not_a_module(model: Any) -> str:
     """What to write where somebody hands over what holds a model, a pipeline say."""
     inside = [name for name, one in getattr(model, "__dict__", {}).items() if modules.is_module(one)]
     hint = f"; it holds one: write attention(x.{inside[0]})" if inside else ""
-    kind = f"the class {model.__qualname__}" if isinstance(model, type) else f"a {type(model).__qualname__}"
-    return f"attention() takes a model, an nn.Module, not {kind}{hint}"
+    what = f"the class {model.__qualname__}" if isinstance(model, type) else f"an object of {type(model).__qualname__}"
+    return f"attention() takes a model, an nn.Module, not {what}{hint}"

@@ -8,7 +8,7 @@ from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import Any
 
 from astcapture.errors import CaptureError
-from astcapture.imports.model_targets import marked_in_class, marked_or_known
+from astcapture.imports.model_targets import marked_function, marked_in_class, marked_or_known
 from astcapture.record.torch import modules
 from astcapture.record.torch.module_tree import attributes_of
 
@@ -66,12 +66,18 @@ def _texts_of(one: Any, with_captures: bool) -> Sequence[object]:
             return marked_in_class(one)
         forward = getattr(one, "forward", None)
         return [f"{one.__module__}:{one.__qualname__}.*" if forward is None else _name_of(forward, one)]
-    return [_name_of(one, one)]
+    text = _name_of(one, one)
+    return [text] if with_captures else marked_function(text, _function_of(one))
+
+
+def _function_of(one: Any) -> Any:
+    """The function in what may be decorated, bound or partly applied."""
+    return next((inner for inner in _inside(one) if isinstance(inner, FunctionType)), None)
 
 
 def _name_of(one: Any, given: Any) -> str:
     """The text for a function, which may be decorated, bound or partly applied."""
-    function = next((inner for inner in _inside(one) if isinstance(inner, FunctionType)), None)
+    function = _function_of(one)
     if function is None:
         kind = "is compiled" if isinstance(one, (BuiltinFunctionType, type(len))) else "has no function"
         raise CaptureError(f"{_called(given)} {kind}: only a function with a def in a source file can be captured")

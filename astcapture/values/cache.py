@@ -180,6 +180,8 @@ class Cache(Captured):
             self._started.clear()
             self._ran.clear()
             self._cleared = True
+            if self is cache:
+                executions.begun.clear()  # those that came to their end left values, which are gone
         budget.made_room()
 
     def held_values(self) -> Iterator[Any]:

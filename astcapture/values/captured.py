@@ -13,7 +13,7 @@ from astcapture.record.torch.bypassed import Live
 from astcapture.values.html import Table, only_looks
 from astcapture.values.notes import Notes
 from astcapture.values.record import Record
-from astcapture.values.records import Records, Unknown
+from astcapture.values.records import NotCaptured, Records
 from astcapture.values.saving import save
 
 #: How many keys a message lists.
@@ -85,7 +85,7 @@ class Captured(Mapping[str, Records]):
         if key in keys:
             return key
         if not isinstance(key, str):
-            raise Unknown(f"{key!r} is not captured: write 'MODULE:QUALNAME' or 'QUALNAME'")
+            raise NotCaptured(f"{key!r} is not captured: write 'MODULE:QUALNAME' or 'QUALNAME'")
         candidates = [full for full in keys if full.partition(":")[2] == key]
         if len(candidates) > 1:
             # Recipes name many functions alike, of which a program runs one.
@@ -95,21 +95,23 @@ class Captured(Mapping[str, Records]):
         if candidates:
             listed = " or ".join(map(repr, candidates[:_LISTED]))
             more = f" or another of the {len(candidates)} that end so" if candidates[_LISTED:] else ""
-            raise Unknown(f"{key!r} is ambiguous: write {listed}{more}")
+            raise NotCaptured(f"{key!r} is ambiguous: write {listed}{more}")
         why = self._why_not_captured(key)
         if why is not None:
-            raise Unknown(f"{key!r} is not captured: {why}")
+            raise NotCaptured(f"{key!r} is not captured: {why}")
         if not keys:
-            raise Unknown(f"{key!r} is not captured, {self._nothing}")
+            raise NotCaptured(f"{key!r} is not captured, {self._nothing}")
         of_functions = [full for full, labels in self.notes().declared.items() if key in labels]
         if of_functions:
             of_all = f" for those of all {len(of_functions)} functions" if of_functions[1:] else ""
-            raise Unknown(f"{key!r} is a label: write [{of_functions[0]!r}][{key!r}], or select(label={key!r}){of_all}")
+            raise NotCaptured(
+                f"{key!r} is a label: write [{of_functions[0]!r}][{key!r}], or select(label={key!r}){of_all}"
+            )
         # Compared with names of the same kind: with the module or without.
         known = keys if ":" in key else [full.partition(":")[2] for full in keys]
         close = difflib.get_close_matches(key, known, n=3)
         hint = f"did you mean {' or '.join(map(repr, close))}?" if close else f"captured are: {', '.join(keys)}"
-        raise Unknown(f"{key!r} is not captured; {hint}")
+        raise NotCaptured(f"{key!r} is not captured; {hint}")
 
     def select(self, **filters: Any) -> Records:
         """The values of all functions, in call order, whose record matches every filter; see `Records.select`.

@@ -2,47 +2,81 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import operator
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 from astcapture.values.record import Record
 
-#: A number, or several.
-Wanted = int | Iterable[int]
+_SEVERAL = (list, tuple, set, frozenset, range)
 
 
-def in_order(records: Sequence[Record], wanted: Wanted) -> tuple[list[Record], Callable[[str | None], str | None]]:
-    """The records of layers by number, and why there are none.
+def numbers(wanted: Any) -> list[int]:
+    """The whole numbers that a filter names: one, or several; none where it names anything else.
 
-    Layers are numbered in order of first appearance, those of several models one after the other; a negative number
-    counts from the end. What was recorded outside any module has no number.
+    >>> numbers(3), numbers(range(2)), numbers("blocks.*"), numbers(True)
+    ([3], [0, 1], [], [])
     """
-    layers = list(dict.fromkeys((record.model, record.layer) for record in records if record.layer is not None))
-    chosen = {layers[number] for number in _numbers(wanted) if -len(layers) <= number < len(layers)}
-    if len(layers) > 1:
-        reason = f"there are {len(layers)} layers, 0 to {len(layers) - 1}"
+    several = list(wanted) if isinstance(wanted, _SEVERAL) else [wanted]
+    found = []
+    for one in several:
+        if isinstance(one, bool):
+            return []
+        try:
+            found.append(operator.index(one))
+        except TypeError:
+            return []
+    return found
+
+
+def in_order(records: Sequence[Record], wanted: Any) -> tuple[list[Record], str]:
+    """The records of layers by number, and which numbers there are.
+
+    The layers of each model are numbered in order of first appearance; a negative number counts from the end. What was
+    recorded outside any module has no number.
+
+    Args:
+        records: all records.
+        wanted: a number, several, or a slice.
+    """
+    layers: dict[str | None, dict[str, None]] = {}
+    for record in records:
+        if record.layer is not None:
+            layers.setdefault(record.model, {})[record.layer] = None
+    chosen = {(model, layer) for model, found in layers.items() for layer in _chosen(list(found), wanted)}
+    most = max(map(len, layers.values()), default=0)
+    if most > 1:
+        reason = f"there are {most} layers, 0 to {most - 1}"
     else:
-        reason = "there is one layer, 0" if layers else "no value here was recorded in a layer"
-    return [record for record in records if (record.model, record.layer) in chosen], lambda label: reason
+        reason = "there is one layer, 0" if most else "no value here was recorded in a layer"
+    return [record for record in records if (record.model, record.layer) in chosen], reason
 
 
-def from_the_end(records: Sequence[Record], wanted: Wanted) -> list[Record]:
-    """The records of executions by number: -1 is the last execution of each function on each layer of each model.
+def from_the_end(records: Sequence[Record], wanted: Any) -> tuple[list[Record], str]:
+    """The records of executions by number, and which numbers there are: -1 is the last one.
 
-    Threads and processes count for themselves.
+    Each function counts by itself on each layer of each model, and so do threads and processes.
     """
     calls: dict[tuple[object, ...], dict[int, None]] = {}
     for record in records:
         if record.call is not None:
             calls.setdefault(_place(record), {})[record.call] = None
-    chosen = set()
-    for place, seen in calls.items():
-        ordered = sorted(seen)
-        for number in _numbers(wanted):
-            if number >= 0:
-                chosen.add((place, number))
-            elif -number <= len(ordered):
-                chosen.add((place, ordered[number]))
-    return [record for record in records if (_place(record), record.call) in chosen]
+    chosen = {
+        (place, call)
+        for place, seen in calls.items()
+        for call in (
+            _chosen(sorted(seen), wanted)
+            if isinstance(wanted, slice)
+            # Numbers from 0 on are those that the records have.
+            else [
+                one
+                for number in numbers(wanted)
+                for one in ([number] if number >= 0 else _chosen(sorted(seen), number))
+            ]
+        )
+    }
+    most = max((len(seen) for seen in calls.values()), default=0)
+    return [one for one in records if (_place(one), one.call) in chosen], f"there are at most {most} for each layer"
 
 
 def last_pass(records: Sequence[Record]) -> list[Record]:
@@ -61,9 +95,12 @@ def last_pass(records: Sequence[Record]) -> list[Record]:
     return found[::-1]
 
 
+def _chosen(ordered: Sequence[Any], wanted: Any) -> Iterable[Any]:
+    """The members of a list by number, those that there are."""
+    if isinstance(wanted, slice):
+        return ordered[wanted]
+    return [ordered[number] for number in numbers(wanted) if -len(ordered) <= number < len(ordered)]
+
+
 def _place(record: Record) -> tuple[object, ...]:
     return record.key, record.model, record.layer, record.rank, record.thread
-
-
-def _numbers(wanted: Wanted) -> Iterable[int]:
-    return (wanted,) if isinstance(wanted, int) else wanted

@@ -54,6 +54,8 @@ class ModelRecords(Records):
         """The `Record` of each value."""
         return self._records if self._look is None else tuple(self._look())
 
-    def close(self) -> None:
-        """Keep what is there now, and no more."""
+    def close(self, reason: str | None = None) -> None:
+        """Keep what is there now, and no more; where that is nothing, for this reason."""
         self._records, self._look = self.records, None
+        if not self._records:
+            self._why_empty = lambda label: reason

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import difflib
-import fnmatch
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, overload
 
-from astcapture.errors import CaptureError
 from astcapture.values.arrays import one_shape, to_dask, to_numpy
-from astcapture.values.counted import from_the_end, in_order, last_pass
+from astcapture.values.counted import last_pass
 from astcapture.values.differences import differences
 from astcapture.values.html import ROWS, Table, only_looks
 from astcapture.values.lines import shown_line
 from astcapture.values.record import Record, in_cell, in_words, tags_in_words
+from astcapture.values.selection import selected
 
 
-class Unknown(KeyError):
+class NotCaptured(KeyError):
     """A `KeyError` whose message is meant to be read."""
 
     def __str__(self) -> str:
@@ -64,7 +62,7 @@ class Records(Sequence[Any]):
             found = [record for record in self.records if record.label == index]
             if not found:
                 reason = self._why_empty(index) or _listed("labels here", self.labels)
-                raise Unknown(f"no value labelled {index!r}; {reason}")
+                raise NotCaptured(f"no value labelled {index!r}; {reason}")
             return Records(found)
         if isinstance(index, slice):
             return Records(self.records[index])
@@ -80,8 +78,9 @@ class Records(Sequence[Any]):
         (``label="attn*"``), a function is asked (``lineno=lambda line: line > 10``), a list,
         set or tuple means any of its members, anything else is compared.
 
-        Two filters count, and they count what the others leave: ``layer=3`` is the fourth layer in order of first
-        appearance, ``layer=-1`` the last one; ``call=-1`` is the last execution of each function on each layer.
+        Two filters count, after the others: ``layer=3`` is the fourth layer of each model, in order of first
+        appearance among the values that the other filters select, and ``layer=-1`` the last one; ``call=-1`` is the
+        last execution of each function on each layer. Lists, ranges and slices of numbers work too.
 
         Raises:
             CaptureError: a filter that is neither a field nor a tag of these records, and looks like a slip.
@@ -90,17 +89,16 @@ class Records(Sequence[Any]):
         >>> list(records.select(layer=0)), list(records.select(layer=-1, call=-1))
         ([0, 2, 4], [5])
         """
-        for name in filters:
-            self._check_filter(name)
-        counted = {name: wanted for name, wanted in filters.items() if _is_counted(name, wanted)}
-        others = [one for one in filters.items() if one[0] not in counted]
-        found: Sequence[Record] = [one for one in self.records if all(_matches(one, *each) for each in others)]
-        why_empty: Callable[[str | None], str | None] = lambda label: None  # noqa: E731
-        if "layer" in counted and found:
-            found, why_empty = in_order(found, counted["layer"])
-        if "call" in counted:
-            found = from_the_end(found, counted["call"])
-        return Records(found, why_empty)
+        found, reason = selected(self.records, filters)
+        return Records(found, lambda label: reason)
+
+    def why_empty(self) -> str | None:
+        """Why there is no value here, without a full stop; None where there is one, or where nothing is known.
+
+        >>> Records([Record(1, "attn", "m", "f", 3)]).select(label="atn").why_empty()
+        "no value has label='atn'; there is 'attn'"
+        """
+        return None if self.records else self._why_empty(None)
 
     def last(self) -> Records:
         """The values of the last pass through a model: of the newest model that ran, back to where its pass began.
@@ -114,13 +112,6 @@ class Records(Sequence[Any]):
         [4, 5]
         """
         return Records(last_pass(self.records), self._why_empty)
-
-    def _check_filter(self, name: str) -> None:
-        if name in _FILTERS or any(name in record.tags for record in self.records):
-            return
-        close = difflib.get_close_matches(name, _FILTERS, n=1)
-        if close:
-            raise CaptureError(f"select({name}=...): no record has a tag {name!r}; did you mean {close[0]!r}?")
 
     def by_layer(self) -> dict[str | None, Records]:
         """The values of each layer, in order of first appearance.
@@ -190,7 +181,8 @@ class Records(Sequence[Any]):
 
     def __repr__(self) -> str:
         if not self.records:
-            return "<Records: empty>"
+            why = self.why_empty()
+            return f"<Records: empty: {why}>" if why else "<Records: empty>"
         return f"<{self._counted()}, the first {in_words(self.records[0].form())}>"
 
     def _counted(self) -> str:
@@ -201,7 +193,7 @@ class Records(Sequence[Any]):
     @only_looks
     def _repr_html_(self) -> str:
         if not self.records:
-            why = self._why_empty(None)
+            why = self.why_empty()
             return Table(caption=f"Records: empty: {why}" if why else "Records: empty").html()
         return table_of(self.records, self._counted()).html()
 
@@ -238,31 +230,6 @@ def table_of(records: Sequence[Record], caption: str) -> Table:
 
 
 _COLUMNS = ("index", "function", "label", "model", "layer", "call", "shape", "dtype", "cell", "line", "tags")
-_FILTERS = ("key", *Record.__dataclass_fields__)
-
-
-def _is_counted(name: str, wanted: Any) -> bool:
-    """Whether a filter counts layers, or executions from the end; others are compared with what the record says."""
-    several = wanted if isinstance(wanted, (list, tuple, set, frozenset)) else (wanted,)
-    if not several or not all(isinstance(one, int) for one in several):
-        return False
-    return name == "layer" or (name == "call" and any(one < 0 for one in several))
-
-
-def _matches(record: Record, name: str, wanted: Any) -> bool:
-    if name in _FILTERS:
-        actual = getattr(record, name)
-    elif name in record.tags:
-        actual = record.tags[name]
-    else:
-        return False
-    if isinstance(wanted, str):
-        return isinstance(actual, str) and fnmatch.fnmatchcase(actual, wanted)
-    if isinstance(wanted, (list, tuple, set, frozenset)):
-        return actual in wanted
-    if callable(wanted):
-        return bool(wanted(actual))
-    return bool(actual == wanted)
 
 
 def _listed(what: str, names: Sequence[str]) -> str:

@@ -78,7 +78,8 @@ def summarise(
             else no_function or "Is the module in the targets, and does the program import it?"
         )
     else:
-        nothing = "astcapture: nothing was captured."
+        in_blocks = any("blocks, which hold them" in sentence for sentence in sentences)
+        nothing = f"astcapture: nothing was captured{' outside of blocks' if in_blocks else ''}."
     return as_summary(Table(caption=nothing, sentences=sentences, all_of_it=ALL_OF_IT))
 
 

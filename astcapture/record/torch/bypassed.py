@@ -75,7 +75,10 @@ def why_bypassed(module: str, qualname: str, live: Live) -> str | None:
         return _FAST_PATH
     wanted = _IMPLEMENTATIONS.get(qualname) if module.startswith("transformers.") else None
     if wanted is not None and live.implementations and wanted not in live.implementations:
-        runs = "; ".join(f"{', '.join(models)} uses {name!r}" for name, models in live.implementations.items())
+        runs = "; ".join(
+            f"{', '.join(models)} {'use' if len(models) > 1 else 'uses'} {name!r}"
+            for name, models in live.implementations.items()
+        )
         return (
             f"it runs only with attn_implementation={wanted!r}, and {runs}: "
             f"call model.set_attn_implementation({wanted!r}) to capture it"

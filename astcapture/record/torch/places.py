@@ -219,6 +219,16 @@ def every_place(model: Any) -> set[Where]:
     return found
 
 
+def unwrapped(module: Any) -> Any:
+    """The module that wrappers such as ``DistributedDataParallel`` hold; the module itself where it is none."""
+    while names := WRAPPERS.get(type(module).__name__):
+        inner = next((one for name in names if (one := child_of(module, name)) is not None), None)
+        if inner is None:
+            break
+        module = inner
+    return module
+
+
 def changes() -> int:
     """A number that changes whenever modules may have moved."""
     return _registrations + _passes
