@@ -45,7 +45,8 @@ def choose_colours(
 ) -> Colours:
     """Choose the range and the colour map that show `values`, of any shape.
 
-    The range is that of the finite values, or with `from_zero` from 0 to the greatest of them. Where one of them is negative and no colour map is
+    The range is that of the finite values, or with `from_zero` from 0 to the greatest of them.
+    Where one of them is negative and no colour map is
     asked for, the map is diverging and the range symmetric, so that zero is white. NaN and
     infinite values are grey.
 

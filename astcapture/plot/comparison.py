@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import Colormap
 from matplotlib.figure import Figure, SubFigure
 
-from astcapture.plot.arrays import FloatArray, Plottable, as_array
+from astcapture.plot.arrays import FloatArray, Plottable, as_array, why_none
 from astcapture.plot.attention_maps import layer_maps, one_map
 from astcapture.plot.colour_bar import draw_colour_bar
 from astcapture.plot.colours import DIVERGING, Colours, choose_colours
@@ -133,7 +133,7 @@ def compare(
 def _pairs(a: Any, b: Any) -> list[tuple[Any, Any]]:
     if isinstance(a, Records) and isinstance(b, Records):
         if len(a) == len(b) == 0:
-            raise ValueError("both Records are empty: nothing was captured, so there is nothing to draw")
+            raise ValueError(f"there is nothing to draw, as both Records are empty: {why_none(a)}")
         check_pairs(a.records, b.records)
         return list(zip(a.records, b.records, strict=True))
     return [(a, b)]

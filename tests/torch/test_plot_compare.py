@@ -83,7 +83,8 @@ def test_compare_of_equal_maps_has_a_difference_of_zero_everywhere():
         (A[0], B[0, :, :5], r"the maps have the shapes \(9, 9\) and \(5, 9\)"),
         (records(A), records(B)[:2], "hold 3 and 2 values, which do not pair"),
         (records(A), records(B, layer="h.{}"), "pair 0 is of the layer 'blocks.0.attn' and 'h.0'"),
-        (Records(), Records(), "nothing was captured"),
+        (Records(), Records(), "both Records are empty: the Records hold no value"),
+        (records(A).select(layer="h.9"), records(B).select(layer="h.9"), "no value has layer='h.9'"),
     ],
 )
 def test_what_cannot_be_compared_says_why(a, b, message):
@@ -256,6 +257,12 @@ def test_steps_after_the_first_have_the_rows_that_are_known():
     [
         ([], "join_steps of no steps"),
         ([np.ones((2, 5)), np.ones((2, 5))], "step 1 has 2 queries and 5 keys, after 5 keys .*static cache"),
+        (
+            [np.ones((9, 9)), np.ones((1, 4))],
+            "begins at step 1, or the keys are a window.*static cache",
+        ),
+        ([np.ones((2, 2)), np.ones((1, 3)), np.ones((2, 2))], r"begins at step 2; join the steps .*, steps\[:2\]$"),
+        ([np.ones((2, 2)), np.ones((3, 3))], "Or the model keeps no cache"),
         ([np.ones((3, 2))], "step 0 has 3 queries and 2 keys, after 0 keys"),
         ([np.ones((2, 2)), np.ones((4, 1, 3))], r"step 1 has shape \(4, 1, 3\) and step 0 \(2, 2\)"),
         (records([np.ones((2, 2)), np.ones((1, 3))]), "of the layers 'blocks.0.attn' and 'blocks.1.attn': pick one"),
@@ -264,6 +271,19 @@ def test_steps_after_the_first_have_the_rows_that_are_known():
 def test_what_are_no_steps_says_why(steps, message):
     with pytest.raises(ValueError, match=message):
         formulas.join_steps(steps)
+
+
+@pytest.mark.parametrize(("more", "calls"), [(1, "[0, 1]"), (5, "range(0, 6)")])
+def test_a_second_text_is_named_by_its_first_call_and_the_selection_that_is_advised_works(more, calls):
+    text = [np.ones((3, 3)), *(np.ones((1, 4 + number)) for number in range(more))]
+    both = Records([Record(one, "attn", "m", "f", 1, "h.0", call) for call, one in enumerate(text * 2)])
+    with pytest.raises(ValueError) as refused:
+        formulas.join_steps(both)
+    first = len(text)
+    assert str(refused.value).endswith(
+        f"a new text begins at call {first}; select the calls of one text, select(call={calls})"
+    )
+    assert formulas.join_steps(both.select(call=eval(calls))).shape == (3 + more, 3 + more)
 
 
 # Many calls
@@ -317,5 +337,8 @@ def test_the_distance_of_many_calls_is_drawn_too():
 
 
 def test_calls_that_do_not_have_all_layers_are_refused():
-    with pytest.raises(CaptureError, match="no call is one execution of the model"):
+    with pytest.raises(
+        CaptureError,
+        match=r"recording may have stopped at the memory limit: see summary\(\)",
+    ):
         plot.entropy(CALLS[:-1])
