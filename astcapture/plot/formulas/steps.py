@@ -35,7 +35,7 @@ def join_steps(steps: Sequence[Plottable]) -> FloatArray:
 
     Raises:
         CaptureError: `Records` of several layers, functions, labels, models or processes.
-        ValueError: no step, another shape, or steps whose keys do not grow by their queries, such as those of several texts.
+        ValueError: no step, another shape, or steps whose keys do not grow by their queries, such as several texts.
 
     >>> join_steps([np.ones((2, 2)), np.full((1, 3), 0.5)]).tolist()
     [[1.0, 1.0, 0.0], [1.0, 1.0, 0.0], [0.5, 0.5, 0.5]]
