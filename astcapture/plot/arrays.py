@@ -60,11 +60,20 @@ def only_record(records: Records) -> Record:
     if len(records) == 1:
         return records.records[0]
     if len(records) == 0:
-        raise ValueError("the Records are empty: nothing was captured, so there is nothing to draw")
+        raise ValueError(f"there is nothing to draw: {why_none(records)}")
     raise ValueError(
         f"the Records hold {len(records)} values and one is drawn: pick one, records[0] to records[{len(records) - 1}]"
         ", or with all that is known of it, records.records[0]"
     )
+
+
+def why_none(records: Records) -> str:
+    """Say why `Records` without a value have none.
+
+    >>> why_none(Records())
+    'the Records hold no value'
+    """
+    return records.why_empty() or "the Records hold no value"
 
 
 def _tensor_to_numpy(tensor: Any) -> Any:

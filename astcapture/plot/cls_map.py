@@ -73,7 +73,7 @@ def cls_attention(
         title: the title above all panels; that it is what CLS attends to, and the layer where it is known, if left
             out.
         label: what the colour bar says that the colours mean.
-        cmap, vmin, vmax: as for `head`.
+        cmap, vmin, vmax: as for `head`, but the range begins at the least value that is drawn.
 
     Raises:
         ValueError: another shape, tokens that do not fill the grid or hold no CLS token, an example that does

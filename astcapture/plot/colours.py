@@ -41,10 +41,12 @@ def choose_colours(
     cmap: str | Colormap | None = None,
     vmin: float | None = None,
     vmax: float | None = None,
+    from_zero: bool = False,
 ) -> Colours:
     """Choose the range and the colour map that show `values`, of any shape.
 
-    The range is that of the finite values. Where one of them is negative and no colour map is
+    The range is that of the finite values, or with `from_zero` from 0 to the greatest of them.
+    Where one of them is negative and no colour map is
     asked for, the map is diverging and the range symmetric, so that zero is white. NaN and
     infinite values are grey.
 
@@ -54,6 +56,8 @@ def choose_colours(
     >>> colours = choose_colours(np.array([-1.0, 3.0, np.nan]))
     >>> colours.low, colours.high
     (-3.0, 3.0)
+    >>> choose_colours(np.array([0.122, 0.124]), from_zero=True).low
+    0.0
     """
     finite = values[np.isfinite(values)]
     least, greatest = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
@@ -61,7 +65,7 @@ def choose_colours(
         cmap = DIVERGING
         low, high = min(least, -greatest), max(-least, greatest)
     else:
-        low, high = _widened(least, greatest)
+        low, high = _widened(min(least, 0.0) if from_zero else least, greatest)
     low, high = low if vmin is None else vmin, high if vmax is None else vmax
     if not low < high:
         raise ValueError(f"the colour range would go from {low:g} to {high:g}: pass vmin= less than vmax=")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from textwrap import wrap
 from typing import Any
 
 import numpy as np
@@ -10,12 +11,12 @@ from matplotlib.axes import Axes
 from matplotlib.colors import Colormap
 from matplotlib.figure import Figure, SubFigure
 
-from astcapture.plot.arrays import FloatArray, Plottable, as_array
+from astcapture.plot.arrays import FloatArray, Plottable, as_array, why_none
 from astcapture.plot.attention_maps import layer_maps, one_map
 from astcapture.plot.colour_bar import draw_colour_bar
 from astcapture.plot.colours import DIVERGING, Colours, choose_colours
 from astcapture.plot.heat_map import KEYS, MOST_LABELS, QUERIES, draw_heat_map, label_token_axes, panel_ratio
-from astcapture.plot.page import new_figure
+from astcapture.plot.page import in_scale, new_figure, page_of
 from astcapture.plot.reduce import block_means, block_size
 from astcapture.plot.shown_once import shown_once
 from astcapture.plot.special_tokens import special_tokens
@@ -25,6 +26,9 @@ from astcapture.values.records import Records
 
 _PANEL_INCHES = 2.6
 _MOST_CELLS = 256
+#: Of a letter of a title, on average and with some room.
+_LETTER_INCHES = 0.088
+_LINE_INCHES = 0.17
 
 
 def compare(
@@ -51,7 +55,7 @@ def compare(
     Args:
         a, b: two maps of one shape: (queries, keys), (heads, queries, keys) or (batch, heads, queries, keys), as
             tensors, arrays, or `Record`s; or two `Records` of as many values, of the same functions and layers.
-        names: what `a` and `b` are called: ``("before", "after")``.
+        names: what `a` and `b` are called: ``("before", "after")``. Long names take several lines.
         head: the head; the mean over the heads if left out.
         batch: the example, where there are several.
         tokens: labels for the axis, or the axes, with as many tokens.
@@ -82,7 +86,11 @@ def compare(
         for one, other, block in zip(first, second, blocks, strict=True)
     ]
     shared = choose_colours(
-        np.concatenate([one.ravel() for row in rows for one in row[:2]]), cmap=cmap, vmin=vmin, vmax=vmax
+        np.concatenate([one.ravel() for row in rows for one in row[:2]]),
+        cmap=cmap,
+        vmin=vmin,
+        vmax=vmax,
+        from_zero=True,
     )
     differences = np.concatenate([row[2].ravel() for row in rows])
     finite = np.abs(differences[np.isfinite(differences)])
@@ -90,9 +98,13 @@ def compare(
     diverging = choose_colours(differences, cmap=DIVERGING, vmin=-reach, vmax=reach)
 
     if figure is None:
-        figure = _new_figure(shapes, tokens)
+        figure, panel = _new_figure(shapes, tokens, names)
+    else:
+        # Three panels, with room for colour bars and numbers.
+        box = figure.bbox
+        panel = box.width / page_of(figure).dpi / in_scale(1) / 4
     grid = figure.subplots(len(rows), 3, squeeze=False)
-    titles = (*names, f"{names[0]} − {names[1]}")
+    titles = _titles(names, panel)
     wheres = [layer_of(value) for value, _ in pairs]
     for number, (axes, row, shape) in enumerate(zip(grid, rows, shapes, strict=True)):
         prefix = special_tokens(pairs[number][0], shape[1], cls)
@@ -121,7 +133,7 @@ def compare(
 def _pairs(a: Any, b: Any) -> list[tuple[Any, Any]]:
     if isinstance(a, Records) and isinstance(b, Records):
         if len(a) == len(b) == 0:
-            raise ValueError("both Records are empty: nothing was captured, so there is nothing to draw")
+            raise ValueError(f"there is nothing to draw, as both Records are empty: {why_none(a)}")
         check_pairs(a.records, b.records)
         return list(zip(a.records, b.records, strict=True))
     return [(a, b)]
@@ -141,7 +153,26 @@ def _source(weights: FloatArray, head: int | None) -> str:
     return f"mean of {heads} heads" if heads > 1 else ""
 
 
-def _new_figure(shapes: Sequence[tuple[int, int]], tokens: Sequence[str] | None) -> Figure:
+def _titles(names: tuple[str, str], panel: float) -> list[str]:
+    r"""The titles of the three panels, in lines no longer than a panel, which is so many inches wide.
+
+    >>> _titles(("before", "after"), 2.6)
+    ['before', 'after', 'before − after']
+    >>> _titles(("the trained model", "untrained"), 1.0)
+    ['the trained\nmodel', 'untrained', 'the trained\nmodel −\nuntrained']
+    """
+    most = max(int(panel / _LETTER_INCHES), 8)
+    one, other = ("\n".join(wrap(name, most)) or name for name in names)
+    difference = f"{names[0]} − {names[1]}"
+    if len(difference) > most:
+        difference = "\n".join([*wrap(f"{names[0]} −", most), other])
+    return [one, other, difference]
+
+
+def _new_figure(
+    shapes: Sequence[tuple[int, int]], tokens: Sequence[str] | None, names: tuple[str, str]
+) -> tuple[Figure, float]:
+    """Make a figure, and return with it the inches of the narrowest panel's width."""
     letters = 0.08 * max((len(token) for token in tokens or ()), default=0)
     heights = []
     for shape in shapes:
@@ -149,7 +180,11 @@ def _new_figure(shapes: Sequence[tuple[int, int]], tokens: Sequence[str] | None)
         flat = 0.6 if shape[0] < shape[1] else _PANEL_INCHES
         heights.append(flat if ratio is None else _PANEL_INCHES * min(ratio, 1.4))
     wide = max(_PANEL_INCHES, 0.15 * min(len(tokens or ()), MOST_LABELS))
-    return new_figure(3 * wide + letters + 2.6, wide / _PANEL_INCHES * sum(heights) + letters + 1.2, "compressed")
+    ratios = [panel_ratio(shape) or 1.0 for shape in shapes]
+    panel = wide * min(min(ratio, 1.4) / ratio for ratio in ratios)
+    lines = max(title.count("\n") for title in _titles(names, panel))
+    height = wide / _PANEL_INCHES * sum(heights) + letters + 1.2 + lines * _LINE_INCHES
+    return new_figure(3 * wide + letters + 2.6, height, "compressed"), panel
 
 
 def _bars(grid: Any, colours: tuple[Colours, Colours], rows: Sequence[Sequence[FloatArray]], label: str) -> None:

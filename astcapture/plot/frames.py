@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from astcapture.plot.arrays import FloatArray, as_array
+from astcapture.plot.arrays import FloatArray, as_array, why_none
 from astcapture.plot.attention_maps import layer_maps, one_map
 from astcapture.plot.formulas.steps import growth_fault, join_steps
-from astcapture.plot.layer_sequence import ACCEPTED, Layer, Layers, layer_sequence
+from astcapture.plot.layer_sequence import Layer, Layers, layer_sequence
 from astcapture.plot.one_execution import check_one_label, check_steps
 from astcapture.values.records import Records
 
@@ -65,7 +65,7 @@ def _named(values: Layers) -> list[Layer]:
         layers = layer_sequence(values)
         return [Layer(f"layer {name}", maps) for name, maps in layers] if isinstance(values, Mapping) else layers
     if len(values) == 0:
-        raise ValueError(f"the Records are empty: nothing was captured; accepted are {ACCEPTED}")
+        raise ValueError(f"there is nothing to draw: {why_none(values)}")
     check_one_label(values)
     names = {record.layer for record in values.records}
     if len(names) == 1:

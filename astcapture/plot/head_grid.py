@@ -12,6 +12,7 @@ from astcapture.plot.attention_maps import layer_maps
 from astcapture.plot.colour_bar import draw_colour_bar
 from astcapture.plot.colours import choose_colours
 from astcapture.plot.heat_map import KEYS, QUERIES, draw_heat_map, label_token_axes, panel_ratio
+from astcapture.plot.meaning import DIFFERENCE, meaning_of
 from astcapture.plot.outlier import one_hides_the_rest
 from astcapture.plot.page import new_figure
 from astcapture.plot.panels import arrange
@@ -39,7 +40,7 @@ def heads(
     cls: bool | int | None = None,
     colorbar: bool = True,
     title: str | None = None,
-    label: str = "weight",
+    label: str | None = None,
     cmap: str | Colormap | None = None,
     vmin: float | None = None,
     vmax: float | None = None,
@@ -56,13 +57,15 @@ def heads(
         batch: the example, where there are several.
         mean: whether to draw the mean over the heads. Of one head it is left out. A weight that
             is NaN in one head is NaN in the mean.
-        shared_scale: True for one scale of colours for all panels, from the least weight to the greatest; False for
+        shared_scale: True for one scale of colours for all panels, up to the greatest weight; False for
             a scale of each panel's own. If left out, the scale is shared unless most heads would use less than a
             third of it, because one head's weights are so much greater. What was chosen is written on the picture.
         cls: the special tokens before the patches of a vision transformer, as for `head`.
         colorbar: whether colour bars are drawn.
-        title: the title above all panels; the layer if left out, where the values are `Records` or a `Record`.
-        label: what the colour bar says that the colours mean.
+        title: the title above all panels. If left out: the layer, where the values are `Records` or a `Record`, and
+            "difference", where they are one.
+        label: what the colour bar says that the colours mean. If left out: "weight"; where numbers are negative,
+            "difference" if each row sums to zero, as the difference of two attention maps does, else "value".
         cmap, vmin, vmax: as for `head`.
 
     Raises:
@@ -76,11 +79,13 @@ def heads(
     maps = layer_maps(as_array(attention), batch=batch)
     queries, keys = maps.shape[1:]
     prefix = special_tokens(attention, keys, cls)
-    title = title_of(attention, title)
+    meaning = meaning_of(maps)
+    title = title_of(attention, title, DIFFERENCE if meaning == DIFFERENCE else "")
+    label = meaning if label is None else label
     block = block_size(maps.shape, _MOST_CELLS)
     maps = block_means(maps, block)
     if shared_scale is None:
-        shared_scale = not one_hides_the_rest(maps) and len(maps) > 1
+        shared_scale = not one_hides_the_rest(maps, from_zero=True) and len(maps) > 1
     names = [f"head {number}" for number in range(len(maps))]
     if mean and len(maps) > 1:
         maps = np.concatenate([maps, maps.mean(axis=0, keepdims=True)])
@@ -93,9 +98,9 @@ def heads(
     axes: list[Axes] = list(grid.flat)
     for empty in axes[len(maps) :]:
         empty.remove()
-    shared = choose_colours(maps, cmap=cmap, vmin=vmin, vmax=vmax)
+    shared = choose_colours(maps, cmap=cmap, vmin=vmin, vmax=vmax, from_zero=True)
     for place, (ax, weights, name) in enumerate(zip(axes, maps, names, strict=False)):
-        colours = shared if shared_scale else choose_colours(weights, cmap=cmap, vmin=vmin, vmax=vmax)
+        colours = shared if shared_scale else choose_colours(weights, cmap=cmap, vmin=vmin, vmax=vmax, from_zero=True)
         draw_heat_map(ax, weights, colours, shape=(queries, keys))
         label_token_axes(ax, (queries, keys), prefix=prefix, most_ticks=8 if is_strip else 4)
         # Numbers only where no panel follows below, or to the left, so that there is room.

@@ -12,6 +12,7 @@ from astcapture.plot.attention_maps import one_map
 from astcapture.plot.colour_bar import draw_colour_bar
 from astcapture.plot.colours import choose_colours
 from astcapture.plot.heat_map import KEYS, MOST_LABELS, QUERIES, draw_heat_map, label_token_axes, panel_ratio
+from astcapture.plot.meaning import DIFFERENCE, meaning_of
 from astcapture.plot.page import new_axes
 from astcapture.plot.special_tokens import special_tokens
 from astcapture.plot.titles import title_of
@@ -27,7 +28,7 @@ def head(
     cls: bool | int | None = None,
     colorbar: bool = True,
     title: str | None = None,
-    label: str = "weight",
+    label: str | None = None,
     cmap: str | Colormap | None = None,
     vmin: float | None = None,
     vmax: float | None = None,
@@ -46,13 +47,14 @@ def head(
             CLS, 5 for CLS and four registers, 0 for none. If left out, CLS is marked where the values are `Records`
             or a `Record` of a vision model and the other tokens form a square.
         colorbar: whether a colour bar is drawn.
-        title: the title. If left out: the layer, where the values are `Records` or a `Record`, and the head that was
-            picked.
-        label: what the colour bar says that the colours mean.
+        title: the title. If left out: the layer, where the values are `Records` or a `Record`, the head that was
+            picked, and "difference", where the values are one.
+        label: what the colour bar says that the colours mean. If left out: "weight"; where numbers are negative,
+            "difference" if each row sums to zero, as the difference of two attention maps does, else "value".
         cmap: a colour map of matplotlib's; viridis if left out, or, where a weight is negative, a
             diverging one that is white at zero.
-        vmin, vmax: the range of the colour bar; that of the finite weights if left out. NaN and
-            infinite weights are grey.
+        vmin, vmax: the range of the colour bar. If left out, it goes from 0 to the greatest finite weight; where a
+            weight is negative, it is symmetric about 0. NaN and infinite weights are grey.
 
     Raises:
         ValueError: another shape, a head or example that does not exist or has to be picked, as
@@ -64,17 +66,19 @@ def head(
     ('head 3', 'attends to', 'attends from')
     """
     weights = one_map(as_array(attention), batch=batch, head=head)
-    colours = choose_colours(weights, cmap=cmap, vmin=vmin, vmax=vmax)
+    colours = choose_colours(weights, cmap=cmap, vmin=vmin, vmax=vmax, from_zero=True)
     if ax is None:
         ax = new_axes(*_size(tokens, weights.shape))
     draw_heat_map(ax, weights, colours)
     label_token_axes(ax, weights.shape, tokens, prefix=special_tokens(attention, weights.shape[1], cls))
     ax.set(xlabel=KEYS, ylabel=QUERIES)
-    title = title_of(attention, title, "" if head is None else f"head {head}")
+    meaning = meaning_of([weights])
+    difference = DIFFERENCE if meaning == DIFFERENCE else ""
+    title = title_of(attention, title, "" if head is None else f"head {head}", difference)
     if title is not None:
         ax.set_title(title)
     if colorbar:
-        draw_colour_bar([ax], colours, weights, label=label)
+        draw_colour_bar([ax], colours, weights, label=meaning if label is None else label)
     return ax
 
 

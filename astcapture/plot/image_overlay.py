@@ -58,7 +58,7 @@ def overlay(
         colorbar: whether a colour bar is drawn.
         title: the title; the layer if left out, where the values are `Records` or a `Record`.
         label: what the colour bar says that the colours mean.
-        cmap, vmin, vmax: as for `head`.
+        cmap, vmin, vmax: as for `head`, but the range begins at the least value that is drawn.
 
     Raises:
         ValueError: a map or an image of another shape, an area outside the image, or a map whose patches would not

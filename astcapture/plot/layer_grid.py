@@ -10,6 +10,7 @@ from astcapture.plot.arrays import FloatArray
 from astcapture.plot.colour_bar import draw_colour_bar
 from astcapture.plot.colours import Colours, choose_colours
 from astcapture.plot.layer_sequence import Layer, Layers, layer_sequence, one_example, short_names
+from astcapture.plot.meaning import DIFFERENCE, meaning_of
 from astcapture.plot.outlier import one_hides_the_rest
 from astcapture.plot.page import new_axes
 from astcapture.plot.reduce import block_means, block_size
@@ -33,7 +34,7 @@ def layers(
     shared_scale: bool | None = None,
     colorbar: bool = True,
     title: str | None = None,
-    label: str = "weight",
+    label: str | None = None,
     cmap: str | Colormap | None = None,
     vmin: float | None = None,
     vmax: float | None = None,
@@ -52,12 +53,13 @@ def layers(
         ax: where to draw; a new figure if left out.
         batch: the example, where there are several.
         mean: whether the mean over the heads of a layer follows its last head.
-        shared_scale: True for one scale of colours for the whole model; False for a scale of each map's own, from its
-            least weight to its greatest, without a colour bar. If left out, the scale is shared unless most maps
+        shared_scale: True for one scale of colours for the whole model; False for a scale of each map's own, up to
+            its greatest weight, without a colour bar. If left out, the scale is shared unless most maps
             would use less than a third of it. What was chosen is written on the picture.
         colorbar: whether a colour bar is drawn.
-        title: the title.
-        label: what the colour bar says that the colours mean.
+        title: the title; "difference" if left out, where the values are one.
+        label: what the colour bar says that the colours mean. If left out: "weight"; where numbers are negative,
+            "difference" if each row sums to zero, as the difference of two attention maps does, else "value".
         cmap, vmin, vmax: as for `head`.
 
     Raises:
@@ -68,7 +70,12 @@ def layers(
     >>> [label.get_text() for label in ax.get_xticklabels()], len(ax.get_yticks())
     (['0', '1', '2', '3', 'mean'], 3)
     """
-    model = [_thumbnails(layer) for layer in one_example(layer_sequence(attention), batch)]
+    shown = one_example(layer_sequence(attention), batch)
+    meaning = meaning_of(layer.maps for layer in shown)
+    if title is None and meaning == DIFFERENCE:
+        title = DIFFERENCE
+    label = meaning if label is None else label
+    model = [_thumbnails(layer) for layer in shown]
     heads = max(len(maps) for _, maps, _ in model)
     mean = mean and heads > 1
     if ax is None:
@@ -76,14 +83,14 @@ def layers(
         ax = new_axes(max((heads + mean) * side + 2.2, 4.4), len(model) * side + 1.3)
     drawn = np.concatenate([maps.ravel() for _, maps, _ in model])
     if shared_scale is None:
-        shared_scale = not one_hides_the_rest([one for _, maps, _ in model for one in maps])
-    shared = choose_colours(drawn, cmap=cmap, vmin=vmin, vmax=vmax)
+        shared_scale = not one_hides_the_rest([one for _, maps, _ in model for one in maps], from_zero=True)
+    shared = choose_colours(drawn, cmap=cmap, vmin=vmin, vmax=vmax, from_zero=True)
     for row, (_, maps, _) in enumerate(model):
         places = [float(number) for number in range(len(maps))]
         if mean:
             maps, places = np.concatenate([maps, maps.mean(axis=0, keepdims=True)]), [*places, heads + _APART]
         for weights, column in zip(maps, places, strict=True):
-            own = shared if shared_scale else choose_colours(weights, cmap=cmap, vmin=vmin, vmax=vmax)
+            own = shared if shared_scale else choose_colours(weights, cmap=cmap, vmin=vmin, vmax=vmax, from_zero=True)
             _draw_thumbnail(ax, weights, own, row, column)
     largest = max(block for _, _, block in model)
     what = f"mean {label} of {largest} × {largest}" if largest > 1 else label

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, cast
 
-from astcapture.plot.arrays import FloatArray, Plottable, as_array
+from astcapture.plot.arrays import FloatArray, Plottable, as_array, why_none
 from astcapture.plot.attention_maps import layer_maps
 from astcapture.plot.one_execution import check_if_records, check_one_execution
 from astcapture.values.records import Records
@@ -95,7 +95,7 @@ def _alike(parts: Sequence[Sequence[str]], places: Iterable[int]) -> int:
 
 def _of_records(records: Records) -> list[Layer]:
     if len(records) == 0:
-        raise ValueError("the Records are empty: nothing was captured, so there is nothing to draw")
+        raise ValueError(f"there is nothing to draw: {why_none(records)}")
     check_one_execution(records.records)
     return [
         # The outermost module's own path is empty.

@@ -78,7 +78,7 @@ def animate(
         title: what stands before "step 3" or "layer 3" above each frame; the layer whose steps these are if left out,
             where the values are `Records`.
         label: what the colour bar says that the colours mean.
-        cmap, vmin, vmax: as for `head`.
+        cmap, vmin, vmax: as for `head`; with an image, as for `overlay`.
 
     Raises:
         ValueError: another shape, Records of several layers in several steps, or a file of another kind.
@@ -99,7 +99,7 @@ def animate(
     maps = [frame.weights for frame in shown]
     if image is None:
         maps = appended(maps)
-        colours = choose_colours(_joined(maps), cmap=cmap, vmin=vmin, vmax=vmax)
+        colours = choose_colours(_joined(maps), cmap=cmap, vmin=vmin, vmax=vmax, from_zero=True)
         prefix = special_tokens(attention, max(one.shape[1] for one in maps), cls)
         ax, drawn = _heat_map(ax, maps, colours, tokens, prefix)
     else:

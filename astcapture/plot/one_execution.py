@@ -135,8 +135,9 @@ def _why_several(records: Sequence[Record], counts: Counter[str | None]) -> str:
     if any(of != set(calls) for of in of_each.values()):
         other = next(one for one, of in of_each.items() if of != set(calls))
         return (
-            f"{what} and layer {other!r} has {counts[other]}, so that no call is one execution of the model: "
-            f"record one execution by itself, with astcapture.recording(), or pick some layers by select(layer=...)"
+            f"{what} and layer {other!r} has {counts[other]}, so that no call is one execution of the model "
+            "(recording may have stopped at the memory limit: see summary()): "
+            "record one execution by itself, with astcapture.recording(), or pick some layers by select(layer=...)"
         )
     return (
         f"each of the {len(counts)} layers has {times} values, in the calls {_listed(calls)}: pick one execution, "

@@ -9,8 +9,10 @@ import numpy as np
 from astcapture.plot.arrays import FloatArray
 
 
-def one_hides_the_rest(maps: Iterable[FloatArray], least_share: float = 1 / 3) -> bool:
+def one_hides_the_rest(maps: Iterable[FloatArray], least_share: float = 1 / 3, *, from_zero: bool = False) -> bool:
     """Whether most of several maps would use less than this share of a scale of colours for all.
+
+    With `from_zero` every scale begins at 0, unless a value is negative.
 
     >>> even, peak = np.array([[0.5, 0.4], [0.6, 0.5]]), np.array([[1.0, 0.0], [0.0, 1.0]])
     >>> one_hides_the_rest(np.stack([even, even, peak])), one_hides_the_rest(np.stack([even, peak, peak]))
@@ -20,7 +22,8 @@ def one_hides_the_rest(maps: Iterable[FloatArray], least_share: float = 1 / 3) -
     for one in maps:
         finite = one[np.isfinite(one)]
         if finite.size:
-            ranges.append((float(finite.min()), float(finite.max())))
+            least, greatest = float(finite.min()), float(finite.max())
+            ranges.append((min(least, 0.0) if from_zero else least, greatest))
     if len(ranges) < 2:
         return False
     least, greatest = min(low for low, _ in ranges), max(high for _, high in ranges)

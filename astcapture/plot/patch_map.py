@@ -72,7 +72,7 @@ def patch_to_patch(
         colorbar: whether a colour bar is drawn.
         title: the title above both; the layer if left out, where the values are `Records` or a `Record`.
         label: what the colour bar says that the colours mean.
-        cmap, vmin, vmax: as for `head`.
+        cmap, vmin, vmax: as for `head`, but the range begins at the least value that is drawn.
 
     Raises:
         ValueError: another shape, tokens that do not fill the grid, a patch outside it, "cls"

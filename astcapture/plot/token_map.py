@@ -68,7 +68,7 @@ def tokens(
         colorbar: whether a colour bar is drawn.
         title: the title; the layer where it is known, and the head, or that it is the mean, if left out.
         label: what the colour bar says that the colours mean.
-        cmap, vmin, vmax: as for `head`; a shaded text's colours begin at zero.
+        cmap, vmin, vmax: as for `head`.
 
     Returns:
         The axes of the map, of the lines under ``style="lines"``, or of the text.
@@ -172,7 +172,7 @@ def _draw_all(
         return of_lines
     assert of_map is not None
     cmap, vmin, vmax = colours
-    chosen = choose_colours(shown, cmap=cmap, vmin=vmin, vmax=vmax)
+    chosen = choose_colours(shown, cmap=cmap, vmin=vmin, vmax=vmax, from_zero=True)
     draw_heat_map(of_map, shown, chosen)
     label_token_axes(of_map, shown.shape, keys, queries=queries)
     of_map.set(xlabel=KEYS, ylabel=QUERIES)

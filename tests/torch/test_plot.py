@@ -31,11 +31,11 @@ def test_head_says_what_the_axes_are_and_has_a_colour_bar_with_its_range():
     ax = plot.head(weights, title="layer 2")
     assert (ax.get_xlabel(), ax.get_ylabel(), ax.get_title()) == ("attends to", "attends from", "layer 2")
     (bar,) = bars(ax.figure)
-    assert bar.get_ylim() == pytest.approx(extremes(weights))
+    assert bar.get_ylim() == pytest.approx((0, float(weights.max())))
     ax.figure.draw_without_rendering()
     ticks = [float(label.get_text()) for label in bar.get_yticklabels()]
     assert len(ticks) >= 2
-    assert all(weights.min() <= tick <= weights.max() for tick in ticks)
+    assert all(0 <= tick <= weights.max() for tick in ticks)
     assert all(len(f"{tick:g}".replace("0", "").replace(".", "")) <= 1 for tick in ticks)  # 0.1, 0.2, ...: round
 
 
@@ -103,7 +103,7 @@ def test_nan_and_infinite_weights_are_grey_and_the_bar_says_so():
     grey = (0.75, 0.75, 0.75, 1.0)
     assert tuple(ax.images[0].cmap.get_bad()) == pytest.approx(grey)
     assert not np.allclose(colours[0, 0], grey)
-    assert ax.images[0].get_clim() == (0.1, 0.9)
+    assert ax.images[0].get_clim() == (0, 0.9)
     assert "weight (grey: not finite)" in written(ax.figure)
 
 
@@ -155,7 +155,7 @@ def test_a_shared_scale_is_one_bar_over_all_heads():
     weights = attention(6, 9, 9)
     figure = plot.heads(weights)
     (bar,) = bars(figure)
-    assert bar.get_ylim() == pytest.approx(extremes(weights))
+    assert bar.get_ylim() == pytest.approx((0, float(weights.max())))
     assert {ax.images[0].get_clim() for ax in figure.axes[:7]} == {bar.get_ylim()}
 
 
@@ -164,7 +164,7 @@ def test_own_scales_are_one_bar_for_each_head():
     figure = plot.heads(weights, shared_scale=False)
     assert len(bars(figure)) == 7
     panels = [ax for ax in figure.axes if ax.images]
-    assert panels[2].images[0].get_clim() == pytest.approx(extremes(weights[2]))
+    assert panels[2].images[0].get_clim() == pytest.approx((0, float(weights[2].max())))
 
 
 def test_the_mean_can_be_left_out_and_is_of_one_head():
@@ -328,3 +328,23 @@ MODULES = [module.name for module in pkgutil.walk_packages(astcapture.plot.__pat
 @pytest.mark.parametrize("name", sorted(MODULES))
 def test_the_examples_in_the_docstrings_run(name):
     assert doctest.testmod(importlib.import_module(name)).failed == 0
+
+
+def test_nearly_equal_weights_look_nearly_equal_because_their_scale_begins_at_zero():
+    weights = np.array([[[0.122, 0.124], [0.123, 0.123]]] * 2)
+    drawings = [
+        plot.head(weights[0]),
+        plot.tokens(weights, ["a", "b"], style="map"),
+        plot.heads(weights).axes[0],
+        plot.heads(weights, shared_scale=False).axes[0],
+        plot.layers(weights[None]),
+        plot.compare(weights, weights).axes[0],
+    ]
+    assert [ax.images[0].get_clim() for ax in drawings] == [(0, 0.124)] * 6
+    assert plot.head(weights[0], vmin=0.12).images[0].get_clim() == (0.12, 0.124)
+    assert plot.head(weights[0] - 0.123).images[0].get_clim() == pytest.approx((-0.001, 0.001))
+
+
+def test_heads_that_differ_a_little_around_the_same_weight_share_a_scale():
+    even = np.full((3, 9, 9), 1 / 9) * np.linspace(0.99, 1.01, 3)[:, None, None]
+    assert "one scale for all panels" in plot.heads(even).get_supxlabel()

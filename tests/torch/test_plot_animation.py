@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from matplotlib.animation import FuncAnimation
-from pictures import assert_readable, attention, bars, drawn, extremes, records
+from pictures import assert_readable, attention, bars, drawn, records
 from PIL import Image, ImageSequence
 
 from astcapture import plot
@@ -40,7 +40,7 @@ def test_the_layers_of_a_step_follow_each_other_in_one_range_of_colours():
     assert [title for title, _ in shown(animation)] == [f"a ViT, layer blocks.{number}.attn" for number in range(4)]
     for (_, weights), expected in zip(shown(animation), layers.mean(dim=1), strict=True):
         assert np.allclose(weights, expected)
-    assert bars(animation._fig)[0].get_ylim() == pytest.approx(extremes(layers.mean(dim=1)))
+    assert bars(animation._fig)[0].get_ylim() == pytest.approx((0, float(layers.mean(dim=1).max())))
     assert animation._fig.axes[0].images[0].get_clim() == bars(animation._fig)[0].get_ylim()
 
 
@@ -141,7 +141,7 @@ def test_mp4_without_ffmpeg_says_what_to_install(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("values", "options", "message"),
     [
-        (Records(), {}, "the Records are empty"),
+        (Records(), {}, "the Records hold no value"),
         (attention(4, 2, 9, 9), {"path": "maps.avi"}, "maps.avi ends in '.avi'; accepted are .gif and .mp4"),
         (attention(4, 2, 9, 9), {"path": "maps"}, "maps ends in ''; accepted are"),
         (attention(4, 2, 9, 9), {"fps": 0}, "fps=0: it is a number of frames per second"),

@@ -71,7 +71,7 @@ def test_records_of_several_values_ask_for_one():
 
 
 def test_empty_records_say_that_nothing_was_captured():
-    with pytest.raises(ValueError, match="nothing was captured"):
+    with pytest.raises(ValueError, match="there is nothing to draw: the Records hold no value"):
         as_array(records())
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
@@ -46,6 +47,27 @@ def test_compare_of_records_has_a_row_for_each_layer():
     assert_readable(figure)
 
 
+@pytest.mark.parametrize("shape", [(9, 9), (12, 5), (5, 12), (20, 6), (1, 12)])
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("fine-tuned for 3 epochs on ImageNet-21k", "the pretrained checkpoint before any training"),
+        ("runs/2024/vit_base_patch16_224.augreg_in21k_ft_in1k", "VIT-BASE-PATCH16-224-AUGREG-IN21K-FT-IN1K"),
+    ],
+)
+def test_long_names_are_written_in_several_lines(shape, names):
+    figure = plot.compare(attention(*shape), attention(*shape, seed=1), names=names)
+    titles = ["".join(ax.get_title().split()) for ax in figure.axes[:3]]
+    one, other = ("".join(name.split()) for name in names)
+    assert titles == [one, other, f"{one}−{other}"]
+    assert_readable(figure)
+
+
+def test_long_names_fit_a_figure_that_was_given():
+    names = ("fine-tuned for 3 epochs on ImageNet-21k", "the pretrained checkpoint")
+    assert_readable(plot.compare(A[0], B[0], names=names, figure=plt.figure(figsize=(7, 3.5), layout="constrained")))
+
+
 @pytest.mark.parametrize("shape", [(4, 1, 12), (4, 5, 12), (4, 12, 5), (300, 300)])
 def test_compare_takes_maps_of_any_shape(shape):
     assert_readable(plot.compare(attention(*shape), attention(*shape, seed=1)))
@@ -61,7 +83,8 @@ def test_compare_of_equal_maps_has_a_difference_of_zero_everywhere():
         (A[0], B[0, :, :5], r"the maps have the shapes \(9, 9\) and \(5, 9\)"),
         (records(A), records(B)[:2], "hold 3 and 2 values, which do not pair"),
         (records(A), records(B, layer="h.{}"), "pair 0 is of the layer 'blocks.0.attn' and 'h.0'"),
-        (Records(), Records(), "nothing was captured"),
+        (Records(), Records(), "both Records are empty: the Records hold no value"),
+        (records(A).select(layer="h.9"), records(B).select(layer="h.9"), "no value has layer='h.9'"),
     ],
 )
 def test_what_cannot_be_compared_says_why(a, b, message):
@@ -194,6 +217,25 @@ def test_weights_that_are_missing_or_all_zero_have_no_line():
     assert len(plot.tokens(np.zeros((2, 2)), ["a", "b"], style="lines").collections[0].get_segments()) == 0
 
 
+@pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16, torch.float64])
+def test_pictures_of_differences_say_that_they_are(kind):
+    change = records(A.to(kind)) - records(B.to(kind))
+    by_head, model, one = plot.heads(change[:1]), plot.layers(change), plot.head(change[:1], head=2)
+    assert by_head.get_suptitle() == "layer blocks.0.attn, difference"
+    assert model.get_title() == "difference"
+    assert one.get_title() == "layer blocks.0.attn, head 2, difference"
+    for figure in (by_head, model.figure, one.figure):
+        assert "difference" in [bar.get_ylabel() for bar in bars(figure)]
+        assert "weight" not in " ".join(written(figure))
+        assert_readable(figure)
+    assert bars(plot.heads(change[:1], label="change"))[0].get_ylabel() == "change"
+
+
+def test_scores_before_softmax_are_neither_weights_nor_differences():
+    figure = plot.heads(A[0].log())
+    assert (bars(figure)[0].get_ylabel(), figure.get_suptitle()) == ("value", "")
+
+
 # Steps put together
 
 
@@ -215,6 +257,12 @@ def test_steps_after_the_first_have_the_rows_that_are_known():
     [
         ([], "join_steps of no steps"),
         ([np.ones((2, 5)), np.ones((2, 5))], "step 1 has 2 queries and 5 keys, after 5 keys .*static cache"),
+        (
+            [np.ones((9, 9)), np.ones((1, 4))],
+            "begins at step 1, or the keys are a window.*static cache",
+        ),
+        ([np.ones((2, 2)), np.ones((1, 3)), np.ones((2, 2))], r"begins at step 2; join the steps .*, steps\[:2\]$"),
+        ([np.ones((2, 2)), np.ones((3, 3))], "Or the model keeps no cache"),
         ([np.ones((3, 2))], "step 0 has 3 queries and 2 keys, after 0 keys"),
         ([np.ones((2, 2)), np.ones((4, 1, 3))], r"step 1 has shape \(4, 1, 3\) and step 0 \(2, 2\)"),
         (records([np.ones((2, 2)), np.ones((1, 3))]), "of the layers 'blocks.0.attn' and 'blocks.1.attn': pick one"),
@@ -223,6 +271,19 @@ def test_steps_after_the_first_have_the_rows_that_are_known():
 def test_what_are_no_steps_says_why(steps, message):
     with pytest.raises(ValueError, match=message):
         formulas.join_steps(steps)
+
+
+@pytest.mark.parametrize(("more", "calls"), [(1, "[0, 1]"), (5, "range(0, 6)")])
+def test_a_second_text_is_named_by_its_first_call_and_the_selection_that_is_advised_works(more, calls):
+    text = [np.ones((3, 3)), *(np.ones((1, 4 + number)) for number in range(more))]
+    both = Records([Record(one, "attn", "m", "f", 1, "h.0", call) for call, one in enumerate(text * 2)])
+    with pytest.raises(ValueError) as refused:
+        formulas.join_steps(both)
+    first = len(text)
+    assert str(refused.value).endswith(
+        f"a new text begins at call {first}; select the calls of one text, select(call={calls})"
+    )
+    assert formulas.join_steps(both.select(call=eval(calls))).shape == (3 + more, 3 + more)
 
 
 # Many calls
@@ -276,5 +337,8 @@ def test_the_distance_of_many_calls_is_drawn_too():
 
 
 def test_calls_that_do_not_have_all_layers_are_refused():
-    with pytest.raises(CaptureError, match="no call is one execution of the model"):
+    with pytest.raises(
+        CaptureError,
+        match=r"recording may have stopped at the memory limit: see summary\(\)",
+    ):
         plot.entropy(CALLS[:-1])

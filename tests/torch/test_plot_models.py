@@ -60,7 +60,7 @@ def test_values_captured_outside_any_module_are_layers_where_they_come_as_a_list
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        (Records(), "the Records are empty: nothing was captured"),
+        (Records(), "nothing to draw: the Records hold no value"),
         ([], "there is no layer to draw; accepted are Records with one value for each layer, a list"),
         ({}, "there is no layer to draw"),
         (np.ones((3, 4, 4)), r"attention has shape \(3, 4, 4\); accepted are Records .* or an array of shape \(layers"),
@@ -115,7 +115,7 @@ def test_layers_draws_every_head_of_every_layer_in_its_place_and_the_means():
     assert ax.get_ylabel() == "layer (blocks.*.attn)"
     assert ax.get_ylim()[0] > ax.get_ylim()[1]  # the first layer is above
     (bar,) = bars(ax.figure)
-    assert bar.get_ylim() == pytest.approx(extremes(MODEL[:, 1]))
+    assert bar.get_ylim() == pytest.approx((0, float(MODEL[:, 1].max())))
     assert {image.get_clim() for image in ax.images} == {bar.get_ylim()}
 
 
@@ -143,7 +143,7 @@ def test_own_scales_have_no_bar():
     ax = plot.layers(MODEL, batch=0, shared_scale=False)
     assert bars(ax.figure) == []
     for image in ax.images:
-        assert image.get_clim() == (image.get_array().min(), image.get_array().max())
+        assert image.get_clim() == (0, image.get_array().max())
 
 
 def test_maps_of_many_tokens_are_averaged_over_blocks_and_the_bar_says_so():
@@ -153,7 +153,9 @@ def test_maps_of_many_tokens_are_averaged_over_blocks_and_the_bar_says_so():
     expected = weights[0, 1].reshape(100, 3, 100, 3).mean(dim=(1, 3))
     assert np.allclose(found[0, 1], expected)
     assert bars(ax.figure)[0].get_ylabel() == "mean weight of 3 × 3"
-    assert bars(ax.figure)[0].get_ylim() == pytest.approx(extremes(weights.reshape(2, 100, 3, 100, 3).mean(dim=(2, 4))))
+    assert bars(ax.figure)[0].get_ylim() == pytest.approx(
+        (0, float(weights.reshape(2, 100, 3, 100, 3).mean(dim=(2, 4)).max()))
+    )
 
 
 def test_blocks_at_the_ends_are_averages_of_what_is_there():
@@ -377,7 +379,7 @@ def test_nan_in_an_overlay_is_grey():
         (np.eye(2), {"area": (0, 0, 61, 40)}, r"area=\(0, 0, 61, 40\) is no part of an image of 60 × 40 pixels"),
         (np.eye(2), {"area": (9, 0, 9, 40)}, r"area=\(9, 0, 9, 40\) is no part"),
         (np.eye(2), {"opacity": 2}, r"opacity=2; accepted is a number from 0"),
-        (Records(), {}, "nothing was captured"),
+        (Records(), {}, "the Records hold no value"),
     ],
 )
 def test_what_cannot_lie_over_an_image_says_why(values, options, message):

@@ -140,7 +140,7 @@ REFUSED: dict[str, tuple[list[Record], str, dict[str, Any] | None]] = {
         [*blocks(), one("blocks.1", 1), one("blocks.1", 2)],
         (
             "layer 'blocks.1' has 3 values and layer 'blocks.0' has 1, so that no call is one execution "
-            "of the model: record "
+            "of the model (recording may have stopped at the memory limit: see summary()): record "
             "one execution by itself, with astcapture.recording(), or pick some layers by select(layer=...)"
         ),
         None,

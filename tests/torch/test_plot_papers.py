@@ -136,7 +136,7 @@ def limits(figure: Figure, count: int) -> list[tuple[float, float]]:
 
 def test_heads_have_scales_of_their_own_where_one_would_hide_the_rest_and_the_picture_says_so():
     figure = plot.heads(peaked())
-    assert limits(figure, 4) == [(pytest.approx(one.min()), pytest.approx(one.max())) for one in peaked()]
+    assert limits(figure, 4) == [(0, pytest.approx(one.max())) for one in peaked()]
     assert "attends to\ncolours: weight, a scale for each panel" in written(figure)
     assert len(bars(figure)) == 5
     assert_readable(figure)

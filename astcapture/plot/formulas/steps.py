@@ -9,6 +9,9 @@ import numpy as np
 
 from astcapture.plot.arrays import FloatArray, Plottable, as_array
 from astcapture.plot.one_execution import check_if_steps
+from astcapture.values.records import Records
+
+_CUT = "Cut the maps of a static cache or a sliding window to these keys first"
 
 
 def join_steps(steps: Sequence[Plottable]) -> FloatArray:
@@ -17,6 +20,9 @@ def join_steps(steps: Sequence[Plottable]) -> FloatArray:
     With a cache of keys and values, the prompt attends from all its tokens, (prompt, prompt), and each step from the
     new token alone to itself and all before: (1, prompt + 1), (1, prompt + 2), and so on. The result is the map that
     one forward of the whole text would have.
+
+    Generate greedily or by sampling, not by beam search (``num_beams=4``): beam search reorders the batch between two
+    steps, so that rows of different hypotheses would be joined. The maps do not show this, and there is no error.
 
     Args:
         steps: one array for each step, (queries, keys), (heads, queries, keys) or (batch, heads, queries, keys), in
@@ -29,7 +35,7 @@ def join_steps(steps: Sequence[Plottable]) -> FloatArray:
 
     Raises:
         CaptureError: `Records` of several layers, functions, labels, models or processes.
-        ValueError: no step, another shape, or steps whose keys do not grow by their queries.
+        ValueError: no step, another shape, or steps whose keys do not grow by their queries, such as several texts.
 
     >>> join_steps([np.ones((2, 2)), np.full((1, 3), 0.5)]).tolist()
     [[1.0, 1.0, 0.0], [1.0, 1.0, 0.0], [0.5, 0.5, 0.5]]
@@ -49,10 +55,11 @@ def join_steps(steps: Sequence[Plottable]) -> FloatArray:
     if fault is not None:
         queries, keys = sizes[fault]
         before = sizes[fault - 1][1] if fault else 0
+        what = f"has {queries} queries and {keys} keys, after {before} keys in the step before"
+        if fault and (queries == keys or keys < before):
+            raise ValueError(_of_a_new_text(steps, fault, what, whole=queries == keys, grows=keys > before))
         raise ValueError(
-            f"step {fault} has {queries} queries and {keys} keys, after {before} keys in the step before: a step has "
-            "the keys of the step before and one for each of its queries. Cut the maps of a static cache or a sliding "
-            "window to these keys first"
+            f"step {fault} {what}: a step has the keys of the step before and one for each of its queries. {_CUT}"
         )
     # Of a loop whose first step was left out, the queries before are not known.
     unknown = sizes[0][1] - sizes[0][0]
@@ -61,6 +68,35 @@ def join_steps(steps: Sequence[Plottable]) -> FloatArray:
     for one, (queries, to) in zip(maps, sizes, strict=True):
         whole[..., to - queries - unknown : to - unknown, :to] = one
     return whole
+
+
+def _of_a_new_text(steps: Sequence[Plottable], fault: int, what: str, *, whole: bool, grows: bool) -> str:
+    """Say where a new text begins, or what else it may be, and how to have the steps of one text.
+
+    `whole`: the step has as many queries as keys; `grows`: it has more keys than the step before.
+    """
+    calls = [record.call for record in steps.records] if isinstance(steps, Records) else [None]
+    known = [call for call in calls if call is not None]
+    if len(known) < len(calls):
+        where, select = f"step {fault}", f"join the steps of one text, steps[:{fault}]"
+    else:
+        where, select = f"call {known[fault]}", f"select the calls of one text, select(call={_listed(known[:fault])})"
+    begins = f"{where} {what}: a new text begins at {where}"
+    if whole and not grows:
+        return f"{begins}; {select}"
+    if whole:
+        return f"{begins}; {select}. Or the model keeps no cache: then the last step alone is the map of the whole text"
+    return f"{begins}, or the keys are a window; {select}. {_CUT}"
+
+
+def _listed(calls: Sequence[int]) -> str:
+    """Write calls as Python does: a list, or a range where they are many.
+
+    >>> _listed([0, 1]), _listed([0, 1, 2, 3, 4, 5])
+    ('[0, 1]', 'range(0, 6)')
+    """
+    every = range(calls[0], calls[-1] + 1)
+    return str(every) if len(calls) > 4 and list(calls) == list(every) else str(list(calls))
 
 
 def growth_fault(sizes: Sequence[tuple[int, int]]) -> int | None:
