@@ -32,10 +32,10 @@ def always_missed() -> list[str]:
     drain()
     told = {key for key, _ in shared.recorded if key in shared.entering}
     left_out = {
-        f"{module}:{qualname}": why_left_out(layers)
+        f"{module}:{qualname}": why_left_out(ran)
         for module, qualname, label in declared_labels()
         if (f"{module}:{qualname}", label) not in shared.recorded
-        and (layers := policy.passed_over(module, qualname, label))
+        and (ran := policy.passed_over(module, qualname, label))
     }
     failed = [
         f"{key}: {why_failed(label, *failures)}"
