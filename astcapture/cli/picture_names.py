@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from astcapture.values.record import Record
@@ -17,7 +17,7 @@ _SHOWN = {
     "entropy": "attention entropy",
     "animate": "attention",
 }
-#: Titles that are longer get a second line.
+#: As many characters fit above a small picture.
 _LONGEST_LINE = 40
 
 
@@ -62,7 +62,7 @@ def file_name(kind: str, values: Records, options: Mapping[str, Any], chosen: Ch
 
 
 def title_of(kind: str, values: Records, options: Mapping[str, Any], chosen: Chosen, takes: frozenset[str]) -> str:
-    """What a picture shows, in one line or two."""
+    """What a picture shows, in one line or more."""
     first = values.records[0]
     several = len(_layers(values)) > 1 or not first.layer
     shown = [place_of(values)]
@@ -90,9 +90,17 @@ def title_of(kind: str, values: Records, options: Mapping[str, Any], chosen: Cho
         picked.append("attention of the CLS token")
     if "without" in options:
         picked.append(f"without {' '.join(options['without'])}")
-    # The frames of a film have "step 3" after the title.
-    fits = kind == "animate" or len(", ".join([*shown, *picked])) <= _LONGEST_LINE
-    return ", ".join([*shown, *picked]) if fits else "\n".join(filter(None, map(", ".join, (shown, picked))))
+    return _in_lines([*shown, *picked])
+
+
+def _in_lines(parts: Sequence[str]) -> str:
+    lines = [parts[0]]
+    for part in parts[1:]:
+        if len(lines[-1]) + len(part) + 2 <= _LONGEST_LINE:
+            lines[-1] += f", {part}"
+        else:
+            lines.append(part)
+    return "\n".join(lines)
 
 
 def _layers(values: Records) -> set[str | None]:

@@ -274,14 +274,14 @@ def titles(monkeypatch) -> list[str]:
     ("options", "title"),
     [
         (["--kind", "tokens", "--layer", "1", "--tokens", WORDS, "--query", "2", "--head", "1"],
-         "encoder.1, call 0\nhead 1, attention of 'mice'"),
+         "encoder.1, call 0, head 1\nattention of 'mice'"),
         (["--kind", "tokens", "--layer", "1", "--tokens", WORDS], "encoder.1, call 0, mean of 2 heads"),
         (["--kind", "tokens", "--layer", "1", "--tokens", WORDS, "--without", "[CLS]"],
-         "encoder.1, call 0\nmean of 2 heads, without [CLS]"),
-        (["--kind", "rollout"], "attention rollout of Bert, 3 layers, call 0"),
-        (["--kind", "rollout", "--layer", "*.[12]"], "attention rollout of Bert, 2 layers, call 0\nlayers *.[12]"),
+         "encoder.1, call 0, mean of 2 heads\nwithout [CLS]"),
+        (["--kind", "rollout"], "attention rollout of Bert, 3 layers\ncall 0"),
+        (["--kind", "rollout", "--layer", "*.[12]"], "attention rollout of Bert, 2 layers\ncall 0, layers *.[12]"),
         (["--kind", "layers"], "attention maps of Bert, 3 layers, call 0"),
-        (["--kind", "entropy"], "attention entropy of Bert, 3 layers, call 0"),
+        (["--kind", "entropy"], "attention entropy of Bert, 3 layers\ncall 0"),
         (["--kind", "entropy", "--layer", "0"], "attention entropy of encoder.0, call 0"),
     ],
 )  # fmt: skip
@@ -364,7 +364,7 @@ def test_of_several_models_one_is_picked(plot, monkeypatch):
     )
     for model in "AB":
         made = plot("--kind", "layers", "--model", model, "--dpi", "20")[3]
-    assert made == ["layers-f-call0-A.png", "layers-f-call0-B.png"]
+    assert made == ["layers-h.0-call0-A.png", "layers-h.0-call0-B.png"]
 
 
 def test_a_query_is_a_number_unless_it_is_a_token():
