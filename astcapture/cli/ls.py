@@ -9,7 +9,7 @@ import shutil
 import sys
 import time
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ import click
 
 if TYPE_CHECKING:
     from astcapture.values.inventory import Line
+    from astcapture.values.notes import Notes
     from astcapture.values.run import Run
 
 _RIGHT = {"count", "bytes", "processes", "rank", "values", "shards"}
@@ -115,7 +116,7 @@ def _plain(run: Run, lines: list[Line]) -> dict[str, Any]:
 
 
 def _table(run: Run, lines: list[Line]) -> str:
-    from astcapture.values.summary import columns
+    from astcapture.values.summary import columns, hidden_labels
 
     out = []
     several = len({line.model for line in lines if line.model is not None}) > 1
@@ -128,14 +129,23 @@ def _table(run: Run, lines: list[Line]) -> str:
         rows = [header, *rows]
         listed = columns(_fitting(rows, _width() - 2), _RIGHT) if rows[1:] else ["no values"]
         out += [key, *(f"  {line}" for line in listed), ""]
-    out += _empty_recipes(recipes, {line.key for line in lines})
+    hidden = hidden_labels({(line.key, line.label) for line in lines}, run.notes())
+    out += _empty_recipes(run.notes(), {line.key for line in lines})
     header = ("process", "rank", "values", "bytes", "shards", "started")
-    return "\n".join([*out, *columns([header, *_process_rows(run)], _RIGHT), *_notes(run)])
+    return "\n".join([*out, *columns([header, *_process_rows(run)], _RIGHT), *_notes(run, hidden)])
 
 
-def _empty_recipes(recipes: Mapping[str, str], functions: Collection[str]) -> list[str]:
-    empty = Counter(recipe for key, recipe in recipes.items() if key not in functions)
-    lines = [f"{recipe}: no values from {count} function{'s' if count != 1 else ''}" for recipe, count in empty.items()]
+def _empty_recipes(notes: Notes, functions: Collection[str]) -> list[str]:
+    """A line for each recipe with functions that were not called; those that left nothing in a call have notes."""
+    called = {*functions, *(key for key, _ in (*notes.counts, *notes.refused))}
+    lines = []
+    for recipe, count in Counter(recipe for key, recipe in notes.recipes.items() if key not in called).items():
+        if any(one == recipe and key in called for key, one in notes.recipes.items()):
+            many = "1 function of {} was" if count == 1 else f"{count} functions of {{}} were"
+            lines.append(f"{many.format(recipe)} not called, which is normal: a program runs few of them")
+        else:
+            many = "its one function was not called" if count == 1 else f"none of its {count} functions was called"
+            lines.append(f"{recipe}: no values, {many}")
     return [*lines, ""] if lines else []
 
 
@@ -201,10 +211,11 @@ def _process_rows(run: Run) -> list[tuple[str, ...]]:
     ]
 
 
-def _notes(run: Run) -> list[str]:
+def _notes(run: Run, hidden: Collection[tuple[str, str]]) -> list[str]:
+    """What went wrong; not that a map was missed where another label of its function holds the map."""
     notes, told = run.notes(), []
     for (key, label), (missed, failed, error) in notes.counts.items():
-        if missed:
+        if missed and (key, label) not in hidden:
             told.append(f"{key}: {label!r} was missed {_times(missed)}")
         if failed:
             told.append(f"{key}: {label!r} failed {_times(failed)}, first with {error}")

@@ -5,13 +5,14 @@ Neither NumPy nor matplotlib is imported before something is drawn.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from astcapture import plot
+from astcapture.cli.option_names import as_options
+from astcapture.cli.picture_names import NOTHING_CHOSEN, Chosen, file_name, place_of, title_of
 from astcapture.errors import CaptureError
 from astcapture.values.record import Record
 from astcapture.values.records import Records
@@ -70,15 +71,15 @@ def _tokens(values: Records, *, tokens: list[str], **options: Any) -> Any:
 KINDS: Mapping[str, Kind] = {
     "head": _kind("head", "batch head tokens cls"),
     "heads": _kind("heads", "batch cls"),
-    "tokens": _kind(_tokens, "batch head query style", "tokens"),
-    "patch": _kind(_patch_to_patch, "batch head grid cls stretch style", "image patch"),
-    "cls": _kind("cls_attention", "batch grid cls image stretch style"),
-    "overlay": _kind("overlay", "stretch style", "image"),
+    "tokens": _kind(_tokens, "batch head query without style", "tokens"),
+    "patch": _kind(_patch_to_patch, "batch head grid cls area stretch style", "image patch"),
+    "cls": _kind("cls_attention", "batch grid cls image area stretch style"),
+    "overlay": _kind("overlay", "area stretch style", "image"),
     "layers": _kind("layers", "batch", of="layers"),
-    "rollout": _kind("rollout", "batch grid cls image patch tokens stretch style", of="layers"),
+    "rollout": _kind("rollout", "batch grid cls image patch tokens area stretch style", of="layers"),
     "distance": _kind("distance", "batch grid cls patch_size style", of="calls"),
     "entropy": _kind("entropy", "batch style", of="calls"),
-    "animate": _kind("animate", "batch head grid cls image patch tokens stretch style", of="frames"),
+    "animate": _kind("animate", "batch head grid cls image patch tokens area stretch style", of="frames"),
 }
 
 
@@ -87,7 +88,9 @@ def count_pictures(name: str, records: Records) -> int:
     return len(_groups(records, KINDS[name].of))
 
 
-def draw_pictures(name: str, records: Records, options: Mapping[str, Any], title: str | None) -> Iterator[Picture]:
+def draw_pictures(
+    name: str, records: Records, options: Mapping[str, Any], title: str | None, chosen: Chosen = NOTHING_CHOSEN
+) -> Iterator[Picture]:
     """Draw `records` as pictures of one kind, one after the other.
 
     Raises:
@@ -96,12 +99,12 @@ def draw_pictures(name: str, records: Records, options: Mapping[str, Any], title
     kind = KINDS[name]
     taken: set[str] = set()
     for values in _groups(records, kind.of):
-        where = _where(values)
+        own = title_of(name, values, options, chosen, kind.takes) if title is None else title
         try:
-            drawn = kind.draw(values, title=_title(where, values, kind.of) if title is None else title, **options)
+            drawn = kind.draw(values, title=own, **options)
         except (ValueError, TypeError) as error:
-            raise CaptureError(f"{where}: {_as_options(str(error))}") from error
-        stem = _file_name(name, values)
+            raise CaptureError(f"{place_of(values)}: {as_options(str(error), name)}") from error
+        stem = file_name(name, values, options, chosen)
         if stem in taken and values.records[0].rank:
             stem += f"-rank{values.records[0].rank}"
         unique, count = stem, 1
@@ -133,26 +136,3 @@ def _groups(records: Records, of: str) -> list[Records]:
     for number, record in enumerate(records.records):
         groups.setdefault(same_picture(number, record), []).append(record)
     return [Records(group) for group in groups.values()]
-
-
-def _title(where: str, values: Records, of: str) -> str:
-    calls = {record.call for record in values.records}
-    return f"{where}, mean of {len(calls)} calls" if of == "calls" and len(calls) > 1 else where
-
-
-def _where(values: Records) -> str:
-    first = values.records[0]
-    layers = {record.layer for record in values.records}
-    place = first.function if not first.layer or len(layers) > 1 else first.layer
-    calls = {record.call for record in values.records}
-    return place if len(calls) > 1 or first.call is None else f"{place}, call {first.call}"
-
-
-def _file_name(kind: str, values: Records) -> str:
-    return re.sub(r"[^\w.-]+", "-", f"{kind}-{_where(values).replace('call ', 'call')}")
-
-
-def _as_options(message: str) -> str:
-    """Write ``batch=0`` as the command line does, ``--batch 0``."""
-    message = message.replace("stretch=True", "--stretch style")
-    return re.sub(r"\b(batch|head|grid|cls|patch|query|image|tokens)=", r"--\1 ", message)

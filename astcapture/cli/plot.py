@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from astcapture.cli.picture_names import Chosen
 from astcapture.cli.pictures import KINDS, count_pictures, draw_pictures
 from astcapture.errors import CaptureError
 
@@ -61,10 +62,11 @@ def _patch(context: click.Context, option: click.Parameter, text: str | None) ->
 @click.option(
     "--kind", type=click.Choice(list(KINDS)), default="heads", show_default=True, help="What to draw, see above."
 )
-@click.option("--layer", metavar="PATTERN", help="Only these layers, with wildcards: 'blocks.*'.")
+@click.option("--layer", metavar="PATTERN", help="Only these layers: 'blocks.*', or by number, from 0; -1 is the last.")
 @click.option("--label", help="Only values captured under this name.")
+@click.option("--model", metavar="CLASS", help="Only values of this model.")
 @click.option("--function", metavar="KEY", help="Only values of this function: [MODULE:]QUALNAME.")
-@click.option("--call", type=int, metavar="N", help="Only this execution, from 0: a step of a loop.")
+@click.option("--call", type=int, metavar="N", help="Only this execution, from 0: a step of a loop; -1 is the last.")
 @click.option(
     "--tag", "tags", callback=_tags, multiple=True, metavar="KEY=VALUE", help="Only values with this tag; wildcards."
 )
@@ -75,11 +77,15 @@ def _patch(context: click.Context, option: click.Parameter, text: str | None) ->
 @click.option("--grid", callback=_grid, metavar="ROWSxCOLUMNS", help="The patches, if they do not form a square.")
 @click.option("--cls", type=int, metavar="N", help="Number of tokens before the patches.")
 @click.option("--patch-size", callback=_patch_size, metavar="N", help="The side of a patch in pixels; or HEIGHTxWIDTH.")
+@click.option(
+    "--area", type=float, nargs=4, metavar="LEFT TOP RIGHT BOTTOM", help="The part of the image that the model saw."
+)
 @click.option("--stretch", is_flag=True, default=None, help="Stretch the map over an image of other proportions.")
 @click.option("--style", metavar="NAME", help="How it is drawn: see the docs of each kind, mask for instance.")
 @click.option("--tokens", metavar="TEXT", help="The tokens, separated by spaces; or a file, one per line.")
 @click.option("--query", metavar="TOKEN", help="Shade the text by what this token attends to: number or text.")
-@click.option("--title", help="Title of each picture. Default: layer and call.")
+@click.option("--without", metavar="TEXT", help="Tokens to leave out of the picture: '[CLS] [SEP]'.")
+@click.option("--title", help="Title of each picture. Default: what it shows.")
 @click.option("--format", "ending", type=click.Choice(STILLS + MOVIES), help="Default: png, or gif for animate.")
 @click.option("--dpi", type=click.FloatRange(min=1), default=100, show_default=True, help="Dots per inch.")
 @click.option("--all", "every", is_flag=True, help=f"Write more than {MOST_FILES} files.")
@@ -89,6 +95,7 @@ def plot(
     kind: str,
     layer: str | None,
     label: str | None,
+    model: str | None,
     function: str | None,
     call: int | None,
     tags: dict[str, str],
@@ -99,7 +106,7 @@ def plot(
     out: str,
     **options: Any,
 ) -> None:
-    """Draw the maps of a stored run, DIR, into files named by kind, layer and call.
+    """Draw the maps of a stored run, DIR, into files named by kind, layer, call, head and so on.
 
     \b
     One picture for each value:
@@ -130,7 +137,7 @@ def plot(
     ending = ending or endings[0]
     if ending not in endings:
         raise click.UsageError(f"--format {ending} does not go with --kind {kind}: it is {' or '.join(endings)}")
-    records = _select(folder, function, tags, layer=layer, label=label, call=call)
+    records, chosen = _select(folder, function, tags, layer=layer, label=label, model=model, call=call)
     _check_count(kind, records, every)
     try:
         given = _read_inputs(given)
@@ -138,7 +145,7 @@ def plot(
         if ending in MOVIES:
             _check_writer(Path(out, f"{kind}.{ending}"))  # before the work of drawing
         Path(out).mkdir(parents=True, exist_ok=True)
-        for picture in draw_pictures(kind, records, given, title):
+        for picture in draw_pictures(kind, records, given, title, chosen):
             path = Path(out, f"{picture.name}.{ending}")
             _write(picture.drawn, path, dpi)
             click.echo(f"wrote {path}")
@@ -172,8 +179,8 @@ def _spelled(name: str) -> str:
     return name.replace("_", "-")
 
 
-def _select(folder: str, function: str | None, tags: dict[str, str], **filters: Any) -> Any:
-    """The Records to draw, all under one label.
+def _select(folder: str, function: str | None, tags: dict[str, str], **filters: Any) -> tuple[Any, Chosen]:
+    """The Records to draw, all under one label, and what is chosen by that.
 
     Raises:
         CaptureError: nothing matches, or several labels do.
@@ -190,7 +197,8 @@ def _select(folder: str, function: str | None, tags: dict[str, str], **filters: 
     except KeyError as error:
         raise CaptureError(f"{folder}: {error}") from error
     wanted = {name: value for name, value in filters.items() if value is not None}
-    found = _tagged(records.select(**wanted), tags)
+    # First the tags: a layer or a call that is counted is one of those that are left.
+    found = _tagged(records, tags).select(**_counted(wanted, records))
     if not found:
         asked = " ".join(
             [f"--{name} {value}" for name, value in wanted.items()]
@@ -204,7 +212,23 @@ def _select(folder: str, function: str | None, tags: dict[str, str], **filters: 
         )
     if len(found.labels) > 1:
         raise CaptureError(f"{folder}: {_listed('labels', found.labels)}: pick one with --label")
-    return found
+    keys = {record.key for record in found.records}
+    everything = stored.select().records
+    labels = {record.label for record in everything if record.key in keys}
+    models = {record.model for record in everything}
+    return found, Chosen(
+        filters["layer"],
+        tags,
+        found.labels[0] if len(labels) > 1 else None,
+        filters["model"] if len(models) > 1 else None,
+    )
+
+
+def _counted(wanted: dict[str, Any], records: Any) -> dict[str, Any]:
+    """The filters, with a layer that is given by number as a number, unless it is the name of a layer."""
+    layer = wanted.get("layer", "")
+    is_number = layer.removeprefix("-").isdecimal() and layer not in {record.layer for record in records.records}
+    return wanted | {"layer": int(layer)} if is_number else wanted
 
 
 def _tagged(records: Any, tags: dict[str, str]) -> Any:
@@ -251,6 +275,11 @@ def _read_inputs(given: dict[str, Any]) -> dict[str, Any]:
             read["image"] = image.convert("RGBA")
     if "tokens" in given:
         read["tokens"] = _tokens(given["tokens"])
+    if "without" in given:
+        read["without"] = given["without"].split()
+        unknown = [token for token in read["without"] if token not in read["tokens"]]
+        if unknown:
+            raise CaptureError(f"--without {' '.join(unknown)}: there is no such token in --tokens")
     query = given.get("query", "")
     if query not in read.get("tokens", []) and query.lstrip("-").isdecimal():
         read["query"] = int(query)

@@ -59,7 +59,7 @@ def summarise(
     for group in groups:
         groups_of.setdefault(group[:2], []).append(group)
     recorded = set(groups_of)
-    hidden = set() if everything else _hidden(recorded, notes)
+    hidden = set() if everything else hidden_labels(recorded, notes)
     rows: list[tuple[str, ...]] = []
     for where in _every_label(groups, notes):
         if where in hidden:
@@ -89,7 +89,7 @@ def as_summary(table: Table) -> Summary:
     return Summary("\n".join([*lines, *([""] * bool(table.sentences)), *table.sentences]), table)
 
 
-def _hidden(recorded: Collection[tuple[str, str]], notes: Notes) -> set[tuple[str, str]]:
+def hidden_labels(recorded: Collection[tuple[str, str]], notes: Notes) -> set[tuple[str, str]]:
     """What is not worth a row: of recipes, functions that left nothing; and maps that another label of theirs holds."""
     functions = {key for key, _ in recorded}
     with_a_map = {key for key, label in recorded if is_like_a_map(label)}

@@ -442,3 +442,34 @@ _thread.start_new_thread = refuse
 """
     )
     assert list(loaded(tmp_path)["f"]) == list(range(400))
+
+
+@pytest.mark.slow
+def test_ls_raises_no_alarm_where_another_label_holds_the_map_or_a_recipe_names_more_than_runs(
+    program: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    from astcapture.cli.main import main
+    from astcapture.values.notes import Notes
+    from astcapture.values.run import Run
+
+    monkeypatch.setattr(sys.modules[__name__], "MODULE", "def f(x):\n    attn = x\n    return attn\n")
+    program("import numpy\nm.f(numpy.ones(2))", ASTCAPTURE="m:f=attn")
+    notes = Notes(
+        declared={"m:f": ("attn", "weights"), "m:g": ("attn",), "m:h": ("attn",), "m:i": ("attn",), "m:j": ("x",)},
+        recipes=dict.fromkeys(["m:f", "m:g", "m:h", "m:i"], "@zoo") | {"m:j": "@farm"},
+        counts={("m:f", "weights"): (12, 0, None), ("m:i", "attn"): (3, 0, None)},
+    )
+    monkeypatch.setattr(Run, "notes", lambda self: notes)
+    monkeypatch.chdir(tmp_path)
+
+    def listed() -> str:
+        assert main(["ls", "run"]) == 0
+        return capsys.readouterr().out
+
+    said = listed()
+    assert "weights" not in said
+    assert "m:i: 'attn' was missed 3 times\n" in said
+    assert "2 functions of @zoo were not called, which is normal: a program runs few of them\n" in said
+    assert "@farm: no values, its one function was not called\n" in said
+    notes.counts["m:f", "weights"] = (12, 1, "ValueError")
+    assert "'weights' was missed 12 times" in listed()

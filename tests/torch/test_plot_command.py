@@ -66,7 +66,7 @@ def plot(folder, tmp_path, monkeypatch, capsys):
 @pytest.mark.slow
 def test_heads_are_drawn_for_each_layer_and_call(plot, tmp_path):
     status, out, err, made = plot("--label", "attn", "--batch", "1")
-    expected = [f"heads-{layer}-call{call}.png" for call in range(2) for layer in LAYERS]
+    expected = [f"heads-{layer}-call{call}-batch1.png" for call in range(2) for layer in LAYERS]
     assert (status, err, made) == (0, "", sorted(expected))
     assert out.splitlines() == [f"wrote {tmp_path / 'out' / name}" for name in expected]
     for name in made:
@@ -76,7 +76,7 @@ def test_heads_are_drawn_for_each_layer_and_call(plot, tmp_path):
 
 def test_layers_and_a_call_are_picked_and_the_format_is_chosen(plot, tmp_path):
     status, _, _, made = plot("--layer", "blocks.[12].*", "--call", "1", "--batch", "0", "--format", "svg")
-    assert (status, made) == (0, [f"heads-{layer}-call1.svg" for layer in LAYERS[1:]])
+    assert (status, made) == (0, [f"heads-{layer}-call1-batch0.svg" for layer in LAYERS[1:]])
     text = (tmp_path / "out" / made[0]).read_text(encoding="utf-8")
     assert text.startswith("<?xml") and "<svg" in text
 
@@ -88,20 +88,20 @@ MAPS = ["--label", "attn", "--batch", "0"]
 @pytest.mark.parametrize(
     ("kind", "options", "expected"),
     [
-        ("head", [*MAPS, "--head", "1", "--call", "0"], [f"head-{layer}-call0.png" for layer in LAYERS]),
+        ("head", [*MAPS, "--head", "1", "--call", "0"], [f"head-{layer}-call0-batch0-head1.png" for layer in LAYERS]),
         ("tokens", [*MAPS, "--layer", "blocks.2.*", "--call", "0", "--tokens", "CLS " + "a " * 16, "--query", "CLS"],
-         ["tokens-blocks.2.attn-call0.png"]),
+         ["tokens-blocks.2.attn-call0-batch0-query0-CLS.png"]),
         ("patch", [*MAPS, "--layer", "blocks.2.*", "--call", "0", "--image", "image.png", "--patch", "1,2"],
-         ["patch-blocks.2.attn-call0.png"]),
+         ["patch-blocks.2.attn-call0-batch0-patch-1-2.png"]),
         ("cls", [*MAPS, "--layer", "blocks.2.*", "--call", "0", "--image", "image.png", "--grid", "4x4", "--cls", "1"],
-         ["cls-blocks.2.attn-call0.png"]),
-        ("layers", MAPS, [f"layers-Attention.forward-call{call}.png" for call in range(2)]),
+         ["cls-blocks.2.attn-call0-batch0.png"]),
+        ("layers", MAPS, [f"layers-Attention.forward-call{call}-batch0.png" for call in range(2)]),
         ("rollout", [*MAPS, "--image", "image.png"],
-         ["rollout-Attention.forward-call0.png", "rollout-Attention.forward-call1.png"]),
+         [f"rollout-Attention.forward-call{call}-batch0.png" for call in range(2)]),
         ("distance", ["--label", "attn", "--patch-size", "2"], ["distance-Attention.forward.png"]),
-        ("entropy", [*MAPS, "--call", "1"], ["entropy-Attention.forward-call1.png"]),
-        ("animate", MAPS, [f"animate-{layer}.gif" for layer in LAYERS]),
-        ("animate", [*MAPS, "--call", "0"], ["animate-Attention.forward-call0.gif"]),
+        ("entropy", [*MAPS, "--call", "1"], ["entropy-Attention.forward-call1-batch0.png"]),
+        ("animate", MAPS, [f"animate-{layer}-batch0.gif" for layer in LAYERS]),
+        ("animate", [*MAPS, "--call", "0"], ["animate-Attention.forward-call0-batch0.gif"]),
     ],
 )  # fmt: skip
 def test_every_kind_is_drawn_and_named_by_layer_and_call(plot, kind, options, expected):
@@ -222,6 +222,151 @@ def test_tokens_come_from_a_file_too_and_may_hold_spaces(plot, folder):
     assert plot("--kind", "tokens", *only, "--tokens", "tokens.txt", "--query", "New York")[0] == 0
 
 
+WORDS = "[CLS] the mice , eat . cheese [SEP]"
+
+
+@pytest.fixture
+def text(monkeypatch) -> None:
+    """A stored run of a text model: one execution of three layers with two heads on eight tokens."""
+    maps = np.random.default_rng(0).dirichlet(np.ones(8), (3, 1, 2, 8)).astype(np.float32)
+    records = [
+        Record(maps[layer], "probs", "m", "sdpa", 1, f"encoder.{layer}", 0, model="Bert", tags={"text": "a"})
+        for layer in range(3)
+    ]
+    monkeypatch.setattr(astcapture, "load", lambda path: Stored(records))
+
+
+class Stored:
+    """What is used of a stored run."""
+
+    def __init__(self, records: list[Record]) -> None:
+        self.select = lambda: Records(records)
+
+
+def test_pictures_of_other_heads_queries_and_tokens_are_other_files(plot, text):
+    only = ["--kind", "tokens", "--layer", "-1", "--tokens", WORDS, "--dpi", "20"]
+    names = []
+    for options, name in (
+        ([], ""),
+        (["--head", "1"], "-head1"),
+        (["--head", "0"], "-head0"),
+        (["--query", "mice"], "-query2-mice"),
+        (["--query", ","], "-query3"),
+        (["--query", "5"], "-query5-."),
+        (["--query", "-2"], "-query6-cheese"),
+        (["--without", "[CLS] [SEP]"], "-without-CLS-SEP"),
+    ):
+        names.append(f"tokens-encoder.2-call0{name}.png")
+        status, _, err, made = plot(*only, *options)
+        assert (status, err, made) == (0, "", sorted(names))
+
+
+def titles(monkeypatch) -> list[str]:
+    """The titles of the pictures that are drawn from here on."""
+    from astcapture.cli import pictures
+
+    said, whole = [], pictures.title_of
+    monkeypatch.setattr(pictures, "title_of", lambda *given: said.append(whole(*given)) or said[-1])
+    return said
+
+
+@pytest.mark.parametrize(
+    ("options", "title"),
+    [
+        (["--kind", "tokens", "--layer", "1", "--tokens", WORDS, "--query", "2", "--head", "1"],
+         "encoder.1, call 0, head 1\nattention of 'mice'"),
+        (["--kind", "tokens", "--layer", "1", "--tokens", WORDS], "encoder.1, call 0, mean of 2 heads"),
+        (["--kind", "tokens", "--layer", "1", "--tokens", WORDS, "--without", "[CLS]"],
+         "encoder.1, call 0, mean of 2 heads\nwithout [CLS]"),
+        (["--kind", "rollout"], "attention rollout of Bert, 3 layers\ncall 0"),
+        (["--kind", "rollout", "--layer", "*.[12]"], "attention rollout of Bert, 2 layers\ncall 0, layers *.[12]"),
+        (["--kind", "layers"], "attention maps of Bert, 3 layers, call 0"),
+        (["--kind", "entropy"], "attention entropy of Bert, 3 layers\ncall 0"),
+        (["--kind", "entropy", "--layer", "0"], "attention entropy of encoder.0, call 0"),
+    ],
+)  # fmt: skip
+def test_the_title_says_what_a_picture_shows(plot, text, monkeypatch, options, title):
+    said = titles(monkeypatch)
+    assert plot(*options, "--dpi", "20")[:3:2] == (0, "")
+    assert said == [title]
+
+
+def test_other_layers_and_labels_of_one_function_are_other_files(plot, text, monkeypatch):
+    plot("--kind", "rollout", "--dpi", "20")
+    assert len(plot("--kind", "rollout", "--layer", "*.[12]", "--dpi", "20")[3]) == 2
+    records = [Record(np.eye(3), label, "m", "A.forward", 1, "h.0", 0) for label in ("attn", "bias")]
+    monkeypatch.setattr(astcapture, "load", lambda path: Stored(records))
+    plot("--kind", "head", "--label", "attn", "--dpi", "20")
+    made = plot("--kind", "head", "--label", "bias", "--dpi", "20")[3]
+    assert made[:2] == ["head-h.0-call0-attn.png", "head-h.0-call0-bias.png"]
+
+
+def test_a_token_to_leave_out_that_there_is_not_is_refused(plot, text):
+    status, _, err, _ = plot("--kind", "tokens", "--tokens", WORDS, "--without", "[CLS] [PAD]")
+    assert (status, err) == (1, "astcapture: --without [PAD]: there is no such token in --tokens\n")
+
+
+def test_layers_and_calls_are_counted(plot):
+    last = plot(*MAPS, "--layer", "-1", "--call", "-1", "--dpi", "20")[3]
+    assert last == ["heads-blocks.2.attn-call1-batch0.png"]
+    assert plot(*MAPS, "--layer", "0", "--call", "0", "--dpi", "20")[3][0] == "heads-blocks.0.attn-call0-batch0.png"
+    status, _, err, _ = plot(*MAPS, "--layer", "9")
+    assert status == 1 and "nothing matches --layer 9 " in err and "layers there: blocks.0.attn, " in err
+
+
+def test_a_layer_whose_name_is_a_number_is_meant_by_it(plot, monkeypatch):
+    records = [Record(np.eye(3), "attn", "m", "f", 1, layer, 0) for layer in ("2", "1", "0")]
+    monkeypatch.setattr(astcapture, "load", lambda path: Records(records))
+    assert plot("--kind", "head", "--layer", "2", "--dpi", "20")[3] == ["head-2-call0.png"]
+
+
+def test_the_last_call_is_that_of_the_values_with_the_tag(plot, monkeypatch):
+    stored_run(monkeypatch, layers=1, calls=4)
+    assert plot("--kind", "head", "--tag", "image=2.jpg", "--call", "-1", "--dpi", "20")[3] == ["head-h.0-call2.png"]
+
+
+def test_the_special_tokens_that_are_given_are_seen_on_the_maps_of_all_heads(plot, tmp_path):
+    pixels = []
+    for cls in ("0", "1"):
+        (name,) = plot(*MAPS, "--layer", "0", "--call", "0", "--cls", cls)[3]
+        pixels.append(matplotlib.image.imread(tmp_path / "out" / name))
+    assert pixels[0].shape != pixels[1].shape or (pixels[0] != pixels[1]).any()
+
+
+def test_an_area_of_the_image_is_given_by_its_four_sides(plot, folder):
+    Image.new("L", (48, 24)).save(folder / "wide.png")
+    only = [*MAPS, "--layer", "0", "--call", "0", "--kind", "cls", "--image", "wide.png"]
+    status, _, err, _ = plot(*only)
+    assert status == 1
+    assert err.endswith(
+        "if the model saw a part of it, --area LEFT TOP RIGHT BOTTOM, for the middle --area 12 0 36 24; "
+        "if the whole was squeezed into the model's input, --stretch\n"
+    )
+    assert plot(*only, "--area", "12", "0", "36", "24")[0] == 0
+
+
+def test_maps_of_words_over_an_image_are_refused_with_options_that_exist(plot, text):
+    status, _, err, _ = plot("--kind", "cls", "--layer", "0")
+    assert status == 1
+    assert err == (
+        "astcapture: encoder.0, call 0: 8 tokens, with or without one CLS token, do not form a square of patches: pass "
+        "--grid ROWSxCOLUMNS, and --cls N for the number of tokens before the patches; if they are words, --kind "
+        "tokens draws them\n"
+    )
+
+
+def test_of_several_models_one_is_picked(plot, monkeypatch):
+    records = [Record(np.eye(4), "attn", "m", "f", 1, "h.0", 0, model=model) for model in ("A", "B")]
+    monkeypatch.setattr(astcapture, "load", lambda path: Stored(records))
+    assert (
+        plot("--kind", "layers")[2]
+        == "astcapture: h.0, call 0: the values are of 'A' and 'B', 2 models: pick one, --model 'A'\n"
+    )
+    for model in "AB":
+        made = plot("--kind", "layers", "--model", model, "--dpi", "20")[3]
+    assert made == ["layers-h.0-call0-A.png", "layers-h.0-call0-B.png"]
+
+
 def test_a_query_is_a_number_unless_it_is_a_token():
     from astcapture.cli.plot import _read_inputs
 
@@ -244,7 +389,7 @@ def test_a_value_of_the_model_itself_is_named_by_its_function(plot):
         (["--function", "Attenton.forward"], "run: 'Attenton.forward' is not captured; did you mean 'Attention"),
         ([*MAPS, "--kind", "patch", "--image", "none.png", "--patch", "0"], "none.png: No such file or directory"),
         ([*MAPS, "--kind", "patch", "--image", "run", "--patch", "0"], "run: Is a directory"),
-        ([*MAPS, "--kind", "cls", "--grid", "5x5"], "blocks.0.attn, call 0: 17 tokens are not --grid (5, 5)"),
+        ([*MAPS, "--kind", "cls", "--grid", "5x5"], "blocks.0.attn, call 0: 17 tokens are not --grid 5x5 = 25"),
         ([*MAPS, "--kind", "tokens", "--tokens", "a b"], "blocks.0.attn, call 0: 2 tokens do not label attention of"),
     ],
 )  # fmt: skip
