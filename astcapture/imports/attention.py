@@ -106,7 +106,11 @@ class attention:
                 f"this attention({self._model.name}) is in a `with` block already: make another one for each block"
             )
         hook = self._hook(in_block=self._store is None)
-        self._open = _Block(hook, self._model, in_block=self._store is None)
+        try:
+            self._open = _Block(hook, self._model, self._conversions, in_block=self._store is None)
+        except BaseException:
+            hook.uninstall()
+            raise
         return self._open.maps
 
     def __exit__(
@@ -138,6 +142,7 @@ class AttentionHook(Hook):
         model: _Model,
     ) -> None:
         super().__init__(targets, strict, conversions, limit, store, one_model)
+        self.one_model = one_model
         self._model = model
         self._maps = ModelRecords(self._found, lambda label: None if label else _why_empty(cache, model))
 
@@ -153,13 +158,18 @@ class AttentionHook(Hook):
 class _Block:
     """One `with` block: the hook, the place for the values, and the records that are handed out."""
 
-    def __init__(self, hook: AttentionHook, model: _Model, *, in_block: bool) -> None:
+    def __init__(self, hook: AttentionHook, model: _Model, conversions: Conversions, *, in_block: bool) -> None:
         self._hook, self._model = hook, model
         self._scope = None
         self._sink: Cache = cache
         if in_block:
             around = scope.holding()
-            self._sink = ModelCache(model.takes, None if around is None else around.sink)
+
+            def takes(module: str, function: str, label: str, where: Place | None) -> bool:
+                own = model.takes(module, function, label, where)
+                return own and conversions.of(module, function, label).takes(where)
+
+            self._sink = ModelCache(takes, hook.one_model, None if around is None else around.sink)
             self._scope = scope.enter(sink=self._sink)
         before = len(self._found(0)) if not in_block else 0
         self.maps = ModelRecords(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib.machinery import ModuleSpec
 from types import ModuleType, TracebackType
@@ -33,6 +34,9 @@ finder = CaptureFinder()
 
 #: What names functions besides a string: a function, a class, an ``nn.Module`` (all are called), a Python module.
 Named = str | Callable[..., Any] | ModuleType
+
+#: Held while a hook is installed or uninstalled: what live functions run depends on all hooks together.
+_changing = threading.RLock()
 
 #: How values are taken where nothing is said of it.
 _OPTIONS: dict[str, Any] = {
@@ -69,6 +73,10 @@ class Hook:
 
     def _install(self) -> None:
         import_what_waits()
+        with _changing:
+            self._install_alone()
+
+    def _install_alone(self) -> None:
         if self._store is not None:
             stores.open_store(self._store, [str(target) for target in self.targets], self.strict)
         if not finder.by_hook:
@@ -106,8 +114,11 @@ class Hook:
         Raises:
             CaptureError: the store could not be written to, and the hook is strict.
         """
-        if not self._installed:
-            return
+        with _changing:
+            if self._installed:
+                self._uninstall_alone()
+
+    def _uninstall_alone(self) -> None:
         self._installed = False
         del finder.by_hook[self]
         settle_compiled()
@@ -288,3 +299,13 @@ def _take_beside(module: str, told: events.Beside) -> None:
     convert()
     # The module that defines it may be imported already.
     _exchange_live()
+
+
+def _after_fork() -> None:
+    # Another thread may have held it at the moment of the fork.
+    global _changing
+    _changing = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

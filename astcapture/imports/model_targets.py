@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import linecache
 import os
 import sys
 from collections.abc import Container, Iterable, Iterator, Sequence
@@ -178,9 +179,14 @@ def _marked(classes: Iterable[type]) -> list[str]:
 
 
 def _functions_of(kind: type, only_marked: bool = False) -> list[Function]:
-    """The functions that stand in the body of a class, as its source file has them."""
+    """The functions in the body of a class, as its source file, or the cell of a notebook, has them."""
     path = _source_of(kind)
-    functions = () if path is None else _functions_in(path, _changed(path), only_marked)
+    if path is not None:
+        functions = _functions_in(path, _changed(path), only_marked)
+    else:
+        names = {one.__code__.co_filename for value in vars(kind).values() for one in functions_in(value)}
+        sources = ["".join(linecache.getlines(name)) for name in sorted(names)]
+        functions = tuple(one for text in sources if text for one in _functions_of_source(text.encode(), ""))
     return [one for one in functions if one.qualname.rpartition(".")[0] == kind.__qualname__]
 
 
@@ -205,9 +211,13 @@ def _functions_in(path: str, changed: int, only_marked: bool) -> tuple[Function,
             source = file.read()
         if only_marked and b"astcapture" not in source:
             return ()
-        return tuple(find_functions(parsed_quietly(source, path) or ast.Module([], [])))
+        return _functions_of_source(source, path)
     except OSError:
         return ()
+
+
+def _functions_of_source(source: bytes, path: str) -> tuple[Function, ...]:
+    return tuple(find_functions(parsed_quietly(source, path) or ast.Module([], [])))
 
 
 def _why_unknown(model: Any, classes: Sequence[type]) -> str:

@@ -11,6 +11,7 @@ from astcapture.errors import CaptureError
 from astcapture.imports.model_targets import marked_function, marked_in_class, marked_or_known
 from astcapture.record.torch import modules
 from astcapture.record.torch.module_tree import attributes_of
+from astcapture.record.torch.places import unwrapped
 
 #: What decorators, classes and partials keep the function in that they wrap.
 _WRAPPED = ("__wrapped__", "__func__", "fget", "func")
@@ -59,6 +60,7 @@ def _texts_of(one: Any, with_captures: bool) -> Sequence[object]:
     if isinstance(one, ModuleType):
         return [f"{one.__name__}:*" if with_captures else one.__name__]
     if modules.is_module(one):
+        one = unwrapped(one)
         own = attributes_of(one).get("forward")
         return [_name_of(own or type(one).forward, one)] if with_captures else marked_or_known(one)
     if isinstance(one, type):

@@ -7,7 +7,7 @@ from dataclasses import replace
 from astcapture.record import scope
 from astcapture.record.events import Site, cell_of
 from astcapture.record.options import PLAIN, Conversion, Taken
-from astcapture.record.policy import conversion_of
+from astcapture.record.policy import OneModel, conversion_of
 from astcapture.record.scope import Holding
 from astcapture.record.state import state
 from astcapture.record.torch.places import Where
@@ -18,9 +18,14 @@ def holding_here() -> Holding | None:
     return scope.holding() if state.in_blocks else None
 
 
-def conversion_at(site: Site) -> Conversion:
-    """How the values of a site are recorded."""
-    return conversion_of(site) if state.converting else PLAIN
+def conversion_at(site: Site, where: Where | None, holding: Holding | None) -> Conversion:
+    """How a value of a layer of a model is recorded."""
+    return conversion_of(site, where, blocks_of(holding)) if state.converting else PLAIN
+
+
+def blocks_of(holding: Holding | None) -> tuple[OneModel, ...]:
+    """The open blocks for one model, the innermost first."""
+    return () if holding is None or holding.sink is None else holding.sink.blocks
 
 
 def bound(how: Conversion, site: Site, where: Where | None, holding: Holding | None) -> Conversion:

@@ -8,7 +8,7 @@ from typing import Any
 from astcapture.record import budget, scope
 from astcapture.record.asked import bound, conversion_at
 from astcapture.record.events import LEFT_OUT, Event, Failed, Missed, NotRecorded, Site, Started, events
-from astcapture.record.policy import conversion_of, pass_over
+from astcapture.record.policy import pass_over
 from astcapture.record.recording import has_room
 from astcapture.record.scope import Holding
 from astcapture.record.state import state
@@ -100,9 +100,10 @@ def _settle(chain: Chain, all_of_them: bool) -> None:
             continue
         value = link.value = handed_out(value)
         if state.converting:
-            how, where = conversion_of(site), chain.where(link)
+            where = chain.where(link)
+            how = conversion_at(site, where, holding)
             if not how.takes(where):
-                pass_over(site, where)
+                pass_over(site, where, how)
                 link.value = LEFT_OUT
                 continue
             try:
@@ -124,9 +125,9 @@ def _late(site: Site, value: Any, where: Where | None, holding: Holding | None) 
     if refused is not None:
         return Failed(NotRecorded(refused.reason))
     value.query, value.key, value.attn_mask = map(handed_out, (value.query, value.key, value.attn_mask))
-    how = conversion_at(site)
+    how = conversion_at(site, where, holding)
     if not how.takes(where):
-        pass_over(site, where)
+        pass_over(site, where, how)
         return LEFT_OUT
     try:
         if state.limit_reached or not (how.reduce is not None or has_room(expected_size(value, how) + EVENT)):

@@ -30,17 +30,22 @@ class OneModel:
 
 # The targets and options of each hook, the oldest first, and the model that it is restricted to.
 _asked: dict[object, tuple[Sequence[Target], Conversions, OneModel | None]] = {}
+# Of a value of another model than the blocks are for, and of one that is recorded where no block is open.
+_OTHER_MODEL = Conversion(models=(lambda where: False,))
+_NOBODY = Conversion(models=())
 # The options of every hook that was ever installed, for the report at exit.
 _ever: list[Conversions] = []
 # The options of the sites seen so far.
-_known: dict[_Site, Conversion] = {}
+_known: dict[_Site, Conversion | None] = {}
 # For each function and label, whether it is asked for in blocks alone.
 _in_blocks: dict[tuple[str, str, str], bool] = {}
 # For each function and label, some of the layers that `layers` excluded, and some of the other models that ran.
 _passed_over: dict[tuple[str, str, str], dict[str | None, None]] = {}
 _other_models: dict[tuple[str, str, str], dict[str, None]] = {}
+# What had been left out before a hook for one model was installed.
+_noted_before: dict[object, dict[tuple[str, str, str], dict[str | None, None]]] = {}
 #: At most this many are named.
-_NAMED = 4
+_NAMED = 3
 
 
 def add(hook: object, targets: Sequence[Target], conversions: Conversions, one_model: OneModel | None = None) -> None:
@@ -51,15 +56,20 @@ def add(hook: object, targets: Sequence[Target], conversions: Conversions, one_m
         target.matches_function("")
     conversions.of("", "", "")
     _asked[hook] = targets, conversions, one_model
+    if one_model is not None:
+        _noted_before[hook] = {site: dict(layers) for site, layers in _passed_over.items()}
     if conversions.patterns:
         _ever.append(conversions)
     _forget_sites()
 
 
 def remove(hook: object) -> None:
-    asked = _asked.pop(hook, None)
-    if asked is not None and asked[2] is not None:
+    _asked.pop(hook, None)
+    if hook in _noted_before:
+        # What was left out for this model is no reason for what comes after.
         _other_models.clear()
+        _passed_over.clear()
+        _passed_over.update(_noted_before.pop(hook))
     _forget_sites()
 
 
@@ -85,23 +95,53 @@ def plain() -> bool:
     return all(conversions.plain and one_model is None for _, conversions, one_model in _asked.values())
 
 
-def conversion_of(site: _Site) -> Conversion:
-    """How the values of a site are recorded."""
-    known = _known.get(site)
+def conversion_of(site: _Site, where: Place | None = None, blocks: Sequence[OneModel] = ()) -> Conversion:
+    """How a value is recorded.
+
+    Args:
+        site: where it is recorded.
+        where: its layer and model.
+        blocks: the open blocks of the thread or task, the innermost first. The first that asks for the value decides;
+            other hooks decide where none does, and blocks of other threads have no say.
+    """
+    left_out = None
+    for targets, conversions, one_model in (_of_block(block) for block in blocks):
+        if one_model.takes(where) and any(_closeness(target, *site[:3]) for target in targets):
+            found = conversions.of(*site[:3])
+            if found.takes(where):
+                return found
+            left_out = left_out or found
+    if site not in _known:
+        _known[site] = _look_up(*site[:3])
+    known = _known[site]
     if known is None:
-        known = _known[site] = _look_up(*site[:3])
+        return left_out or (_OTHER_MODEL if blocks else _NOBODY)
     return known
 
 
-def _look_up(module: str, qualname: str, label: str) -> Conversion:
+def _of_block(block: OneModel) -> tuple[Sequence[Target], Conversions, OneModel]:
+    return next(
+        ((targets, conversions, block) for targets, conversions, one in list(_asked.values()) if one is block),
+        ((), Conversions({}), block),
+    )
+
+
+def _look_up(module: str, qualname: str, label: str) -> Conversion | None:
+    """The options of the hooks that are not for one block; None where only hooks for blocks name the site."""
     best, chosen = 0, PLAIN
     models: list[OneModel | None] = []
+    in_blocks = False
     for targets, conversions, one_model in list(_asked.values()):
         closeness = max((_closeness(target, module, qualname, label) for target in targets), default=0)
+        if one_model is not None and one_model.in_block:
+            in_blocks = in_blocks or bool(closeness)
+            continue
         if closeness:
             models.append(one_model)
         if closeness and closeness >= best:
             best, chosen = closeness, conversions.of(module, qualname, label)
+    if in_blocks and asked_in_blocks_alone((module, qualname, label, 0)):
+        return None
     if models and None not in models:
         chosen = replace(chosen, models=tuple(one.takes for one in models if one is not None))
     return chosen
@@ -155,15 +195,15 @@ def _closeness(target: Target, module: str, qualname: str, label: str) -> int:
     return 3 if label in labels else 2 if "*" in labels else 0
 
 
-def pass_over(site: _Site, where: Place | None) -> None:
-    """Note that a value is not recorded, because its layer or its model is not selected."""
-    if where is not None and not conversion_of(site).takes_model(where):
-        models = _other_models.setdefault(site[:3], {})
-        if len(models) < _NAMED:
+def pass_over(site: _Site, where: Place | None, how: Conversion) -> None:
+    """Note that a value is not recorded, because its layer or its model is not selected by these options."""
+    if not how.takes_model(where):
+        models = _other_models.setdefault(site[:3], {}) if how.models and where is not None else None
+        if models is not None and where is not None and len(models) <= _NAMED:
             models[where[1]] = None
         return
     layers = _passed_over.setdefault(site[:3], {})
-    if len(layers) < _NAMED:
+    if len(layers) <= _NAMED:
         layers[None if where is None else where[0]] = None
 
 

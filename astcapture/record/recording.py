@@ -20,7 +20,7 @@ from astcapture.record import budget, scope
 from astcapture.record.asked import bound, conversion_at, holding_here
 from astcapture.record.containers import everything_in
 from astcapture.record.events import Failed, Site, append, events
-from astcapture.record.policy import pass_over, plain
+from astcapture.record.policy import any_block, pass_over, plain
 from astcapture.record.small import SMALL
 from astcapture.record.snapshot import BY_REFERENCE
 from astcapture.record.state import state
@@ -186,15 +186,15 @@ def _record_value(site: Site, value: Any, owner: Any, others: tuple[Any, ...], n
     holding = holding_here()
     if holding is not None and holding.paused:
         return
-    how = conversion_at(site)
     try:
         where = None if state.where is None else state.where(owner, others)
     except Recomputed:
-        if how.grad:
+        if conversion_at(site, None, holding).grad:
             join(site, value)
         return
+    how = conversion_at(site, where, holding)
     if not how.takes(where):
-        pass_over(site, where)
+        pass_over(site, where, how)
         return
     if not_run is not None:
         append((site, Failed(not_run), get_ident(), where, holding))
@@ -224,8 +224,7 @@ def is_left_out(site: Site, owners: tuple[Any, ...]) -> bool:
     holding = holding_here()
     if holding is not None and holding.paused:
         return True
-    how = conversion_at(site)
-    if how.takes_all:
+    if not any_block() and conversion_at(site, None, holding).takes_all:
         return False
     if state.torch_pending:
         look_for_torch()
@@ -233,9 +232,10 @@ def is_left_out(site: Site, owners: tuple[Any, ...]) -> bool:
         where = None if state.where is None else state.where(None, owners)
     except Recomputed:
         return False
+    how = conversion_at(site, where, holding)
     if how.takes(where):
         return False
-    pass_over(site, where)
+    pass_over(site, where, how)
     return True
 
 

@@ -40,6 +40,8 @@ class Cache(Captured):
     _nothing = "and neither is any other function: call astcapture.install([...]) or astcapture.attention(model) first"
 
     def __init__(self) -> None:
+        #: The blocks for one model that are open around the block which this cache is of, the innermost first.
+        self.blocks: tuple[policy.OneModel, ...] = ()
         self.held = Held()
         self.counts: dict[tuple[str, str], Counts] = {}
         #: For each function and label: how many values could not be stored, and why the first could not.
@@ -272,6 +274,9 @@ class recording:
 
     def __enter__(self) -> Cache:
         cache = Cache()
+        around = scope.holding()
+        if around is not None and around.sink is not None:
+            cache.blocks = around.sink.blocks
         self._scope = scope.enter(sink=cache)
         return cache
 

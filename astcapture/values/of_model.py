@@ -19,11 +19,13 @@ class ModelCache(Cache):
 
     Args:
         is_of_model: whether a value belongs to the model.
+        block: the block.
         outer: what takes the values around the block; None where that is ``astcapture.cache``.
     """
 
-    def __init__(self, is_of_model: IsOfModel, outer: Cache | None) -> None:
+    def __init__(self, is_of_model: IsOfModel, block: policy.OneModel, outer: Cache | None) -> None:
         super().__init__()
+        self.blocks = (block, *(() if outer is None else outer.blocks))
         self._is_of_model = is_of_model
         self._outer = outer
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import importlib
+import sys
 import threading
 import warnings
 import weakref
@@ -18,6 +19,7 @@ from torch import Tensor, nn
 
 import astcapture
 from astcapture import CaptureError, CaptureWarning
+from astcapture.imports import attention as attention_module
 
 MHA = "torch.nn.functional:multi_head_attention_forward"
 SOURCE = """\
@@ -172,6 +174,93 @@ def test_blocks_of_one_model_nest_and_each_has_the_maps():
         with astcapture.attention(model) as inner:
             model(X)
     assert (len(outer), len(inner)) == (6, 3)
+
+
+def test_each_block_has_its_own_options_and_other_hooks_theirs():
+    teacher, student, third = Net(), Net(), Net(1)
+    with astcapture.install("@torch-mha", dtype="float64"):
+        with astcapture.attention(teacher, layers="blocks.0.*", dtype="float16") as of_teacher:
+            with astcapture.attention(student, layers="blocks.2.*", reduce=lambda attn: attn.mean(1)) as of_student:
+                for model in (teacher, student, third):
+                    model(X)
+    assert [(record.layer, record.value.dtype) for record in of_teacher.records] == [("blocks.0.attn", torch.float16)]
+    assert [(record.layer, record.value.shape) for record in of_student.records] == [("blocks.2.attn", (2, 5, 5))]
+    assert of_student[0].dtype == torch.float32
+    # The other hook has every value; those that a block asks for too are converted as the block says.
+    kept = astcapture.cache[MHA].records
+    assert len(kept) == 3 + 3 + 1
+    assert [record.value.dtype for record in kept if record.model == third_name(kept)] == [torch.float64]
+
+
+def third_name(records: Any) -> str:
+    counts: dict[str, int] = {}
+    for record in records:
+        counts[record.model] = counts.get(record.model, 0) + 1
+    return next(name for name, count in counts.items() if count == 1)
+
+
+def test_a_block_around_another_one_of_the_same_model_keeps_its_layers():
+    model = Net()
+    with astcapture.attention(model) as outer, astcapture.attention(model, layers="blocks.1.*") as inner:
+        model(X)
+    assert (len(outer), len(inner)) == (3, 1)
+
+
+def test_the_gradients_of_a_block_are_kept_when_another_model_has_a_block_inside():
+    model, other = Net(1), Net(1)
+    with astcapture.attention(model, grad=True) as maps, astcapture.attention(other) as others:
+        model(X).sum().backward()
+        other(X)
+    assert maps.records[0].grad is not None and len(others) == 1
+
+
+def test_a_recording_inside_of_a_block_takes_the_values():
+    model = Net()
+    with astcapture.attention(model) as maps:
+        with astcapture.recording() as rec:
+            model(X)
+        model(X)
+    assert (len(rec[MHA]), len(maps)) == (3, 3)
+
+
+def test_blocks_in_several_threads_each_have_all_of_their_maps():
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    models = [Net() for _ in range(3)]
+    short: list[int] = []
+
+    def work(model: Net) -> None:
+        for _ in range(4):
+            with astcapture.attention(model) as maps:
+                model(X)
+            if len(maps) != 3:
+                short.append(len(maps))
+
+    try:
+        threads = [threading.Thread(target=work, args=(model,)) for model in models]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(interval)
+    assert short == []
+
+
+def test_reasons_of_one_block_are_none_of_the_next():
+    model = Net()
+    with pytest.warns(CaptureWarning, match="layers= matches none"), astcapture.attention(model, layers="no.*"):
+        model(X)
+    with pytest.warns(CaptureWarning, match="no map was captured: it was not called"), astcapture.attention(model):
+        pass
+
+
+def test_a_block_that_cannot_be_entered_leaves_nothing_on(tmp_path, monkeypatch):
+    model = Net(1)
+    monkeypatch.setattr(attention_module, "ModelRecords", None)
+    with pytest.raises(TypeError), astcapture.attention(model):
+        pass
+    assert not astcapture.imports.hook.finder.by_hook
 
 
 def test_a_model_that_another_thread_runs_meanwhile_is_not_recorded_for_nobody():
