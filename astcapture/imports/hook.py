@@ -74,36 +74,33 @@ class Hook:
     def _install(self) -> None:
         import_what_waits()
         with _changing:
-            self._install_alone()
-
-    def _install_alone(self) -> None:
-        if self._store is not None:
-            stores.open_store(self._store, [str(target) for target in self.targets], self.strict)
-        if not finder.by_hook:
-            marker.notice = lambda function: notice_unrewritten(function, finder.targets)
-        _stand_first()
-        direct.install(finder)
-        script.install(finder)
-        hot_reload.install(finder)
-        events.on_beside = _take_beside
-        finder.by_hook[self] = (self.targets, self.strict)
-        self._installed = True
-        settle_compiled()
-        policy.add(self, self._meant, self._conversions, self._one_model)
-        budget.ask(self, self._limit)
-        convert()
-        switch.installed(+1)
-        if "torch" in sys.modules:
-            expect_torch()
-        new = report.watch(finder)
-        try:
-            _exchange_live()
-        except BaseException as error:
-            self.uninstall()
-            report.forget(new)  # the error has told
-            if isinstance(error, CaptureError):
-                error.__traceback__ = None  # where in our code a mistake was noticed tells its author nothing
-            raise error
+            if self._store is not None:
+                stores.open_store(self._store, [str(target) for target in self.targets], self.strict)
+            if not finder.by_hook:
+                marker.notice = lambda function: notice_unrewritten(function, finder.targets)
+            _stand_first()
+            direct.install(finder)
+            script.install(finder)
+            hot_reload.install(finder)
+            events.on_beside = _take_beside
+            finder.by_hook[self] = (self.targets, self.strict)
+            self._installed = True
+            settle_compiled()
+            policy.add(self, self._meant, self._conversions, self._one_model)
+            budget.ask(self, self._limit)
+            convert()
+            switch.installed(+1)
+            if "torch" in sys.modules:
+                expect_torch()
+            new = report.watch(finder)
+            try:
+                _exchange_live()
+            except BaseException as error:
+                self.uninstall()
+                report.forget(new)  # the error has told
+                if isinstance(error, CaptureError):
+                    error.__traceback__ = None  # where in our code a mistake was noticed tells its author nothing
+                raise error
 
     def uninstall(self) -> None:
         """Stop: modules imported from now on are plain, and the live functions get their own code back.

@@ -254,7 +254,7 @@ def test_what_a_function_makes_of_a_value_takes_the_room_that_it_takes(
     looks: list[int], monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(state, "converting", True)
-    monkeypatch.setattr(asked, "conversion_of", lambda site: Conversion(reduce=lambda y: y[:1].clone()))
+    monkeypatch.setattr(asked, "conversion_of", lambda *_: Conversion(reduce=lambda y: y[:1].clone()))
     recording.select_code()
     state.remaining_bytes = -1
     recorder.record(None, SITE, torch.zeros(1000))
