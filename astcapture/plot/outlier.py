@@ -1,4 +1,4 @@
-"""Whether one map among several would leave the others no colours. Pure array functions."""
+"""Whether one map among several, or a few values of one map, would leave the others no colours. Pure array functions."""
 
 from __future__ import annotations
 
@@ -29,3 +29,18 @@ def one_hides_the_rest(maps: Iterable[FloatArray], least_share: float = 1 / 3, *
     least, greatest = min(low for low, _ in ranges), max(high for _, high in ranges)
     used = float(np.median([high - low for low, high in ranges]))
     return used < least_share * (greatest - least)
+
+
+def top_without_outliers(values: FloatArray, least_share: float = 1 / 3) -> float | None:
+    """Where a scale of colours should end so that a few high values do not hide the others; None for the greatest.
+
+    That is the 99th percentile, if it is less than this share of the greatest value.
+
+    >>> top_without_outliers(np.r_[np.linspace(0, 1, 400), 50.0]), top_without_outliers(np.linspace(0, 1, 400))
+    (0.9924812030075187, None)
+    """
+    finite = values[np.isfinite(values)]
+    if not finite.size:
+        return None
+    top = float(np.percentile(finite, 99))
+    return top if 0 < top < least_share * float(finite.max()) else None

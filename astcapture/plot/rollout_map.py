@@ -11,6 +11,7 @@ from astcapture.plot import formulas
 from astcapture.plot.head_map import head
 from astcapture.plot.image_overlay import overlay
 from astcapture.plot.layer_sequence import Layers, layer_sequence, one_example
+from astcapture.plot.outlier import top_without_outliers
 from astcapture.plot.patches import Grid, layout, patch_position, split_patches
 
 
@@ -34,7 +35,8 @@ def rollout(
 ) -> Axes:
     """Draw attention rollout: which input tokens each output token is made of, residual connections counted in.
 
-    With an image: what the CLS token is made of, or a patch, over the image. Else: all tokens by all tokens.
+    With an image: what the CLS token is made of, or a patch, over the image. If a few patches would hide the others,
+    the colours end below them, and the colour bar has a pointed end. Else: all tokens by all tokens.
     The numbers are those of `formulas.rollout`, where the formula is.
 
     Args:
@@ -87,4 +89,7 @@ def rollout(
         position = patch_position(patch, placed.grid)
         row = shares[placed.prefix + position[0] * placed.grid[1] + position[1]]
     _, patches = split_patches(row, placed)
+    if options.get("vmax") is None:
+        # Some models gather nearly everything in one patch. The colour bar's end is pointed where values are above it.
+        options["vmax"] = top_without_outliers(patches)
     return overlay(patches, image, ax=ax, title=title, label=label, colorbar=colorbar, **options)

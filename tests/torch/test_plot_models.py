@@ -457,3 +457,15 @@ def test_swins_windows_are_drawn_like_any_attention_when_they_are_joined():
     # Shifted by one, (1, 2) lies in the window of rows 1, 2 and columns 1, 2, at its upper right: the first window.
     assert np.argwhere(weights).tolist() == [[1, 1], [1, 2], [2, 1], [2, 2]]
     assert np.allclose(weights[1:3, 1:3].ravel(), windows[6].mean(dim=0)[1])
+
+
+def test_a_rollout_over_an_image_shows_more_than_the_patch_that_gathers_everything():
+    maps = np.full((2, 2, 257, 257), 0.1 / 256)
+    maps[..., 1:200, 5] += 0.2
+    maps[..., 40] += 0.9
+    maps /= maps.sum(-1, keepdims=True)
+    ax = plot.rollout(list(maps), np.zeros((64, 64)))
+    shown = ax.images[-1]
+    values = formulas.rollout(list(maps))[0, 1:]
+    assert values.max() == values[39] > 3 * shown.norm.vmax
+    assert plot.rollout(list(maps), np.zeros((64, 64)), vmax=1).images[-1].norm.vmax == 1
