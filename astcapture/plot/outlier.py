@@ -1,4 +1,4 @@
-"""Whether one map among several, or a few values of one map, would leave the others no colours. Pure array functions."""
+"""Whether a map among several, or a few values of one map, would leave the others no colours. Pure array functions."""
 
 from __future__ import annotations
 
