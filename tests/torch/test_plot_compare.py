@@ -212,7 +212,7 @@ def test_a_new_figure_of_tokens_has_the_lines_beside_the_map_unless_there_are_ma
 
 
 def test_weights_that_are_missing_or_all_zero_have_no_line():
-    ax = plot.tokens(np.array([[math.nan, 1.0], [0.0, -1.0]]), ["a", "b"], style="lines")
+    ax = plot.tokens(np.array([[math.nan, 1.0], [0.0, math.inf]]), ["a", "b"], style="lines")
     assert len(ax.collections[0].get_segments()) == 1
     assert len(plot.tokens(np.zeros((2, 2)), ["a", "b"], style="lines").collections[0].get_segments()) == 0
 

@@ -6,6 +6,7 @@ import matplotlib as mpl
 import numpy as np
 import pytest
 import torch
+from matplotlib.collections import LineCollection
 from pictures import assert_readable, attention, bars, drawn, records
 
 from astcapture import plot
@@ -122,3 +123,11 @@ def test_no_weight_at_all_and_negative_and_nan_weights_are_drawn():
 def test_a_text_that_cannot_be_drawn_says_why(shape, words, options, message):
     with pytest.raises(ValueError, match=message):
         plot.tokens(torch.ones(shape), words.split(), **options)
+
+
+def test_lines_of_a_difference_have_both_signs_in_the_colours_of_its_map():
+    values = torch.tensor([[-0.9, 0.1, 0.8], [0.3, -0.3, 0.0], [0.0, 0.0, 0.0]])
+    ax = plot.tokens(values, list("abc"), style="lines")
+    (lines,) = [one for one in ax.collections if isinstance(one, LineCollection)]
+    drawn = sorted((round(float(alpha), 3), red > blue) for red, _, blue, alpha in lines.get_colors())
+    assert drawn == [(0.111, True), (0.333, False), (0.333, True), (0.889, True), (1.0, False)]
