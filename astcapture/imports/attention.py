@@ -107,7 +107,7 @@ class attention:
             )
         hook = self._hook(in_block=self._store is None)
         try:
-            self._open = _Block(hook, self._model, self._conversions, in_block=self._store is None)
+            self._open = _Block(hook, self._model, self._conversions)
         except BaseException:
             hook.uninstall()
             raise
@@ -142,12 +142,7 @@ class AttentionHook(Hook):
         model: _Model,
     ) -> None:
         super().__init__(targets, strict, conversions, limit, store, one_model)
-        self.one_model = one_model
-        self._model = model
-        self._maps = ModelRecords(self._found, lambda label: None if label else _why_empty(cache, model))
-
-    def _found(self) -> Sequence[Record]:
-        return [record for record in cache.select().records if self._model.is_of(record)]
+        self._maps = _growing(cache, model)
 
     @property
     def maps(self) -> Records:
@@ -158,26 +153,22 @@ class AttentionHook(Hook):
 class _Block:
     """One `with` block: the hook, the place for the values, and the records that are handed out."""
 
-    def __init__(self, hook: AttentionHook, model: _Model, conversions: Conversions, *, in_block: bool) -> None:
+    def __init__(self, hook: AttentionHook, model: _Model, conversions: Conversions) -> None:
         self._hook, self._model = hook, model
         self._scope = None
         self._sink: Cache = cache
-        if in_block:
+        block = hook.one_model
+        if block is not None and block.in_block:
             around = scope.holding()
 
             def takes(module: str, function: str, label: str, where: Place | None) -> bool:
                 own = model.takes(module, function, label, where)
                 return own and conversions.of(module, function, label).takes(where)
 
-            self._sink = ModelCache(takes, hook.one_model, None if around is None else around.sink)
+            self._sink = ModelCache(takes, block, None if around is None else around.sink)
             self._scope = scope.enter(sink=self._sink)
-        before = len(self._found(0)) if not in_block else 0
-        self.maps = ModelRecords(
-            lambda: self._found(before), lambda label: None if label else _why_empty(self._sink, model)
-        )
-
-    def _found(self, before: int) -> Sequence[Record]:
-        return [record for record in self._sink.select().records if self._model.is_of(record)][before:]
+        # With a store the values go to the cache, which may hold some of this model already.
+        self.maps = _growing(self._sink, model, before=0 if self._scope else len(model.records_in(cache)))
 
     def close(self) -> str | None:
         """Keep what was captured, and give back what was exchanged; why nothing was, if so."""
@@ -231,14 +222,23 @@ class _Model:
         known = where is None or where in self._places or self.holds(where)
         return known and self.names(record.module, record.function, record.label)
 
+    def records_in(self, found: Cache) -> list[Record]:
+        return [record for record in found.select().records if self.is_of(record)]
+
     def names(self, module: str, function: str, label: str) -> bool:
         """Whether what is captured for this model includes a label of a function."""
         return any(
-            target.matches_module(module)
-            and target.matches_function(function)
+            target.means(module, function)
             and (not target.captures or any(label == one.label for one in target.captures))
             for target in self._targets
         )
+
+
+def _growing(found: Cache, model: _Model, *, before: int = 0) -> ModelRecords:
+    """The records of a model in a cache, after the first `before`, as they come."""
+    return ModelRecords(
+        lambda: model.records_in(found)[before:], lambda label: None if label else _why_empty(found, model)
+    )
 
 
 def _why_empty(sink: Cache, model: _Model) -> str | None:

@@ -50,6 +50,7 @@ class Hook:
     Attributes:
         targets: what it captures.
         strict: whether a bug in the rewriter raises instead of importing the plain module.
+        one_model: the model that it captures; None for every model.
     """
 
     def __init__(
@@ -66,7 +67,7 @@ class Hook:
         self._conversions = read_conversions() if conversions is None else conversions
         self._limit = limit
         self._store = store
-        self._one_model = one_model
+        self.one_model = one_model
         self._installed = False
         # With the targets that some of these turn out to mean.
         self._meant = [alias for target in targets for alias in with_aliases(target)]
@@ -86,7 +87,7 @@ class Hook:
             finder.by_hook[self] = (self.targets, self.strict)
             self._installed = True
             settle_compiled()
-            policy.add(self, self._meant, self._conversions, self._one_model)
+            policy.add(self, self._meant, self._conversions, self.one_model)
             budget.ask(self, self._limit)
             convert()
             switch.installed(+1)
@@ -159,7 +160,7 @@ class Hook:
         if target in self._meant and moved not in self._meant:
             self._meant.append(moved)
             policy.remove(self)
-            policy.add(self, self._meant, self._conversions, self._one_model)
+            policy.add(self, self._meant, self._conversions, self.one_model)
 
     def __enter__(self) -> Hook:
         return self

@@ -228,7 +228,7 @@ def _why_unknown(model: Any, classes: Sequence[type]) -> str:
         return f"torch.jit compiled this {compiled}, and left no Python to capture: pass the original model"
     name = type(unwrapped(model)).__qualname__
     likely = _likely(model, classes)
-    own = [kind for kind in classes if modules.is_module_type(kind) and _library(kind) != "torch"]
+    own = _not_of_torch(classes)
     if likely:
         kind, function, maps = likely[0]
         target = f'{{"{kind.__module__}:{function.qualname}": "{maps[0]}"}}'
@@ -257,9 +257,13 @@ def not_captured(model: Any, targets: Sequence[Target]) -> list[str]:
     return [
         _in_a_line(kind, function, maps)
         for kind, function, maps in _likely(model, _classes_of(model))
-        if _library(kind) not in known
-        and not any(one.matches_module(kind.__module__) and one.matches_function(function.qualname) for one in targets)
+        if _library(kind) not in known and not any(one.means(kind.__module__, function.qualname) for one in targets)
     ]
+
+
+def _not_of_torch(classes: Iterable[type]) -> list[type]:
+    """The module classes that are not torch's own."""
+    return [kind for kind in classes if modules.is_module_type(kind) and _library(kind) != "torch"]
 
 
 def _library(kind: type) -> str:
@@ -273,11 +277,10 @@ def _in_a_line(kind: type, function: Function, maps: Sequence[str]) -> str:
 
 def _likely(model: Any, classes: Sequence[type]) -> list[tuple[type, Function, list[str]]]:
     """The functions that the modules of a model run and that bind what looks like a map, with its names."""
-    own = [kind for kind in classes if modules.is_module_type(kind) and _library(kind) != "torch"]
     types = {type(module) for module in below(model)}
     return [
         (kind, function, maps)
-        for kind in own
+        for kind in _not_of_torch(classes)
         for function, maps in _like_maps(kind)
         # One that is overridden is not run.
         if any(_defining(one, function.node.name) is kind for one in types)

@@ -191,7 +191,7 @@ class CellTransformer:
         # A marker may have any name, but it is a decorator.
         if "@" not in source and not any(target.qualname for target in finder.targets):
             return None
-        # A front end may give a cell that was run twice one name; the numbers stand in the code that is captured.
+        # A front end may use one name for two runs of a cell; the captured code contains the number of its own run.
         numbers: set[int | None] = {number for one in functions for number in _numbers_in(one.__code__)}
         if captured or not numbers:
             numbers = {cells.number_of_cell(self.shell, path)}
@@ -236,7 +236,7 @@ def _rewrite(plan: Plan, number: int | None) -> None:
 
 
 def _numbers_in(code: CodeType) -> Iterator[int]:
-    """The numbers of the cell that stand in rewritten code, in the sites among its constants."""
+    """The cell numbers in rewritten code, from the sites among its constants."""
     waiting: list[Any] = [code]
     while waiting:
         one = waiting.pop()

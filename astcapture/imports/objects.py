@@ -9,12 +9,11 @@ from typing import Any
 
 from astcapture.errors import CaptureError
 from astcapture.imports.model_targets import marked_function, marked_in_class, marked_or_known
+from astcapture.imports.unwrap import INSIDE
 from astcapture.record.torch import modules
 from astcapture.record.torch.module_tree import attributes_of
 from astcapture.record.torch.places import unwrapped
 
-#: What decorators, classes and partials keep the function in that they wrap.
-_WRAPPED = ("__wrapped__", "__func__", "fget", "func")
 _WRAPPERS = (staticmethod, classmethod, property, functools.partial, functools.partialmethod, MethodType)
 
 
@@ -54,7 +53,7 @@ def _is_object(one: Any) -> bool:
 
 
 def _texts_of(one: Any, with_captures: bool) -> Sequence[object]:
-    """What stands for an object: one text, or those of all functions that it means."""
+    """The texts that mean the same as an object: one, or one for each function."""
     if isinstance(one, str) or not _is_object(one):
         return [one]
     if isinstance(one, ModuleType):
@@ -97,7 +96,7 @@ def _inside(one: Any) -> Iterator[Any]:
     chain = [one]
     while len(chain) < _DEEPEST:
         last = chain[-1]
-        names = _WRAPPED if isinstance(last, _WRAPPERS) or hasattr(last, "__wrapped__") else ()
+        names = INSIDE if isinstance(last, _WRAPPERS) or hasattr(last, "__wrapped__") else ()
         inner = next((found for name in names if (found := getattr(last, name, None)) is not None), None)
         if inner is None and not isinstance(last, (FunctionType, *_WRAPPERS)):
             inner = getattr(type(last), "__call__", None)  # noqa: B004

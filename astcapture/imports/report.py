@@ -74,9 +74,7 @@ def unfulfilled(targets: Iterable[Target], finder: CaptureFinder) -> list[str]:
         target
         for target in listed
         if not any(
-            _means(alias, *function)
-            for alias in with_aliases(finder.moved.get(target, target))
-            for function in declared
+            alias.means(*function) for alias in with_aliases(finder.moved.get(target, target)) for function in declared
         )
         and not _failed_to_import(target, finder)
     ]
@@ -92,10 +90,6 @@ def _failed_to_import(target: Target, finder: CaptureFinder) -> bool:
     return any(target.matches_module(name) and name not in sys.modules for name in finder.found)
 
 
-def _means(target: Target, module: str, qualname: str) -> bool:
-    return target.matches_module(module) and (target.qualname is None or target.matches_function(qualname))
-
-
 def _of_recipe(name: str, without: Sequence[Target], found: Sequence[Target], finder: CaptureFinder) -> list[str]:
     """A recipe names many modules, and a program imports few: what those lack is told, and not the rest."""
     imported = {name: module for name, module in list(sys.modules.items()) if isinstance(module, ModuleType)}
@@ -103,7 +97,7 @@ def _of_recipe(name: str, without: Sequence[Target], found: Sequence[Target], fi
     served = {
         module
         for module, qualname in declared_functions()
-        if any(not _names_one(target) and _means(target, module, qualname) for target in found)
+        if any(not _names_one(target) and target.means(module, qualname) for target in found)
     }
     lines = []
     for target in without:
@@ -159,15 +153,15 @@ def _why_nothing(target: Target, finder: CaptureFinder) -> str:
 def _of_functions(target: Target) -> Iterator[str]:
     """The reasons that are known of single functions which a target means."""
     for key in late:
-        if _means(target, *_parts_of(key)):
+        if target.means(*_parts_of(key)):
             yield _why_late(key)
     for key, reason in events.left_alone.items():
-        if _means(target, *_parts_of(key)):
+        if target.means(*_parts_of(key)):
             yield f"{key}: {reason}"
     if target.captures:
         for key, names in events.not_bound.items():
             missing = [name for name in dict.fromkeys(names) if any(name == one.expression for one in target.captures)]
-            if missing and _means(target, *_parts_of(key)):
+            if missing and target.means(*_parts_of(key)):
                 checked = f"; {_checked_with(target.recipe)}" if target.recipe else ""
                 yield f"{key} does not bind {' or '.join(map(repr, missing))}{checked}"
 

@@ -9,8 +9,8 @@ from typing import Any
 
 from astcapture.rewrite.transform import PREFIX
 
-# Where decorators keep what they decorate.
-_INSIDE = ("__func__", "__wrapped__", "fget", "func")
+#: Where decorators keep what they decorate.
+INSIDE = ("__func__", "__wrapped__", "fget", "func")
 _FUNCTIONS = (FunctionType, staticmethod, classmethod, functools.partial)
 _EMPTY = CellType()
 #: How many objects are searched inside a marked one; an object may claim to wrap others without end.
@@ -29,7 +29,7 @@ def functions_in(marked: object) -> Iterator[FunctionType]:
             # Only functions: inspecting other objects in a closure may run their code.
             contents = (cell.cell_contents for cell in one.__closure__ or () if cell != _EMPTY)
             waiting += [content for content in contents if isinstance(content, _FUNCTIONS)]
-        waiting += [inner for name in _INSIDE if (inner := getattr(one, name, None)) is not None]
+        waiting += [inner for name in INSIDE if (inner := getattr(one, name, None)) is not None]
 
 
 def is_rewritten(function: FunctionType) -> bool:

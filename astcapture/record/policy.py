@@ -83,7 +83,7 @@ def recipe_of(module: str, qualname: str) -> str:
     found = ""
     for targets, _, _ in list(_asked.values()):
         for target in targets:
-            if target.matches_module(module) and (target.qualname is None or target.matches_function(qualname)):
+            if target.means(module, qualname):
                 if not target.recipe:
                     return ""
                 found = target.recipe

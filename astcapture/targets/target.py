@@ -65,6 +65,10 @@ class Target:
     def matches_function(self, qualname: str) -> bool:
         return self.qualname is not None and bool(matcher(self.qualname)(qualname))
 
+    def means(self, module: str, qualname: str) -> bool:
+        """Whether the target can mean this function; one without a qualname can mean every function of its module."""
+        return self.matches_module(module) and (self.qualname is None or self.matches_function(qualname))
+
     def __str__(self) -> str:
         return self.text
 

@@ -8,7 +8,8 @@ from typing import Any
 
 from astcapture.values.record import Record
 
-_SEVERAL = (list, tuple, set, frozenset, range)
+#: What a filter takes as several alternatives.
+SEVERAL = (list, tuple, set, frozenset, range)
 
 
 def numbers(wanted: Any) -> list[int]:
@@ -17,7 +18,7 @@ def numbers(wanted: Any) -> list[int]:
     >>> numbers(3), numbers(range(2)), numbers("blocks.*"), numbers(True)
     ([3], [0, 1], [], [])
     """
-    several = list(wanted) if isinstance(wanted, _SEVERAL) else [wanted]
+    several = list(wanted) if isinstance(wanted, SEVERAL) else [wanted]
     found = []
     for one in several:
         if isinstance(one, bool):

@@ -8,11 +8,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from astcapture.errors import CaptureError
-from astcapture.values.counted import from_the_end, in_order, numbers
+from astcapture.values.counted import SEVERAL, from_the_end, in_order, numbers
 from astcapture.values.record import Record
 
 _FIELDS = ("key", *Record.__dataclass_fields__)
-_SEVERAL = (list, tuple, set, frozenset, range)
 #: As many values of a field a reason lists.
 _LISTED = 5
 
@@ -71,7 +70,7 @@ def _matches(record: Record, name: str, wanted: Any) -> bool:
         return False
     if isinstance(wanted, str):
         return isinstance(actual, str) and fnmatch.fnmatchcase(actual, wanted)
-    if isinstance(wanted, _SEVERAL):
+    if isinstance(wanted, SEVERAL):
         return actual in wanted
     if callable(wanted):
         return bool(wanted(actual))
