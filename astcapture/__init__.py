@@ -21,9 +21,11 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from astcapture import plot
-    from astcapture.errors import CaptureError, CaptureWarning
+    from astcapture import edits, plot, view
+    from astcapture.edits.effects import effects
+    from astcapture.errors import CaptureError, CaptureWarning, EditError
     from astcapture.imports.attention import attention
+    from astcapture.imports.edit import Edit, edit
     from astcapture.imports.hook import Hook, install
     from astcapture.imports.source import show
     from astcapture.record.switch import pause, resume
@@ -37,12 +39,16 @@ _HOMES = {
     "Cache": "astcapture.values.cache",
     "CaptureError": "astcapture.errors",
     "CaptureWarning": "astcapture.errors",
+    "Edit": "astcapture.imports.edit",
+    "EditError": "astcapture.errors",
     "Hook": "astcapture.imports.hook",
     "Record": "astcapture.values.record",
     "Records": "astcapture.values.records",
     "Run": "astcapture.values.run",
     "attention": "astcapture.imports.attention",
     "cache": "astcapture.values.cache",
+    "edit": "astcapture.imports.edit",
+    "effects": "astcapture.edits.effects",
     "install": "astcapture.imports.hook",
     "load": "astcapture.values.run",
     "load_ipython_extension": "astcapture.imports.notebook",
@@ -58,6 +64,8 @@ __all__ = [
     "Cache",
     "CaptureError",
     "CaptureWarning",
+    "Edit",
+    "EditError",
     "Hook",
     "Record",
     "Records",
@@ -66,6 +74,9 @@ __all__ = [
     "attention",
     "cache",
     "capture",
+    "edit",
+    "edits",
+    "effects",
     "install",
     "load",
     "pause",
@@ -74,14 +85,15 @@ __all__ = [
     "resume",
     "show",
     "tag",
+    "view",
 ]
 
 
 def __getattr__(name: str) -> Any:
     from importlib import import_module
 
-    if name == "plot":
-        return import_module("astcapture.plot")
+    if name in ("edits", "plot", "view"):
+        return import_module(f"astcapture.{name}")
     home = _HOMES.get(name)
     if home is None:
         raise AttributeError(f"module 'astcapture' has no attribute {name!r}")

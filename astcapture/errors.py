@@ -1,4 +1,4 @@
-"""The exception and the warning of astcapture."""
+"""The exceptions and the warning of astcapture."""
 
 from __future__ import annotations
 
@@ -21,5 +21,11 @@ class CaptureWarning(UserWarning):
     It is never raised as an exception: if a filter (``-W error``) or the program's own ``warnings.showwarning`` turns
     it into an error, its text is printed to standard error instead.
     """
+
+    __module__ = "astcapture"
+
+
+class EditError(CaptureError):
+    """Raised if an edit cannot be made, or has changed nothing that the program notices. The message says why."""
 
     __module__ = "astcapture"

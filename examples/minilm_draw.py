@@ -8,7 +8,8 @@
 
 - one panel for each layer, the mean over its heads. `[CLS]` and `[SEP]`, which have most of the weight, are left out;
 - with `--overview`, all heads of all layers;
-- with `--word cat`, the sentence shaded by what this word attends to, in each layer.
+- with `--word cat`, the sentence shaded by what this word attends to, in each layer;
+- with `--view`, a page to look around in, for a browser.
 
 The environment switches capturing on too, without any Python:
 
@@ -85,13 +86,15 @@ def main() -> None:
     parser.add_argument("sentences", nargs="+", metavar="SENTENCE")
     parser.add_argument("--overview", action="store_true", help="also draw all heads of all layers")
     parser.add_argument("--word", help="also draw what this word attends to, in each sentence that contains it")
+    parser.add_argument("--view", action="store_true", help="also write an HTML file with all heads of all layers")
     parser.add_argument("--out", type=Path, default=Path("out"), help="folder for pictures (default: out)")
     options = parser.parse_args()
     astcapture.install("@hf-attention-eager")  # before transformers is imported
     from minilm_words import read
 
     words, _ = read(options.sentences)
-    maps = list(astcapture.cache["eager_attention_forward"])  # the layers of the first sentence, of the second, …
+    captured = astcapture.cache["eager_attention_forward"]
+    maps = list(captured)  # the layers of the first sentence, of the second, …
     layers = len(maps) // len(words)
     options.out.mkdir(parents=True, exist_ok=True)
     for index, (sentence, split) in enumerate(zip(options.sentences, words, strict=True)):
@@ -102,6 +105,9 @@ def main() -> None:
             save(overview, options.out / f"minilm_layers_{index}.png")
         if options.word in split:
             save(draw_word(of_sentence, split, options.word), options.out / f"minilm_word_{index}.png")
+        if options.view:
+            view = captured.select(call=index).view(tokens=split, title="MiniLM")
+            print(f"wrote {view.save(options.out / f'minilm_{index}.html')}")
 
 
 if __name__ == "__main__":

@@ -96,8 +96,10 @@ def look(weights: Path, out: Path) -> None:
     ax = plot.head(layers[last], batch=DIGIT, head=0, title=f"A digit {DIGIT}, layer {last}, head 0")
     save(ax.figure, out / "head.png")
     save(overview(layers[1], images[DIGIT]), out / "vit_digits.png")
+    page = layers.view(images=images, title="A ViT reads digits").save(out / "vit_digits.html")
     print(f"captured: the attention of {len(layers)} layers on {len(images)} held-out digits, predicted as {predicted}")
     print(f"pictures: {out}{os.sep}*.png")
+    print(f"all heads, to look around in with a browser: {page}")
     print(astcapture.cache.summary())
 
 

@@ -38,7 +38,16 @@ from wider_programs import WiderProgram
 
 from astcapture.errors import CaptureError
 
-TARGETS = ("*", "*@assign", "*,*@assign", "both:=(a, t.steps[:0]),*", "late:=[b for _ in 'x'],a,*@assign")
+TARGETS = (
+    "*",
+    "*@assign",
+    "*,*@assign",
+    "both:=(a, t.steps[:0]),*",
+    "late:=[b for _ in 'x'],a,*@assign",
+    "*@call",
+    "*@input,*@call",
+    "*@enter,*@yield,*@call,*@assign,*",
+)
 INPUTS = 6
 _RETURNS = {"RETURN_VALUE", "RETURN_CONST", "INSTRUMENTED_RETURN_VALUE", "INSTRUMENTED_RETURN_CONST"}
 

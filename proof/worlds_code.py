@@ -37,7 +37,14 @@ from astcapture.rewrite.planned import Plan
 from astcapture.rewrite.transform import PREFIX, rewrite
 from astcapture.targets.target import parse_targets
 
-CAPTURES = {"return": "*", "assign": "*@assign", "both": "*,*@assign"}
+CAPTURES = {
+    "return": "*",
+    "assign": "*@assign",
+    "both": "*,*@assign",
+    "call": "*@call",
+    "input": "*@input",
+    "points": "*@call,*@input,*@enter,*@yield,*",
+}
 #: Instructions that hold no more than the length of the tables does.
 FILLERS = frozenset({"EXTENDED_ARG", "CACHE", "NOP"})
 JUMPS = frozenset(dis.hasjrel) | frozenset(dis.hasjabs)
@@ -157,6 +164,7 @@ def _rewritten(source: bytes, path: str, at: str) -> tuple[CodeType, Plan]:
 def compare_codes(plain: CodeType, rewritten: CodeType, plan: Plan) -> Iterator[tuple[str, str]]:
     """The differences between two code objects and all those inside them: where, and what."""
     at_assign = any(capture.at == "assign" for one in plan.functions for capture in one.captures)
+    at_calls = any(capture.of_calls for one in plan.functions for capture in one.captures)
     # By name and line, as code objects have no more; the line of a decorated function is its first decorator's.
     captured = {
         (one.function.node.name, min([one.function.node.lineno, *(d.lineno for d in one.function.node.decorator_list)]))
@@ -180,11 +188,16 @@ def compare_codes(plain: CodeType, rewritten: CodeType, plan: Plan) -> Iterator[
         is_captured = (one.co_name, one.co_firstlineno) in captured and _is_function(one)
         if is_captured:
             made, made_rewritten = _definitions(one), _definitions(other)
+            if at_calls:
+                # From 3.14 on, any(… for …) and its like are compiled twice, as a loop and as a call; captured, once.
+                made, made_rewritten = list(dict.fromkeys(made)), list(dict.fromkeys(made_rewritten))
             if made != made_rewritten:
                 yield where, f"definitions: {_first_difference(made, made_rewritten)}"
         else:
             if at_assign and _binds_outside(one):
                 continue  # a walrus in a comprehension binds in the function, and is recorded where it does
+            if at_calls and one.co_name in _COMPREHENSIONS:
+                continue  # its calls are the function's
             # Only a module is given something to do, at its start.
             mine, theirs = _instructions(one), _instructions(other)
             if where == "<module>" and plan:
@@ -241,9 +254,12 @@ def _docstring(code: CodeType) -> Any:
     return first if isinstance(first, str) and (not has or code.co_flags & has) else None
 
 
+_COMPREHENSIONS = ("<listcomp>", "<setcomp>", "<dictcomp>", "<genexpr>")
+
+
 def _binds_outside(code: CodeType) -> bool:
     """Whether a comprehension binds a name of the function around it."""
-    return code.co_name in ("<listcomp>", "<setcomp>", "<dictcomp>", "<genexpr>") and any(
+    return code.co_name in _COMPREHENSIONS and any(
         one.opname in ("STORE_DEREF", "STORE_GLOBAL") for one in dis.get_instructions(code)
     )
 

@@ -6,12 +6,13 @@ import os
 import subprocess
 import sys
 import textwrap
-from collections.abc import Callable, Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
 
-from astcapture.imports import beside, patch, report
+from astcapture.imports import beside, outdated, patch, report
 from astcapture.imports import hook as hooks
 from astcapture.record import budget, events, executions, policy, recording, scope, switch
 from astcapture.targets import marker
@@ -19,6 +20,51 @@ from astcapture.values import cache as caches
 from astcapture.values.shared import shared
 
 PROJECT = Path(__file__).parents[1]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--one-case", action="store_true", help="of each slow test run one case")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    _leave_some(items)
+    if config.getoption("one_case"):
+        items[:], left_out = _one_case_each(items)
+        config.hook.pytest_deselected(items=left_out)
+
+
+def _leave_some(items: Iterable[pytest.Item]) -> None:
+    """Mark all cases of a test that is marked ``cases(n)`` as slow, but n that are spread evenly."""
+    for cases in _by_function(items).values():
+        mark = cases[0].get_closest_marker("cases")
+        # Those that are slow anyway are no cases of the others.
+        quick = [one for one in cases if one.get_closest_marker("slow") is None]
+        if mark is None or not quick:
+            continue
+        (most,) = mark.args
+        taken = {number * len(quick) // most for number in range(min(most, len(quick)))}
+        for number, one in enumerate(quick):
+            if number not in taken:
+                one.add_marker(pytest.mark.slow)
+
+
+def _one_case_each(items: list[pytest.Item]) -> tuple[list[pytest.Item], list[pytest.Item]]:
+    """Of each slow test one case, and those left out; tests that are not slow stay."""
+    left_out = {
+        one
+        for cases in _by_function(one for one in items if one.get_closest_marker("slow") is not None).values()
+        for one in cases[1:]
+    }
+    return [one for one in items if one not in left_out], [one for one in items if one in left_out]
+
+
+def _by_function(items: Iterable[pytest.Item]) -> dict[str, list[pytest.Item]]:
+    """The cases of each test function."""
+    found: dict[str, list[pytest.Item]] = defaultdict(list)
+    for one in items:
+        found[one.nodeid.partition("[")[0]].append(one)
+    return found
 
 
 @pytest.fixture(autouse=True)
@@ -110,7 +156,7 @@ def fresh_imports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[C
         learnt.clear()
     beside._told.clear()
     events.not_bound.clear()
-    patch._files.clear()
+    outdated._files.clear()
     marker.notice = notice
     switch.installed(installed - switch._installed)
     forget()

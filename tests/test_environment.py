@@ -97,7 +97,7 @@ def test_a_variable_goes_before_the_file(config):
             "colour = 1",
             (
                 ": there is no key 'colour': write one of targets, store, limit, device, dtype, strict, copy, reduce, "
-                "grad, layers"
+                "grad, layers, edits"
             ),
         ),
         (

@@ -11,7 +11,7 @@ from operator import is_
 
 import pytest
 
-from astcapture.record.live import live_objects
+from astcapture.record.live import all_classes, live_functions, live_objects
 
 
 class Kind:
@@ -37,6 +37,26 @@ def test_all_objects_of_the_types_that_are_accepted_are_found_and_none_is_kept()
     finally:
         if enabled:
             gc.enable()
+
+
+def test_functions_and_classes_are_those_among_all_objects():
+    class Named(type):
+        def __subclasses__(cls):
+            return [int]
+
+    class Parent(metaclass=Named): ...
+
+    class Child(Parent, Kind): ...
+
+    def inner(): ...
+
+    functions, every = live_functions(), gc.get_objects()
+    assert any(one is inner for one in functions)
+    assert {id(one) for one in functions} == {id(one) for one in every if type(one) is type(inner)}
+    classes = all_classes()
+    assert {Named, Parent, Child, Kind, object, type, int} <= set(classes)
+    # Of those that are gone the collector still lists some.
+    assert {id(one) for one in gc.get_objects() if issubclass(type(one), type)} <= {id(one) for one in classes}
 
 
 @pytest.fixture

@@ -70,6 +70,7 @@ CLASS = (
     "@capture marks functions, and Callable_ is a class: "
     "put it on the method that binds the local, forward for instance"
 )
+POINTS = 'write at="return", "assign", "sdpa", "call", "input", "enter" or "yield"'
 WRONG: list[tuple[Callable[[], Any], str]] = [
     (lambda: capture(function), CAPTURES.format(repr(function))),  # @capture without brackets
     (lambda: capture("a", 3), CAPTURES.format("3")),
@@ -78,8 +79,14 @@ WRONG: list[tuple[Callable[[], Any], str]] = [
     (lambda: capture(b"a"), CAPTURES.format("b'a'")),
     (lambda: capture(), 'capture() has nothing to capture: write @capture("attn")'),
     (lambda: capture(at="assign"), 'capture() has nothing to capture: write @capture("attn")'),
-    (lambda: capture("a", at="exit"), """capture(at='exit'): write at="return" or at="assign" or at="sdpa\""""),
-    (lambda: capture("a", at=None), """capture(at=None): write at="return" or at="assign" or at="sdpa\""""),
+    (
+        lambda: capture("a", at="exit"),
+        """capture(at='exit'): write at="return", "assign", "sdpa", "call", "input", "enter" or "yield\"""",
+    ),
+    (
+        lambda: capture("a", at=None),
+        """capture(at=None): write at="return", "assign", "sdpa", "call", "input", "enter" or "yield\"""",
+    ),
     (lambda: capture("a")(Callable_), CLASS),
 ]
 

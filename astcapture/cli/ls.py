@@ -7,13 +7,14 @@ import os
 import re
 import shutil
 import sys
-import time
 from collections import Counter
 from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+
+from astcapture.cli.progress import Bar
 
 if TYPE_CHECKING:
     from astcapture.values.inventory import Line
@@ -41,35 +42,11 @@ def ls(folder: Path, as_json: bool, verify: bool) -> int:
     from astcapture.values.inventory import inventory
     from astcapture.values.run import open_run
 
-    with _Bar() as bar:
+    with Bar("reading shards") as bar:
         run = open_run(folder, verify=verify, progress=bar.show)
     lines = inventory(run)
     click.echo(json.dumps(_plain(run, lines), indent=2) if as_json else _table(run, lines))
     return 1 if verify and run.damaged else 0
-
-
-class _Bar:
-    """A progress bar on standard error, shown after one second, and only on a terminal."""
-
-    def __init__(self) -> None:
-        self._start = time.monotonic()
-        self._bar: Any = None
-        self._done = 0
-
-    def __enter__(self) -> _Bar:
-        return self
-
-    def show(self, done: int, of: int) -> None:
-        if self._bar is None and time.monotonic() - self._start > 1 and sys.stderr.isatty():
-            self._bar = click.progressbar(length=of, label="reading shards", file=sys.stderr)
-            self._bar.__enter__()
-        if self._bar is not None:
-            self._bar.update(done - self._done)
-            self._done = done
-
-    def __exit__(self, *error: object) -> None:
-        if self._bar is not None:
-            self._bar.__exit__(None, None, None)
 
 
 def _plain(run: Run, lines: list[Line]) -> dict[str, Any]:
@@ -111,6 +88,7 @@ def _plain(run: Run, lines: list[Line]) -> dict[str, Any]:
             }
             for one in run.processes
         ],
+        "edits": list(notes.edits),
         "damaged": [{"file": str(path), "why": why} for path, why in run.damaged.items()],
     }
 
@@ -213,7 +191,8 @@ def _process_rows(run: Run) -> list[tuple[str, ...]]:
 
 def _notes(run: Run, hidden: Collection[tuple[str, str]]) -> list[str]:
     """What went wrong; not that a map was missed where another label of its function holds the map."""
-    notes, told = run.notes(), []
+    notes = run.notes()
+    told = [f"edited: {edit}: the values are not the model's own" for edit in notes.edits]
     for (key, label), (missed, failed, error) in notes.counts.items():
         if missed and (key, label) not in hidden:
             told.append(f"{key}: {label!r} was missed {_times(missed)}")

@@ -18,9 +18,10 @@ from astcapture.cli.plot import plot
 from astcapture.cli.recipes import recipes
 from astcapture.cli.run import run
 from astcapture.cli.show import show
+from astcapture.cli.view import view
 from astcapture.errors import CaptureError
 
-COMMANDS = (run, show, locals_, ls, plot, recipes, doctor)
+COMMANDS = (run, show, locals_, ls, view, plot, recipes, doctor)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})

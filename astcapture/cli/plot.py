@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import fnmatch
-import warnings
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,21 +9,13 @@ import click
 
 from astcapture.cli.picture_names import Chosen
 from astcapture.cli.pictures import KINDS, count_pictures, draw_pictures
+from astcapture.cli.selected import grid_option, listed, load_run, select_records, tags_option, tokens_of
 from astcapture.errors import CaptureError
 
 STILLS = ("png", "svg", "pdf")
 MOVIES = ("gif", "mp4")
 #: More files are written with --all only.
 MOST_FILES = 40
-
-
-def _grid(context: click.Context, option: click.Parameter, text: str | None) -> tuple[int, int] | None:
-    if text is None:
-        return None
-    rows, cross, columns = text.partition("x")
-    if not (cross and rows.isdecimal() and columns.isdecimal()):
-        raise click.BadParameter(f"{text!r} is not ROWSxCOLUMNS, 14x14 for instance")
-    return int(rows), int(columns)
 
 
 def _patch_size(context: click.Context, option: click.Parameter, text: str | None) -> Any:
@@ -36,16 +25,6 @@ def _patch_size(context: click.Context, option: click.Parameter, text: str | Non
     if len(numbers) > 2 or not all(number.isdecimal() and int(number) for number in numbers):
         raise click.BadParameter(f"{text!r} is not a number of pixels, nor HEIGHTxWIDTH, 16x16 for instance")
     return int(text) if len(numbers) == 1 else (int(numbers[0]), int(numbers[1]))
-
-
-def _tags(context: click.Context, option: click.Parameter, texts: tuple[str, ...]) -> dict[str, str]:
-    tags = {}
-    for text in texts:
-        name, equals, value = text.partition("=")
-        if not (name and equals):
-            raise click.BadParameter(f"{text!r} is not KEY=VALUE, image=dog.jpg for instance")
-        tags[name] = value
-    return tags
 
 
 def _patch(context: click.Context, option: click.Parameter, text: str | None) -> Any:
@@ -68,13 +47,18 @@ def _patch(context: click.Context, option: click.Parameter, text: str | None) ->
 @click.option("--function", metavar="KEY", help="Only values of this function: [MODULE:]QUALNAME.")
 @click.option("--call", type=int, metavar="N", help="Only this execution, from 0: a step of a loop; -1 is the last.")
 @click.option(
-    "--tag", "tags", callback=_tags, multiple=True, metavar="KEY=VALUE", help="Only values with this tag; wildcards."
+    "--tag",
+    "tags",
+    callback=tags_option,
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Only values with this tag; wildcards.",
 )
 @click.option("--batch", type=int, metavar="N", help="Which example of the batch.")
 @click.option("--head", type=int, metavar="N", help="The head. Default: mean over heads (required for head).")
 @click.option("--image", metavar="FILE", help="The image that the model saw, after resizing and cropping.")
 @click.option("--patch", callback=_patch, metavar="ROW,COLUMN", help="The patch that attends; or its number, or cls.")
-@click.option("--grid", callback=_grid, metavar="ROWSxCOLUMNS", help="The patches, if they do not form a square.")
+@click.option("--grid", callback=grid_option, metavar="ROWSxCOLUMNS", help="The patches, if they do not form a square.")
 @click.option("--cls", type=int, metavar="N", help="Number of tokens before the patches.")
 @click.option("--patch-size", callback=_patch_size, metavar="N", help="The side of a patch in pixels; or HEIGHTxWIDTH.")
 @click.option(
@@ -185,33 +169,10 @@ def _select(folder: str, function: str | None, tags: dict[str, str], **filters: 
     Raises:
         CaptureError: nothing matches, or several labels do.
     """
-    import astcapture
-
-    with warnings.catch_warnings(record=True) as said:
-        warnings.simplefilter("always", astcapture.CaptureWarning)
-        stored = astcapture.load(folder)
-    for warning in said:
-        click.echo(f"astcapture: {warning.message}", err=True)
-    try:
-        records = stored.select() if function is None else stored[function]
-    except KeyError as error:
-        raise CaptureError(f"{folder}: {error}") from error
-    wanted = {name: value for name, value in filters.items() if value is not None}
-    # First the tags: a layer or a call that is counted is one of those that are left.
-    found = _tagged(records, tags).select(**_counted(wanted, records))
-    if not found:
-        asked = " ".join(
-            [f"--{name} {value}" for name, value in wanted.items()]
-            + [f"--tag {name}={value}" for name, value in tags.items()]
-        )
-        raise CaptureError(
-            f"{folder}: nothing matches {asked}; {_inventory(records.records)}"
-            if records
-            else f"{folder}: there is no value{'' if function is None else f' of {function}'}"
-            + (f"; {_inventory(stored.select().records)}" if stored.select() else "")
-        )
+    stored = load_run(folder)
+    found = select_records(stored, folder, function, tags, **filters)
     if len(found.labels) > 1:
-        raise CaptureError(f"{folder}: {_listed('labels', found.labels)}: pick one with --label")
+        raise CaptureError(f"{folder}: {listed('labels', found.labels)}: pick one with --label")
     keys = {record.key for record in found.records}
     everything = stored.select().records
     labels = {record.label for record in everything if record.key in keys}
@@ -222,44 +183,6 @@ def _select(folder: str, function: str | None, tags: dict[str, str], **filters: 
         found.labels[0] if len(labels) > 1 else None,
         filters["model"] if len(models) > 1 else None,
     )
-
-
-def _counted(wanted: dict[str, Any], records: Any) -> dict[str, Any]:
-    """The filters, with a layer that is given by number as a number, unless it is the name of a layer."""
-    layer = wanted.get("layer", "")
-    is_number = layer.removeprefix("-").isdecimal() and layer not in {record.layer for record in records.records}
-    return wanted | {"layer": int(layer)} if is_number else wanted
-
-
-def _tagged(records: Any, tags: dict[str, str]) -> Any:
-    """The records with all these tags, whatever their type, compared as text with wildcards."""
-    from astcapture.values.records import Records
-
-    def has(record: Any) -> bool:
-        return all(
-            name in record.tags and fnmatch.fnmatchcase(str(record.tags[name]), wanted) for name, wanted in tags.items()
-        )
-
-    return Records([record for record in records.records if has(record)])
-
-
-def _inventory(records: Sequence[Any]) -> str:
-    """What there is to select from."""
-    tags = [f"{name}={value}" for record in records for name, value in record.tags.items()]
-    calls = {record.call for record in records if record.call is not None}
-    parts = [
-        _listed("functions", [record.function for record in records]),
-        _listed("labels", [record.label for record in records]),
-        _listed("layers", [record.layer for record in records]),
-        f"calls there: {min(calls)} to {max(calls)}" if calls else "",
-        _listed("tags", tags) if tags else "no tags",
-    ]
-    return "; ".join(filter(None, parts))
-
-
-def _listed(what: str, values: Sequence[Any]) -> str:
-    names = list(dict.fromkeys("(the model)" if value == "" else str(value) for value in values))
-    return f"{what} there: {', '.join(names[:12])}" + (", ..." if len(names) > 12 else "")
 
 
 def _read_inputs(given: dict[str, Any]) -> dict[str, Any]:
@@ -274,7 +197,7 @@ def _read_inputs(given: dict[str, Any]) -> dict[str, Any]:
         with Image.open(given["image"]) as image:
             read["image"] = image.convert("RGBA")
     if "tokens" in given:
-        read["tokens"] = _tokens(given["tokens"])
+        read["tokens"] = tokens_of(given["tokens"])
     if "without" in given:
         read["without"] = given["without"].split()
         unknown = [token for token in read["without"] if token not in read["tokens"]]
@@ -284,15 +207,6 @@ def _read_inputs(given: dict[str, Any]) -> dict[str, Any]:
     if query not in read.get("tokens", []) and query.lstrip("-").isdecimal():
         read["query"] = int(query)
     return read
-
-
-def _tokens(text: str) -> list[str]:
-    path = Path(text)
-    try:
-        is_file = path.is_file()
-    except OSError:  # too long for the name of a file
-        is_file = False
-    return path.read_text(encoding="utf-8").splitlines() if is_file else text.split()
 
 
 def _draw_off_screen() -> None:

@@ -14,8 +14,9 @@ from dataclasses import dataclass, replace
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
+from astcapture.imports.outdated import ran_in
 from astcapture.imports.pairs import paired
-from astcapture.imports.patch import compiled_for, give, late, ran_in
+from astcapture.imports.patch import compiled_for, give, late
 from astcapture.imports.quiet import parsed_quietly, quietly
 from astcapture.imports.unwrap import functions_in, is_rewritten
 from astcapture.record import recorder

@@ -8,37 +8,67 @@ caller is dropped, unless the caller is a method of modules that contain none of
 from __future__ import annotations
 
 import sys
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from types import CodeType, FunctionType
 from typing import Any
 
-from astcapture.record.live import live_objects
+from astcapture.record.live import all_classes
 from astcapture.record.torch import modules
+from astcapture.targets.target import Target
 
 
 def forget_compiled(functions: Collection[FunctionType]) -> None:
-    """Drop compiled code that may have inlined one of these functions, whose code was just exchanged."""
-    home = sys.modules.get("torch._dynamo.convert_frame")
-    compiled = getattr(getattr(home, "input_codes", None), "seen", None)
-    reset = getattr(sys.modules.get("torch._dynamo.eval_frame"), "reset_code", None)
-    if not functions or not compiled or reset is None or not modules.find_torch():
+    """Drop compiled code that may have inlined one of these functions, of which other code or values are to run."""
+    if not functions or not anything_compiled():
         return
     methods = _Methods(functions)
     if not methods.classes:
         return
-    with getattr(home, "compile_lock", None) or nullcontext():
-        for reference in list(compiled):
-            code = reference()
-            if code is not None and methods.may_be_part_of(code):
+    reset = sys.modules["torch._dynamo.eval_frame"].reset_code
+    with getattr(sys.modules[_HOME], "compile_lock", None) or nullcontext():
+        for code in _compiled():
+            if methods.may_be_part_of(code):
                 reset(code)
+
+
+def meant_of(targets: Sequence[Target], functions: Iterable[FunctionType]) -> list[FunctionType]:
+    """Those of the functions that one of these targets means."""
+    of_module: dict[str, list[Target]] = {}
+    found = []
+    for function in functions:
+        module = function.__module__
+        if type(module) is not str:
+            module = ""
+        if module not in of_module:
+            of_module[module] = [target for target in targets if target.matches_module(module)]
+        if any(target.means(module, function.__qualname__) for target in of_module[module]):
+            found.append(function)
+    return found
+
+
+def anything_compiled() -> bool:
+    """Whether dynamo has compiled code in this process."""
+    return bool(_compiled())
+
+
+_HOME = "torch._dynamo.convert_frame"
+
+
+def _compiled() -> list[CodeType]:
+    """The code that dynamo has compiled."""
+    seen = getattr(getattr(sys.modules.get(_HOME), "input_codes", None), "seen", None)
+    reset = getattr(sys.modules.get("torch._dynamo.eval_frame"), "reset_code", None)
+    if not seen or reset is None or not modules.find_torch():
+        return []
+    return [code for reference in list(seen) if (code := reference()) is not None]
 
 
 class _Methods:
     """The exchanged functions that are methods, and the modules that have them."""
 
     def __init__(self, functions: Collection[FunctionType]) -> None:
-        every: list[type] = live_objects(type.__subclasscheck__.__get__(type))
+        every = all_classes()
         identities = set(map(id, functions))
         homes = {(one.__module__, one.__qualname__.rpartition(".")[0]) for one in functions}
         #: The classes that have one of them, also if it is decorated.

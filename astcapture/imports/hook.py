@@ -17,7 +17,8 @@ from astcapture.imports.lazily import import_what_waits
 from astcapture.imports.names import meant, names_of, with_aliases
 from astcapture.imports.notice import notice_unrewritten
 from astcapture.imports.objects import as_texts
-from astcapture.imports.patch import bring_up_to_date, outdated
+from astcapture.imports.outdated import outdated
+from astcapture.imports.patch import bring_up_to_date
 from astcapture.record import budget, events, policy, switch
 from astcapture.record.draining import settle_compiled
 from astcapture.record.limit import AUTO, read_limit
@@ -86,22 +87,41 @@ class Hook:
             events.on_beside = _take_beside
             finder.by_hook[self] = (self.targets, self.strict)
             self._installed = True
-            settle_compiled()
-            policy.add(self, self._meant, self._conversions, self.one_model)
-            budget.ask(self, self._limit)
-            convert()
-            switch.installed(+1)
-            if "torch" in sys.modules:
-                expect_torch()
+            self._begin()
             new = report.watch(finder)
             try:
-                _exchange_live()
+                _exchange_live(self._edited)
             except BaseException as error:
-                self.uninstall()
+                self._uninstall_alone()
                 report.forget(new)  # the error has told
                 if isinstance(error, CaptureError):
                     error.__traceback__ = None  # where in our code a mistake was noticed tells its author nothing
                 raise error
+
+    @property
+    def _edited(self) -> Sequence[Target]:
+        """The functions whose values are edited by what is installed."""
+        return ()
+
+    def _begin(self) -> None:
+        """Switch on what rewritten code calls: recording, as this hook asks for."""
+        settle_compiled()
+        policy.add(self, self._meant, self._conversions, self.one_model)
+        budget.ask(self, self._limit)
+        convert()
+        switch.installed(+1)
+        if "torch" in sys.modules:
+            expect_torch()
+
+    def _end(self) -> None:
+        """Undo `_begin`."""
+        settle_compiled()
+        if policy.any_block():
+            drain()  # where a value goes depends on who asks for it
+        policy.remove(self)
+        budget.release(self)
+        convert()
+        switch.installed(-1)
 
     def uninstall(self) -> None:
         """Stop: modules imported from now on are plain, and the live functions get their own code back.
@@ -119,13 +139,7 @@ class Hook:
     def _uninstall_alone(self) -> None:
         self._installed = False
         del finder.by_hook[self]
-        settle_compiled()
-        if policy.any_block():
-            drain()  # where a value goes depends on who asks for it
-        policy.remove(self)
-        budget.release(self)
-        convert()
-        switch.installed(-1)
+        self._end()
         if not finder.by_hook:
             forget_torch()
             marker.notice = None
@@ -135,7 +149,7 @@ class Hook:
             hot_reload.uninstall()
             if finder in sys.meta_path:
                 sys.meta_path.remove(finder)
-        _exchange_live()
+        _exchange_live(self._edited)
         if self._store is not None:
             stores.close_store()
 
@@ -159,8 +173,12 @@ class Hook:
         """Take note that a target of this hook means one of another module, so that its options hold there."""
         if target in self._meant and moved not in self._meant:
             self._meant.append(moved)
-            policy.remove(self)
-            policy.add(self, self._meant, self._conversions, self.one_model)
+            self._also_means()
+
+    def _also_means(self) -> None:
+        """The targets have come to mean more functions."""
+        policy.remove(self)
+        policy.add(self, self._meant, self._conversions, self.one_model)
 
     def __enter__(self) -> Hook:
         return self
@@ -278,9 +296,9 @@ def _refuse_imported(targets: tuple[Target, ...]) -> None:
         )
 
 
-def _exchange_live() -> None:
+def _exchange_live(edited: Sequence[Target] = ()) -> None:
     """Have the functions of imported modules run as the hooks that are installed now ask."""
-    for done in bring_up_to_date(finder.targets, strict=finder.strict):
+    for done in bring_up_to_date(finder.targets, strict=finder.strict, edited=edited):
         for problem in done.problems:
             warn(f"not captured: {problem}", *importing_line())
 

@@ -15,7 +15,7 @@ from weakref import WeakKeyDictionary
 
 from astcapture.imports.catch_up import catch_up_module, named_in, state_of
 from astcapture.imports.names import meant, names_of, path_of
-from astcapture.imports.patch import exchanged_modules, runs_for
+from astcapture.imports.outdated import exchanged_modules, runs_for
 from astcapture.imports.unwrap import functions_in, is_rewritten
 from astcapture.values.declared import declared_functions
 

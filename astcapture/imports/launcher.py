@@ -14,23 +14,20 @@ import sys
 from collections.abc import Sequence
 from importlib.machinery import SourceFileLoader, SourcelessFileLoader
 from types import CodeType, ModuleType, TracebackType
-from typing import TYPE_CHECKING
 
 from astcapture.errors import CaptureError
 from astcapture.imports import names
 from astcapture.imports.session import switch_off
 
-if TYPE_CHECKING:
-    from astcapture.imports.hook import Hook
 
-
-def run_script(argv: Sequence[str], *, module: bool = False, hook: Hook | None = None) -> None:
+def run_script(argv: Sequence[str], *, module: bool = False) -> None:
     """Run ``argv[0]`` with `argv` as its arguments.
 
     Args:
         argv: a script, a folder or zip file with a ``__main__.py``, or a module's name; then its arguments.
         module: whether ``argv[0]`` is a module, as after ``python -m``.
-        hook: if one of its targets names ``__main__``, the script itself is rewritten, since nothing imports it.
+
+    If a target names ``__main__``, the script itself is rewritten, since nothing imports it.
 
     Raises:
         SystemExit: the program's own; with status 2 if it cannot be read. All other errors of the program propagate.
@@ -48,7 +45,7 @@ def run_script(argv: Sequence[str], *, module: bool = False, hook: Hook | None =
         else:
             source = _read(name)
             _set_first_path(os.path.dirname(os.path.realpath(name)))
-            _run_file(_absolute(name), source, hook)
+            _run_file(_absolute(name), source)
     except SystemExit:
         raise
     except BaseException as error:
@@ -96,10 +93,10 @@ def _run_module(name: str, alter_argv: bool) -> None:
     _run_module_as_main(name, alter_argv)
 
 
-def _run_file(path: str, source: bytes, hook: Hook | None) -> None:
+def _run_file(path: str, source: bytes) -> None:
     main = _new_main()
     compiled = path.endswith(".pyc")
-    code = _load_code(source) if compiled else _compile(path, source, hook)
+    code = _load_code(source) if compiled else _compile(path, source)
     _run_as_main(code, main, path, (SourcelessFileLoader if compiled else SourceFileLoader)("__main__", path))
 
 
@@ -118,7 +115,7 @@ def run_program(path: str) -> None:
 
     The interpreter has prepared to import from the script's path, as from a folder. This is undone first.
     """
-    from astcapture.imports.patch import ran_in
+    from astcapture.imports.outdated import ran_in
     from astcapture.imports.script import waiting
 
     code, key, targets = waiting.pop()
@@ -148,15 +145,16 @@ def _new_main() -> ModuleType:
     return main
 
 
-def _compile(path: str, source: bytes, hook: Hook | None) -> CodeType:
+def _compile(path: str, source: bytes) -> CodeType:
     from astcapture.imports.compile import compiled_as, rewritten_code
-    from astcapture.imports.patch import ran_in
+    from astcapture.imports.hook import finder
+    from astcapture.imports.outdated import ran_in
 
     own_names = names.names_of(names.MAIN, path)
-    key, targets = names.meant(hook.targets, own_names) if hook is not None else ("", ())
-    if hook is not None and targets:
+    key, targets = names.meant(finder.targets, own_names)
+    if targets:
         try:
-            rewritten = rewritten_code(source, key, path, targets, strict=hook.strict, name=names.MAIN)
+            rewritten = rewritten_code(source, key, path, targets, strict=finder.strict, name=names.MAIN)
         except CaptureError as error:
             switch_off()
             raise SystemExit(f"astcapture: {error}") from None

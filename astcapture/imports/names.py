@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import cache
 from types import ModuleType
 
 from astcapture.targets.target import Target
@@ -112,8 +113,13 @@ def _parts(path: str) -> list[str]:
 
 def _is_of(path: str, module: str) -> bool:
     """Whether importing a module of this name would find this file."""
+    return _is_file_of(path if os.path.isabs(path) else os.path.abspath(path), module)
+
+
+# Each change of what is captured asks this for every imported module.
+@cache
+def _is_file_of(path: str, module: str) -> bool:
     folder = os.sep + module.replace(".", os.sep)
-    path = path if os.path.isabs(path) else os.path.abspath(path)
     stem = os.path.splitext(path)[0]
     return stem.endswith((folder, os.path.join(folder, "__init__")))
 

@@ -17,8 +17,6 @@ import warnings
 from collections import ChainMap
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
-from operator import is_
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
@@ -32,7 +30,7 @@ from astcapture.imports.hook import finder, install
 from astcapture.imports.pairs import paired
 from astcapture.imports.patch import Exchange, of_cells, swap
 from astcapture.record import recorder
-from astcapture.record.live import live_objects
+from astcapture.record.live import live_functions
 from astcapture.rewrite.find import find_functions
 from astcapture.rewrite.plan import plan_module
 from astcapture.rewrite.planned import Plan
@@ -172,7 +170,7 @@ class CellTransformer:
     def _functions_of_cells(self) -> dict[str, list[FunctionType]]:
         """The live functions that were defined in cells, by the cell's file name."""
         found: dict[str, list[FunctionType]] = {}
-        for function in live_objects(partial(is_, FunctionType)):
+        for function in live_functions():
             if function.__globals__ is self.shell.user_global_ns:
                 path = function.__code__.co_filename
                 if self._cell(path):

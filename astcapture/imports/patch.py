@@ -13,56 +13,39 @@ import contextlib
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from importlib.machinery import SourceFileLoader
-from operator import is_
+from itertools import compress
+from operator import attrgetter
 from types import CodeType, FunctionType, ModuleType
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
 from astcapture.errors import CaptureError
-from astcapture.imports.compile import compile_tree, marks_functions, planned, with_room
-from astcapture.imports.compiled_before import forget_compiled
-from astcapture.imports.loader import CaptureLoader, Capturing, is_asleep, loader_of
-from astcapture.imports.names import MAIN, meant, names_of, path_of
+from astcapture.imports.compile import compile_tree, planned, with_room
+from astcapture.imports.compiled_before import anything_compiled, forget_compiled, meant_of
+from astcapture.imports.loader import CaptureLoader, loader_of
+from astcapture.imports.names import MAIN
 from astcapture.imports.others import source_to_code_of_another
+from astcapture.imports.outdated import Outdated, outdated, remember
 from astcapture.imports.pairs import paired
 from astcapture.imports.quiet import quietly
 from astcapture.record import recorder
-from astcapture.record.live import live_objects
+from astcapture.record.live import live_functions
 from astcapture.rewrite.planned import FunctionPlan, Plan
 from astcapture.rewrite.transform import CALLED, PREFIX, rewrite
 from astcapture.targets.target import Target
 
 T = TypeVar("T")
 
+_FILE = attrgetter("__code__.co_filename")
+
 # The code object with which a function was created, so that the same object can be restored.
 _original: WeakKeyDictionary[FunctionType, CodeType] = WeakKeyDictionary()
-# For which targets live modules were last exchanged, and their names in keys; valid while they have the same loader.
-_exchanged: WeakKeyDictionary[ModuleType, tuple[object, str, tuple[Target, ...]]] = WeakKeyDictionary()
-# The same for files that ran without being the file of a module, with all names by which targets can name them.
-_files: dict[tuple[str, str], tuple[tuple[str, ...], tuple[Target, ...]]] = {}
 #: Modules in which not every function could be exchanged, with the first reason.
 not_exchanged: dict[str, str] = {}
 #: Functions that did not exist yet when they were to be exchanged, because their module was still running: by key,
 #: where they are defined, and the event that came too early.
 late: dict[str, tuple[str, str]] = {}
-
-
-@dataclass(frozen=True)
-class Outdated:
-    """A module or a file that runs for the targets `before` and should run for `after`.
-
-    `module` is None for a file that belongs to no module. `name` is its name in the keys of the new code,
-    `name_before` in those of the code that runs now.
-    """
-
-    name: str
-    module: ModuleType | None
-    path: str | None
-    after: tuple[Target, ...]
-    before: tuple[Target, ...] = ()
-    name_before: str = ""
 
 
 @dataclass
@@ -78,8 +61,15 @@ class Exchange:
     plan: Plan | None = None
 
 
-def bring_up_to_date(targets: Sequence[Target], *, strict: bool = False) -> list[Exchange]:
+def bring_up_to_date(
+    targets: Sequence[Target], *, strict: bool = False, edited: Sequence[Target] = ()
+) -> list[Exchange]:
     """Make every imported module run as `targets`, the targets of all installed hooks, require.
+
+    Args:
+        targets: of all hooks.
+        strict: whether a bug in the rewriter is raised rather than told.
+        edited: the functions of which other values are edited than before, whether their code changes or not.
 
     Returns:
         One `Exchange` for each module that was touched.
@@ -90,9 +80,9 @@ def bring_up_to_date(targets: Sequence[Target], *, strict: bool = False) -> list
     """
     found = outdated(targets)
     exchanges = [_prepared(one, strict) for one in found]
-    swap(exchanges)
+    swap(exchanges, edited)
     for one in found:
-        _remember(one)
+        remember(one)
     # A declaration may add targets, and then all of this is done again.
     for one, done in zip(found, exchanges, strict=True):
         if done.plan is not None:
@@ -101,23 +91,6 @@ def bring_up_to_date(targets: Sequence[Target], *, strict: bool = False) -> list
         if one.module is not None and done.problems:
             not_exchanged[one.module.__name__] = done.problems[0]
     return exchanges
-
-
-def _remember(one: Outdated) -> None:
-    if one.module is not None:
-        _exchanged[one.module] = (loader_of(one.module), one.name, one.after)
-    elif one.path is not None:
-        names, _ = _files.pop((one.path, one.name_before), ((one.name,), ()))
-        if one.after:
-            _files[one.path, one.name] = names, one.after
-
-
-def ran_in(path: str, name: str, names: Sequence[str], targets: Sequence[Target], module: ModuleType | None) -> None:
-    """Note that a file runs rewritten for these targets, under `name`, without a loader of ours."""
-    if module is not None:
-        _exchanged[module] = (loader_of(module), name, tuple(targets))
-    else:
-        _files[path, name] = tuple(names), tuple(targets)
 
 
 #: Modules without a file, typed in cells, whose functions the extension rewrites.
@@ -162,15 +135,6 @@ def _declare(module: ModuleType | None, plan: Plan) -> None:
     for called in CALLED if module is not None else ():
         # Set in the module, so that functions pickled by value find it; builtins have it too.
         module.__dict__.setdefault(PREFIX + called, getattr(recorder, called))
-
-
-def _source_path(module: ModuleType) -> str | None:
-    spec = getattr(module, "__spec__", None)
-    loader = getattr(spec, "loader", None) or getattr(module, "__loader__", None)
-    if isinstance(loader, SourceFileLoader):
-        return str(loader.path)
-    path = getattr(module, "__file__", None)
-    return path if isinstance(path, str) and path.endswith(".py") else None
 
 
 def _versions(one: Outdated, path: str, source: bytes) -> tuple[CodeType, CodeType, Plan | None]:
@@ -229,22 +193,28 @@ def _cached(module: ModuleType | None, path: str, targets: Sequence[Target]) -> 
     return None
 
 
-def swap(exchanges: Sequence[Exchange]) -> None:
-    """Give every live function with the old code of a pair the new code, in one pass over all objects."""
+def swap(exchanges: Sequence[Exchange], edited: Sequence[Target] = ()) -> None:
+    """Give every live function with the old code of a pair the new code, in one pass over all objects.
+
+    Compiled code that may contain one of them is dropped, or one of those that `edited` means.
+    """
     by_file: dict[str, list[Exchange]] = {}
     for done in exchanges:
         if done._pairs:
             by_file.setdefault(done._path, []).append(done)
     exchanged = []
-    for function in live_objects(partial(is_, FunctionType)) if by_file else ():
-        for done in by_file.get(function.__code__.co_filename, ()):
+    if not anything_compiled():
+        edited = ()
+    functions = live_functions() if by_file or edited else []
+    for function in compress(functions, map(by_file.__contains__, map(_FILE, functions))):
+        for done in by_file[function.__code__.co_filename]:
             new = done._pairs.get(function.__code__)
             if new is not None:
                 give(function, new)
                 done.swapped.append(function.__qualname__)
                 exchanged.append(function)
                 break
-    forget_compiled(exchanged)
+    forget_compiled([*exchanged, *meant_of(edited, functions)])
 
 
 def give(function: FunctionType, new: CodeType) -> None:
@@ -290,61 +260,3 @@ def _is_running(module: ModuleType) -> bool:
     if getattr(getattr(module, "__spec__", None), "_initializing", False):
         return True
     return module is sys.modules.get(MAIN) and not hasattr(sys, "ps1")
-
-
-def runs_for(module: ModuleType) -> tuple[str, tuple[Target, ...]]:
-    """A module's name in keys, and the targets for which its functions are rewritten at present."""
-    loader = loader_of(module)
-    exchanged = _exchanged.get(module)
-    if exchanged is not None and exchanged[0] is loader:
-        return exchanged[1:]
-    if isinstance(loader, Capturing) and not loader._plain:
-        return loader.capture_module, tuple(loader.capture_targets)
-    return "", ()
-
-
-def outdated(targets: Sequence[Target]) -> list[Outdated]:
-    """The imported modules and the executed files that do not run as `targets` require."""
-    found = []
-    seen: set[int] = set()
-    for own_name, module in list(sys.modules.items()):
-        if not isinstance(module, ModuleType) or is_asleep(module) or own_name.partition(".")[0] == "astcapture":
-            continue
-        name, after = meant(targets, names_of(own_name, path_of(module)))
-        name_before, before = runs_for(module)
-        if before != after and id(module) not in seen and not _is_bare(module):
-            seen.add(id(module))
-            if before or _holds_functions(module, after):
-                found.append(Outdated(name, module, _source_path(module), after, before, name_before))
-    for (path, name_before), (names, before) in list(_files.items()):
-        name, after = meant(targets, names)
-        if before != after:
-            found.append(Outdated(name, None, path, after, before, name_before))
-    return found
-
-
-def _is_bare(module: ModuleType) -> bool:
-    """Whether this is ``__main__`` before the script has started, as at start-up."""
-    return module is sys.modules.get(MAIN) and all(name.startswith("__") for name in vars(module))
-
-
-def _holds_functions(module: ModuleType, targets: Sequence[Target]) -> bool:
-    """Whether a target names functions of an imported module, or its source marks some."""
-    if any(target.qualname is not None and target.exact_module for target in targets):
-        return True
-    path = _source_path(module)
-    if path is None:
-        return False
-    if any(target.qualname is not None for target in targets):
-        return True
-    try:
-        with open(path, "rb") as file:
-            source = file.read()
-        return marks_functions(source)
-    except (OSError, SyntaxError, ValueError):
-        return False
-
-
-def exchanged_modules() -> list[ModuleType]:
-    """The modules whose live functions were exchanged."""
-    return list(_exchanged)

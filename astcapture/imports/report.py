@@ -19,13 +19,14 @@ from astcapture.imports.interrupted import stay_interrupted
 from astcapture.imports.loader import is_asleep, loader_of
 from astcapture.imports.names import MAIN, meant, names_of, path_of, with_aliases
 from astcapture.imports.others import taken_by_another
-from astcapture.imports.patch import bring_up_to_date, late, not_exchanged, runs_for
+from astcapture.imports.outdated import runs_for
+from astcapture.imports.patch import bring_up_to_date, late, not_exchanged
 from astcapture.imports.quiet import parsed_quietly
 from astcapture.imports.unwrap import functions_in, is_rewritten
 from astcapture.record import events, policy, recorder, recording
 from astcapture.record.live import live_objects
 from astcapture.rewrite.find import find_functions
-from astcapture.rewrite.plan import did_you_mean
+from astcapture.rewrite.messages import did_you_mean
 from astcapture.rewrite.transform import CALLED, PREFIX
 from astcapture.targets.recipes import recipe
 from astcapture.values import open_store as stores
@@ -51,8 +52,10 @@ def watch(finder: CaptureFinder) -> list[Target]:
         Those that no hook had until now.
     """
     global _watched
-    new = [target for target in finder.targets if target not in _asked]
-    _asked.update(dict.fromkeys(finder.targets))
+    # Edits report for themselves.
+    captured = [target for target in finder.targets if not any(one.edits for one in target.captures)]
+    new = [target for target in captured if target not in _asked]
+    _asked.update(dict.fromkeys(captured))
     if _watched is None:
         _watched = finder
         _make_reachable()
@@ -76,7 +79,7 @@ def unfulfilled(targets: Iterable[Target], finder: CaptureFinder) -> list[str]:
         if not any(
             alias.means(*function) for alias in with_aliases(finder.moved.get(target, target)) for function in declared
         )
-        and not _failed_to_import(target, finder)
+        and not failed_to_import(target, finder)
     ]
     lines = [f"target {target.text!r}: {_why_nothing(target, finder)}" for target in without if not target.recipe]
     for name in dict.fromkeys(target.recipe for target in without if target.recipe):
@@ -85,7 +88,7 @@ def unfulfilled(targets: Iterable[Target], finder: CaptureFinder) -> list[str]:
     return lines
 
 
-def _failed_to_import(target: Target, finder: CaptureFinder) -> bool:
+def failed_to_import(target: Target, finder: CaptureFinder) -> bool:
     """Whether a module that a target means was found and is gone: the error of its import has told why."""
     return any(target.matches_module(name) and name not in sys.modules for name in finder.found)
 
@@ -274,7 +277,7 @@ def _parsed(path: str | None) -> ast.Module | None:
         return None
 
 
-def _started_others() -> bool:
+def started_others() -> bool:
     """Whether this process has waited for another, which took time."""
     times = os.times()
     return times.children_user + times.children_system > 0
@@ -315,7 +318,7 @@ def _of_nothing() -> list[str]:
     if patterns:
         texts.append("\n  ".join(on_a_screen([*dict.fromkeys(patterns)], "report")))
     if lines:
-        here = " in this process (those that it started report for themselves)" if _started_others() else ""
+        here = " in this process (those that it started report for themselves)" if started_others() else ""
         texts.append("\n  ".join([f"nothing was captured{here} for", *on_a_screen(lines, "report")]))
     return texts
 

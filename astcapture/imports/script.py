@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from astcapture.errors import CaptureError
 from astcapture.imports.compile import compile_tree, compiled_as, rewritten_tree
 from astcapture.imports.names import CACHED, MAIN, meant, names_of
-from astcapture.imports.patch import ran_in
+from astcapture.imports.outdated import ran_in
 from astcapture.imports.quiet import quietly
 from astcapture.imports.session import refuse_script
 from astcapture.targets.target import Target

@@ -11,6 +11,7 @@ from astcapture.errors import CaptureError
 from astcapture.warn import tell, warn
 
 if TYPE_CHECKING:
+    from astcapture.imports.edit import Edit
     from astcapture.imports.hook import Hook
 
 #: The process at which a captured run began; the processes that it starts inherit the variable.
@@ -21,7 +22,8 @@ class Session:
     """The state of this process.
 
     Attributes:
-        hook: the hook, while it is installed.
+        hook: the hook, while it is installed; None where only edits are asked for.
+        edits: the edits.
         process: the id of the process in which it was installed; in a fork, the id of the fork.
         told: the id of the process that has printed its summary.
         inherited: how many values a fork got from its parent.
@@ -30,6 +32,7 @@ class Session:
 
     def __init__(self) -> None:
         self.hook: Hook | None = None
+        self.edits: list[Edit] = []
         self.process: int | None = None
         self.told: int | None = None
         self.inherited = 0
@@ -39,13 +42,13 @@ class Session:
 session = Session()
 
 
-def begin(hook: Hook) -> None:
-    """Note that the hook is installed."""
+def begin(hook: Hook | None, edits: list[Edit]) -> None:
+    """Note that the hook and the edits are installed."""
     from astcapture.imports import report
 
-    session.hook, session.process = hook, os.getpid()
+    session.hook, session.edits, session.process = hook, edits, os.getpid()
     watch_forks()
-    if os.environ.setdefault(FIRST_PROCESS, str(session.process)) != str(session.process):
+    if os.environ.setdefault(FIRST_PROCESS, str(session.process)) != str(session.process) and hook is not None:
         # Trackers and tools that the program starts import none of its modules, and should not report that.
         report.forget(hook.targets)
 
@@ -69,12 +72,15 @@ def switch_off() -> None:
     """Undo `switch_on`, without a summary."""
     from astcapture.imports import report
 
-    if session.hook is not None:
+    if session.hook is not None or session.edits:
         atexit.unregister(print_summary)
         report.summary_follows = False
+    if session.hook is not None:
         session.hook.uninstall()
         report.forget(session.hook.targets)
         session.hook = None
+    while session.edits:
+        session.edits.pop().discard()
 
 
 def print_summary() -> None:
@@ -87,12 +93,25 @@ def print_summary() -> None:
     if os.getpid() != session.process or session.told == session.process:
         return
     session.told = session.process
+    if session.edits:
+        for edit in session.edits:
+            if _is_first() or edit.receipts:
+                tell(f"astcapture: {edit.in_a_line()}")
+    if session.hook is not None:
+        _print_captured()
+
+
+def _is_first() -> bool:
+    return os.environ.get(FIRST_PROCESS) == str(session.process)
+
+
+def _print_captured() -> None:
     from astcapture import cache
     from astcapture.imports.interrupted import stay_interrupted
     from astcapture.values.open_store import in_a_line
     from astcapture.values.screen import on_a_screen
 
-    first = os.environ.get(FIRST_PROCESS) == str(session.process)
+    first = _is_first()
     line = in_a_line()
     if line is not None:
         if first:
@@ -120,13 +139,14 @@ def watch_forks() -> None:
 
 
 def _after_fork() -> None:
-    if session.hook is None:
+    if session.hook is None and not session.edits:
         return
     from astcapture.imports import report
 
     session.process, session.inherited = os.getpid(), _count()
-    report.forget(session.hook.targets)
+    if session.hook is not None:
+        report.forget(session.hook.targets)
     util = sys.modules.get("multiprocessing.util")
     if util is not None:
         # Its children end with os._exit after running these finalizers; they clear the list when they start.
-        util.register_after_fork(session.hook, lambda _: util.Finalize(None, print_summary, exitpriority=0))
+        util.register_after_fork(session, lambda _: util.Finalize(None, print_summary, exitpriority=0))

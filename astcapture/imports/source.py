@@ -10,7 +10,8 @@ from astcapture.errors import CaptureError
 from astcapture.imports.follow import followed
 from astcapture.imports.modules import find_module
 from astcapture.rewrite.find import Function, find_functions
-from astcapture.rewrite.plan import did_you_mean, plan_module
+from astcapture.rewrite.messages import did_you_mean
+from astcapture.rewrite.plan import plan_module
 from astcapture.rewrite.render import render
 from astcapture.rewrite.scope import Scope, function_scope
 from astcapture.rewrite.transform import rewrite_function

@@ -16,7 +16,13 @@ from astcapture.imports import session
 from astcapture.warn import tell
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from astcapture.imports.edit import Edit
     from astcapture.imports.hook import Hook
+
+#: The variables that switch it on; the start-up file asks for the same.
+SWITCHES = ("ASTCAPTURE", "ASTCAPTURE_CONFIG", "ASTCAPTURE_EDIT")
 
 _activated = False
 
@@ -31,7 +37,7 @@ def activate() -> None:
     if _activated or sys.flags.ignore_environment:
         return
     _activated = True  # the lines of a start-up file run twice in a plain virtual environment
-    if not (os.environ.get("ASTCAPTURE") or os.environ.get("ASTCAPTURE_CONFIG")):
+    if not any(map(os.environ.get, SWITCHES)):
         return
     try:
         switch_on()
@@ -42,8 +48,8 @@ def activate() -> None:
         tell(f"astcapture: {error}\nastcapture: the program runs without capturing")
 
 
-def switch_on() -> Hook:
-    """Install a hook as the environment says, in place of one that `activate` may have installed.
+def switch_on() -> Hook | None:
+    """Install a hook and edits as the environment says, in place of those that `activate` may have installed.
 
     At exit a summary is printed, or the location of the store; see `session.print_summary`.
 
@@ -60,13 +66,20 @@ def switch_on() -> Hook:
     atexit.register(session.print_summary)
     report.summary_follows = settings.store is None
     try:
-        hook = install()
+        hook = install() if settings.targets or not settings.edits else None
+        edits = _install_edits(settings.edits) if settings.edits else []
     except BaseException:
         atexit.unregister(session.print_summary)
         report.summary_follows = False
         raise
-    session.begin(hook)
+    session.begin(hook, edits)
     return hook
+
+
+def _install_edits(texts: Sequence[str]) -> list[Edit]:
+    from astcapture.imports.edits_of_environment import install_edits
+
+    return install_edits(texts)
 
 
 def _strict() -> bool:

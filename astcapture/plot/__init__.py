@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from astcapture.plot.activation_maps import attention_map, grad_cam
     from astcapture.plot.cls_map import cls_attention
     from astcapture.plot.comparison import compare
+    from astcapture.plot.effect_grid import effects
     from astcapture.plot.head_grid import heads
     from astcapture.plot.head_map import head
     from astcapture.plot.head_statistics import distance, entropy
@@ -37,6 +38,7 @@ _HOMES = {
     "cls_attention": "cls_map",
     "compare": "comparison",
     "distance": "head_statistics",
+    "effects": "effect_grid",
     "entropy": "head_statistics",
     "grad_cam": "activation_maps",
     "head": "head_map",
@@ -55,6 +57,7 @@ __all__ = [
     "cls_attention",
     "compare",
     "distance",
+    "effects",
     "entropy",
     "formulas",
     "grad_cam",

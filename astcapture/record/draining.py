@@ -121,10 +121,10 @@ def _late(site: Site, value: Any, where: Where | None, holding: Holding | None) 
         return Failed(NotRecorded(value.reason))
     if not is_of_attention(value):
         return handed_out(value)
-    refused = next((one for one in (value.query, value.key, value.attn_mask) if is_refused(one)), None)
+    refused = next((one for one in value.carried if is_refused(one)), None)
     if refused is not None:
         return Failed(NotRecorded(refused.reason))
-    value.query, value.key, value.attn_mask = map(handed_out, (value.query, value.key, value.attn_mask))
+    value.carried = tuple(map(handed_out, value.carried))
     how = conversion_at(site, where, holding)
     if not how.takes(where):
         pass_over(site, where, how)

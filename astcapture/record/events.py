@@ -65,8 +65,15 @@ Beside = tuple[tuple[tuple[str, int, str], ...], tuple[tuple[str, tuple[tuple[st
 left_alone: dict[str, str] = {}
 #: The names that targets ask for and functions do not bind, by key.
 not_bound: dict[str, list[str]] = {}
+#: The module, qualname, name and point of what rewritten code gives to edits.
+editable: set[tuple[str, str, str, str]] = set()
 #: Called with what a module declares besides its functions.
 on_beside: Callable[[str, Beside], None] | None = None
+
+
+#: The qualname and label of what is taken at another point than a return or binding, the point, and the lines and
+#: source of the calls that are meant.
+TakenAt = tuple[str, str, str, tuple[tuple[int, str], ...]]
 
 
 class Declaration(NamedTuple):
@@ -76,10 +83,12 @@ class Declaration(NamedTuple):
         module: its name.
         functions: the qualname, line and labels of each.
         skipped: functions that a wildcard matched and that do not bind a name, with the name.
-        fused: the qualnames of functions that also call torch's fused attention.
+        fused: the qualnames of functions that also call fused attention.
         entering, generators: the qualnames of functions that call `enter`, or `begin`, at their start.
         unbound: the labels that a function deletes again, with the line.
         beside: the functions that another compiler reads, and the targets defined in another module.
+        taken_at: the labels that are taken at calls, at entry or at a yield.
+        edited: the qualname, name and point of what can be edited.
     """
 
     module: str
@@ -89,7 +98,9 @@ class Declaration(NamedTuple):
     entering: tuple[str, ...] = ()
     generators: tuple[str, ...] = ()
     unbound: tuple[tuple[str, str, int], ...] = ()
-    beside: Beside = ((), ())
+    beside: Beside | tuple[()] = ()
+    taken_at: tuple[TakenAt, ...] = ()
+    edited: tuple[tuple[str, str, str], ...] = ()
 
 
 #: What rewritten modules declared on import.
@@ -105,9 +116,10 @@ def declare(*parts: Any) -> None:
     declaration = Declaration(*parts)
     declared.append(declaration)
     module, beside = declaration.module, declaration.beside
+    editable.update((module, *where) for where in declaration.edited)
     for qualname, name in declaration.skipped:
         not_bound.setdefault(f"{module}:{qualname}", []).append(name)
-    if beside != ((), ()):
+    if beside:
         left_alone.update((f"{module}:{qualname}", reason) for qualname, _, reason in beside[0])
         if on_beside is not None:
             on_beside(module, beside)

@@ -5,10 +5,9 @@ from __future__ import annotations
 import gc
 import sys
 from collections.abc import Callable, Iterator
-from functools import partial
-from itertools import chain, compress, starmap
+from itertools import chain, compress, repeat, starmap
 from operator import is_, is_not
-from types import FrameType
+from types import FrameType, FunctionType
 from typing import Any
 
 
@@ -25,9 +24,37 @@ def live_objects(accepts: Callable[[type], bool]) -> list[Any]:
     >>> live_objects(partial(is_, Kind)) == [one]
     True
     """
-    if not gc.get_freeze_count() or any(one is sys.modules for one in _listed(partial(is_, dict))):
-        return _listed(accepts)  # Python 3.12 starts with a few hundred objects frozen
+    if _all_are_listed():
+        return _listed(lambda types: map(accepts, types))
     return [one for one in _reached() if accepts(type(one))]
+
+
+def live_functions() -> list[FunctionType]:
+    """Every live function that was written in Python."""
+    if _all_are_listed():
+        return _listed(lambda types: map(is_, types, repeat(FunctionType)))
+    return [one for one in _reached() if type(one) is FunctionType]
+
+
+def all_classes() -> list[type]:
+    """Every class of the process; none is looked for among all objects."""
+    found: dict[int, type] = {id(object): object}
+    waiting: list[type] = [object]
+    while waiting:
+        # A metaclass may have a method of this name.
+        below: list[type] = type.__subclasses__(waiting.pop())
+        waiting += [one for one in below if id(one) not in found]
+        found.update((id(one), one) for one in below)
+    return list(found.values())
+
+
+def _all_are_listed() -> bool:
+    """Whether the collector lists every object: no program has frozen them."""
+    if not gc.get_freeze_count():
+        return True
+    # Python 3.12 starts with a few hundred objects frozen.
+    dicts: list[Any] = _listed(lambda types: map(is_, types, repeat(dict)))
+    return any(one is sys.modules for one in dicts)
 
 
 #: The flag of code whose locals are not globals.
@@ -38,7 +65,7 @@ _REFERENCES = 3
 
 def _reached() -> list[Any]:
     """Every object that the collector lists, and those reachable from them."""
-    layer = [*_listed(partial(is_not, tuple)), *sys.modules.values(), *_running_locals()]
+    layer = [*_listed(lambda types: map(is_not, types, repeat(tuple))), *sys.modules.values(), *_running_locals()]
     reached: list[Any] = []
     seen = {id(layer)}
     while layer:
@@ -64,15 +91,15 @@ def _running_locals() -> Iterator[Any]:
             outer = outer.f_back
 
 
-def _listed(accepts: Callable[[type], bool]) -> list[Any]:
-    """The objects that the collector lists.
+def _listed(chosen: Callable[[Iterator[type]], Iterator[bool]]) -> list[Any]:
+    """The objects that the collector lists, of the types of which `chosen` says True, by C code alone.
 
     No other thread runs while the list of all objects exists. It may contain a tuple that another thread is building
     from a generator, and that thread gets a `SystemError` if anybody else holds a reference to the tuple.
     """
     every: list[Any] = [()]
     found: list[Any] = []
-    wanted = compress(chain.from_iterable(every), map(accepts, map(type, chain.from_iterable(every))))
+    wanted = compress(chain.from_iterable(every), chosen(map(type, chain.from_iterable(every))))
     # Between threads the interpreter changes at calls and at jumps back, and the body of this loop has neither.
     # It runs once: even getting the list is an iteration, and not a call. The list holds what iterates over it,
     # so it would live on if it were not emptied.

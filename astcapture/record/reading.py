@@ -17,6 +17,12 @@ from astcapture.record.torch.expressions import function_of, is_about, with_boun
 from astcapture.record.torch.resumed import NAME_IS_GONE, is_resumed
 from astcapture.record.torch.tracing import NotRun
 
+#: Why a local is not read at a ``yield``.
+NOTICED = (
+    "it may be unbound at this yield, and on this Python the function would notice that its locals are read, because "
+    "it reads them itself: capture the local at the return, or use Python 3.13"
+)
+
 
 def allow(site: Site, owner: Any = None, *others: Any) -> None:
     """Called before the expression of a capture, in the same ``try``. A tracer would write the expression's operations
@@ -103,6 +109,13 @@ def evaluate(result: Any, site: Site, source: str, read: Any, owner: Any = None,
     return result
 
 
+def unread(result: Any, site: Site, owner: Any = None, *others: Any) -> Any:
+    """Count a value that cannot be read without the function noticing it, and return `result`."""
+    if state.on and not is_left_out(site, (owner, *others)):
+        _append_failed(site, NotRecorded(NOTICED), sys._getframe(1))
+    return result
+
+
 def _not_there(site: Site, frame: FrameType, owner: Any, others: tuple[Any, ...]) -> None:
     """Count a return at which a name is not among the locals."""
     if not is_resumed(frame.f_code):
@@ -111,4 +124,4 @@ def _not_there(site: Site, frame: FrameType, owner: Any, others: tuple[Any, ...]
         _append_failed(site, NotRecorded(NAME_IS_GONE), frame)
 
 
-uncompiled.leave_alone(allow, failed, look, evaluate)
+uncompiled.leave_alone(allow, failed, look, evaluate, unread)

@@ -1,10 +1,10 @@
-"""Record values. `record` is the only function of ours on the hot path; everything rare goes the slow path.
+"""Record values. `record` and `called` are the only functions of ours on the hot path; the rare goes the slow path.
 
-`record` stays one function object, since rewritten code, pickles and torch's compiler refer to it. When the state
+Each stays one function object, since rewritten code, pickles and torch's compiler refer to it. When the state
 changes, its ``__code__`` is replaced, so that a call checks no flags. Nothing here raises into the program or imports
 anything, and no lock is taken but where the memory limit may be reached, and while torch is being imported.
 
-It is one file: what changes the state chooses the code of `record`. Several threads count down
+It is one file: what changes the state chooses the code of both. Several threads count down
 `state.remaining_bytes` without a lock. A lost update shifts the next measurement a little.
 """
 
@@ -48,7 +48,12 @@ def record(result: Any, site: Site, value: Any, owner: Any = None, *others: Any)
     return result
 
 
-# --- the codes of `record`
+def called(result: Any, site: Site, owner: Any = None, *others: Any) -> Any:
+    """Record what a call has returned, and hand it back. This is the code for "recording is off"; the others follow."""
+    return result
+
+
+# --- the codes of `record` and `called`
 
 
 def _record_outside_modules(result: Any, site: Site, value: Any, owner: Any = None, *others: Any) -> Any:
@@ -126,9 +131,88 @@ def _record_by_slow_path(result: Any, site: Site, value: Any, owner: Any = None,
     return result
 
 
+def _called_outside_modules(result: Any, site: Site, owner: Any = None, *others: Any) -> Any:
+    """`_record_outside_modules` for `called`. Written out, as below."""
+    kind = type(result)
+    try:
+        if kind in BY_REFERENCE:
+            append((site, result, get_ident(), None, None))
+        elif (
+            kind in PLAIN_TENSORS
+            and not (_dispatch_modes() or _is_jit_traced() or (_function_modes() and is_watched()))
+            and (room := state.remaining_bytes - result.nbytes) >= 0
+        ):
+            state.remaining_bytes = room
+            kept = result.data.clone() if result.requires_grad else result.clone()
+            append((site, kept, get_ident(), None, None))
+        elif kind in SMALL and (kept := SMALL[kind](result)) is not None:
+            append((site, kept, get_ident(), None, None))
+        else:
+            record_slowly(site, result, owner, others)
+        return result
+    except RecursionError:
+        state.recursion_failures[site] = None
+        return result
+    except Exception:
+        pass  # as above
+    record_slowly(site, result, owner, others)
+    return result
+
+
+def _called_anywhere(result: Any, site: Site, owner: Any = None, *others: Any) -> Any:
+    """`_record_anywhere` for `called`. Written out: calling that would add a fifth to the cost of a small value."""
+    kind = type(result)
+    try:
+        if (
+            kind in PLAIN_TENSORS
+            and not (_dispatch_modes() or _is_jit_traced() or (_function_modes() and is_watched()))
+            and (room := state.remaining_bytes - result.nbytes) >= 0
+        ):
+            state.remaining_bytes = room
+            holding = scope.holding() if state.in_blocks else None
+            if holding is None or not holding.paused:
+                where = None if state.where is None else state.where(owner, others)
+                kept = result.data.clone() if result.requires_grad else result.clone()
+                append((site, kept, get_ident(), where, holding))
+        elif kind in BY_REFERENCE:
+            holding = scope.holding() if state.in_blocks else None
+            if holding is None or not holding.paused:
+                where = None if state.where is None else state.where(owner, others)
+                append((site, result, get_ident(), where, holding))
+        elif kind in SMALL and (kept := SMALL[kind](result)) is not None:
+            holding = scope.holding() if state.in_blocks else None
+            if holding is None or not holding.paused:
+                where = None if state.where is None else state.where(owner, others)
+                append((site, kept, get_ident(), where, holding))
+        else:
+            record_slowly(site, result, owner, others)
+        return result
+    except Recomputed:
+        return result
+    except RecursionError:
+        state.recursion_failures[site] = None
+        return result
+    except Exception:
+        pass  # as above
+    record_slowly(site, result, owner, others)
+    return result
+
+
+def _called_by_slow_path(result: Any, site: Site, owner: Any = None, *others: Any) -> Any:
+    record_slowly(site, result, owner, others)
+    return result
+
+
 _OFF, _OUTSIDE_MODULES, _ANYWHERE, _SLOW_PATH = CODES = tuple(
     function.__code__ for function in (record, _record_outside_modules, _record_anywhere, _record_by_slow_path)
 )
+#: The code of `called`, by the code of `record` in the same state.
+_CODES_OF_CALLED = {
+    _OFF: called.__code__,
+    _OUTSIDE_MODULES: _called_outside_modules.__code__,
+    _ANYWHERE: _called_anywhere.__code__,
+    _SLOW_PATH: _called_by_slow_path.__code__,
+}
 
 
 def _fitting_code() -> CodeType:
@@ -140,7 +224,7 @@ def _fitting_code() -> CodeType:
 
 
 def select_code() -> None:
-    """Give `record` the code that fits the state."""
+    """Give `record` and `called` the code that fits the state."""
     global _dispatch_modes, _function_modes, _is_jit_traced
     unseen.find()
     _dispatch_modes, _function_modes = unseen.dispatch_modes, unseen.function_modes
@@ -148,6 +232,7 @@ def select_code() -> None:
     # Another thread may have changed the state meanwhile.
     while record.__code__ is not (code := _fitting_code()):
         record.__code__ = code
+        called.__code__ = _CODES_OF_CALLED[code]
 
 
 # --- the long way
@@ -357,3 +442,4 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
 
 uncompiled.leave_alone(record, _record_outside_modules, _record_anywhere, _record_by_slow_path, _watch_events)
+uncompiled.leave_alone(called, _called_outside_modules, _called_anywhere, _called_by_slow_path)

@@ -27,6 +27,7 @@ from functools import cached_property, partial
 from typing import Any
 
 from astcapture.rewrite.binds import Binding, Slot, bound_by, nested_in, stores, subpatterns, walruses
+from astcapture.rewrite.edits import edited, edited_local, edits_at
 from astcapture.rewrite.find import own_blocks, own_statements
 from astcapture.rewrite.nodes import Place, call_statement, literal, placed, read, recorder_name
 from astcapture.rewrite.planned import FunctionPlan
@@ -37,9 +38,9 @@ _LINE_IS_LEFT_BEHIND = sys.version_info < (3, 12)
 
 
 def record_bindings(planned: FunctionPlan, module: str) -> None:
-    """Insert a record at each binding of the names that `planned` captures with @assign."""
+    """Insert a record, or an edit, at each binding of the names that `planned` captures or edits with @assign."""
     work = _Bindings(planned, module)
-    if not work.labels:
+    if not work.labels and not work.edits:
         return
     function = planned.function.node
     blocks, statements = list(own_blocks(function)), list(own_statements(function))
@@ -61,6 +62,9 @@ class _Bindings:
         for capture in planned.captures:
             if capture.at == "assign":
                 self.labels.setdefault(capture.expression, []).append(capture.label)
+        #: The edit of each edited name.
+        self.edits = {edit.expression: edit for edit in edits_at(planned, "assign")}
+        self.edit_site = partial(planned.edit_site, module)
         #: Names that other functions can unbind while a later target of the same statement is assigned.
         self.unsafe = planned.scope.shared | planned.scope.nonlocals
 
@@ -72,6 +76,10 @@ class _Bindings:
     def walrus(self, slot: Slot, node: ast.NamedExpr) -> None:
         result: ast.expr = node
         place = Place(node.lineno, node.col_offset)
+        if node.target.id in self.edits:
+            edit_site = self.edit_site(self.edits[node.target.id], node.lineno)
+            names = () if node in self.in_scopes_of_their_own else self.owners
+            node.value = edited(node.value, edit_site, names, place)
         for label in self.labels.get(node.target.id, ()):
             site = literal(self.site(label, node.lineno), place)
             owners = [] if node in self.in_scopes_of_their_own else self.read_owners(place)
@@ -88,7 +96,7 @@ class _Bindings:
         if (
             isinstance(node, ast.Import)
             and len(node.names) > 1
-            and any(one.name in self.labels for one in bound_by(node))
+            and any(one.name in self.labels or one.name in self.edits for one in bound_by(node))
         ):
             for alias in node.names:
                 yield from self.after(ast.copy_location(ast.Import([alias]), node))
@@ -142,11 +150,22 @@ class _Bindings:
         may_unbind = any(
             isinstance(child, (ast.Attribute, ast.Subscript)) for target in targets for child in ast.walk(target)
         )
-        return [
-            self.record(name, label, line, place, may_unbind and name in self.unsafe)
-            for name, line in bound
-            for label in self.labels.get(name, ())
-        ]
+        statements = []
+        for name, line in bound:
+            unsure = may_unbind and name in self.unsafe
+            if name in self.edits:
+                statements.append(self.edit(name, line, place, unsure))
+            statements += [self.record(name, label, line, place, unsure) for label in self.labels.get(name, ())]
+        return statements
+
+    def edit(self, name: str, line: int, place: Place, unsure: bool) -> ast.stmt:
+        assigned = edited_local(name, self.edit_site(self.edits[name], line), self.owners, place)
+        if not unsure:
+            return assigned
+        unbound = ast.ExceptHandler(type=None, name=None, body=[ast.Pass()])
+        tried: Any = ast.Try(body=[ast.Expr(read(name, place))], handlers=[unbound], orelse=[assigned], finalbody=[])
+        statement: ast.stmt = placed(tried, place)
+        return statement
 
     def record(self, name: str, label: str, line: int, place: Place, unsure: bool) -> ast.stmt:
         site = literal(self.site(label, line), place)

@@ -36,12 +36,16 @@ class Slot(NamedTuple):
 
 def bindings(function: FunctionNode) -> dict[str, int]:
     """The names that a function binds, each with the line of its first binding, without parameters."""
-    found = [one for node in own_statements(function) for one in bound_by(node)]
-    found += [Binding(node.target.id, node.lineno) for _, node in walruses(function)]
     first: dict[str, int] = {}
-    for name, line in sorted(found, key=lambda one: one.line):
+    for name, line in sorted(every_binding(function), key=lambda one: one.line):
         first.setdefault(name, line)
     return first
+
+
+def every_binding(function: FunctionNode) -> list[Binding]:
+    """Every binding in a function, without its parameters."""
+    found = [one for node in own_statements(function) for one in bound_by(node)]
+    return found + [Binding(node.target.id, node.lineno) for _, node in walruses(function)]
 
 
 def bound_by(node: ast.AST) -> list[Binding]:

@@ -23,21 +23,25 @@ import ast
 
 from astcapture.rewrite.attention import attention_calls
 from astcapture.rewrite.binds import nested_in
+from astcapture.rewrite.edits import edits_at
 from astcapture.rewrite.find import FunctionNode
-from astcapture.rewrite.nodes import Place, literal, placed, read, recorder_name
+from astcapture.rewrite.nodes import PREFIX, Place, literal, placed, read, recorder_name
 from astcapture.rewrite.planned import FunctionPlan
+from astcapture.rewrite.written_calls import is_written_as
 from astcapture.targets.recipes import WeightsShape, weights_shapes
 
 
 def record_calls(planned: FunctionPlan, module: str) -> None:
     """Rewrite the calls of a function that may be torch's attention, if they are captured."""
     captures = [capture for capture in planned.captures if capture.at == "sdpa"]
-    if not captures:
+    edits = edits_at(planned, "sdpa")
+    if not captures and not edits:
         return
     function = planned.function.node
     shape = weights_shapes().get(f"{module}:{planned.function.qualname}")
     apart = nested_in(function)
     calls = [(call, "attend") for call in attention_calls(function, planned.attention_names)]
+    inputs = [capture for capture in planned.captures if capture.at == "input"]
     if shape is not None:
         calls = [(call, "attend" if call in apart else "attend_as") for call, _ in calls]
         calls += [(call, "attend_unfused") for call in _unfused_calls(function, shape) if call not in apart]
@@ -48,12 +52,23 @@ def record_calls(planned: FunctionPlan, module: str) -> None:
             for capture in captures
             if called != "attend_unfused" or capture.expression == "weights"
         )
+        # What such a call gets first is its query.
+        sites += tuple(
+            (planned.site(module, capture.label, call.lineno), "query")
+            for capture in inputs
+            if called != "attend_unfused" and is_written_as(call, capture.expression)
+        )
         place = Place(name.lineno, name.col_offset)
         # Reading the owners in a lambda or comprehension would change its closure.
         names = () if call in apart else planned.owners
         owners = placed(ast.Tuple([read(one, place) for one in names], ast.Load()), place)
         seen_as = [] if shape is None or called == "attend" else [_seen_as(function, shape, call, place)]
         arguments = [literal(sites, place), owners, *seen_as, call.func, *call.args]
+        if edits and called != "attend_unfused":
+            name.id = PREFIX + "attend_edited"
+            of_edits = tuple(planned.edit_site(module, edit, call.lineno) for edit in edits)
+            shown = seen_as or [literal(None, place)]
+            arguments = [literal(of_edits, place), literal(sites, place), owners, *shown, call.func, *call.args]
         call.func = ast.copy_location(ast.Call(name, arguments, call.keywords), call)
         call.args, call.keywords = [], []
 

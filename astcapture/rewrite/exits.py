@@ -16,7 +16,7 @@ from astcapture.rewrite.scope import names_read
 from astcapture.targets.capture import Capture
 
 # Their last arguments are the parameters that may be the module of the function.
-TOLD_THE_OWNERS = frozenset({"record", "allow", "look", "evaluate", "missed", "failed"})
+TOLD_THE_OWNERS = frozenset({"record", "allow", "look", "evaluate", "missed", "failed", "unread"})
 # Names whose meaning depends on the frame: expressions with them cannot be evaluated in a lambda.
 _OF_THE_FRAME = frozenset({"super", "__class__", "locals", "vars", "dir", "eval", "exec"})
 # Up to Python 3.12 ``locals()`` returns the only dict of the frame, updated with each call.
@@ -30,7 +30,7 @@ class Exit:
         planned: the function and its captures.
         module: its module, for the sites.
         bound: the names that are definitely bound at this exit.
-        node: the ``return``; None at the end of the body.
+        node: the ``return`` or ``yield``; None at the end of the body.
         quiet: whether ``locals()`` can be called without the function noticing it.
         outlived: whether code of the function runs after the value is computed: a ``finally``, a ``with``.
         unseen: whether the program visits no line after the value, so that inserted code gets no line number.
@@ -41,7 +41,7 @@ class Exit:
         planned: FunctionPlan,
         module: str,
         bound: frozenset[str],
-        node: ast.Return | None,
+        node: ast.Return | ast.Yield | None,
         quiet: bool,
         outlived: bool = False,
         unseen: bool = False,
@@ -62,7 +62,7 @@ class Exit:
 
     def statements(self) -> list[ast.stmt]:
         node = self.node
-        assert node is not None
+        assert isinstance(node, ast.Return)
         value = node.value
         if value is None or (self.is_inert(value) and value.lineno == node.lineno == value.end_lineno):
             recorded, forgotten = self.recording(), self.forgotten(self.constant(None))
@@ -137,6 +137,10 @@ class Exit:
             return None
         source = self.constant(_function_text(wanted, expression, self.planned.function.private))
         return self.call("evaluate", [*start, source, read], before)
+
+    def unread(self, capture: Capture, result: ast.expr, before: ast.expr | None = None) -> ast.expr:
+        """A call that evaluates `result`, counts the capture as not recorded, and returns the result."""
+        return self.call("unread", [result, self.site(capture)], before)
 
     def values_of(self, wanted: Sequence[str]) -> ast.expr | None:
         """The values of locals, or of those that are bound; None if a ``try`` is needed."""

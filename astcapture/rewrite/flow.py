@@ -19,10 +19,12 @@ State = frozenset[str] | None
 
 @dataclass
 class Exits:
-    """The names definitely bound at every ``return`` of a function, and at the end of its body."""
+    """The names definitely bound at every ``return`` and ``yield`` of a function, and at the end of its body."""
 
     at_return: dict[ast.Return, frozenset[str]]
     at_end: State
+    #: The names that are bound before the statement with each ``yield``.
+    at_yield: dict[ast.Yield, frozenset[str]]
 
 
 @dataclass
@@ -33,8 +35,9 @@ class _Loop:
 def bound_at_exits(function: FunctionNode, scope: Scope) -> Exits:
     """Analyse one function. Names that a nested function can unbind (``nonlocal``) are never reported."""
     analysis = _Flow(frozenset(scope.bound) - scope.shared)
+    analysis.has_yields = any(isinstance(node, ast.Yield) for node in ast.walk(function))
     at_end = analysis.block(function.body, frozenset(scope.parameters) & analysis.names)
-    return Exits(analysis.returns, at_end)
+    return Exits(analysis.returns, at_end, analysis.yields)
 
 
 def join(states: Iterable[State]) -> State:
@@ -47,6 +50,8 @@ class _Flow:
     def __init__(self, names: frozenset[str]) -> None:
         self.names = names
         self.returns: dict[ast.Return, frozenset[str]] = {}
+        self.yields: dict[ast.Yield, frozenset[str]] = {}
+        self.has_yields = False
         self.loops: list[_Loop] = []
 
     def block(self, statements: Sequence[ast.stmt], state: State) -> State:
@@ -59,6 +64,7 @@ class _Flow:
             # Dead code still gets its returns rewritten; nothing is assumed there.
             self.dead(node)
             return None
+        self.yielding(node, state)
         if isinstance(node, ast.Return):
             known = self.returns.get(node)
             self.returns[node] = state if known is None else known & state
@@ -100,6 +106,7 @@ class _Flow:
         interrupted = state - unbound_in(node.body)
         ends = [self.block(node.orelse, body)]
         for handler in node.handlers:
+            self.yielding(handler, interrupted)
             caught = self.block(handler.body, interrupted | self.named(handler.name))
             ends.append(None if caught is None else caught - self.named(handler.name))
         state_out = join(ends)
@@ -109,6 +116,14 @@ class _Flow:
         anywhere = state - unbound_in([*node.body, *node.orelse, *node.handlers])
         self.block(node.finalbody, anywhere)
         return None if state_out is None else self.block(node.finalbody, state_out)
+
+    def yielding(self, node: ast.stmt | ast.ExceptHandler, state: frozenset[str]) -> None:
+        """Note what is bound at each ``yield`` in a statement itself, not in its blocks."""
+        for child in _header(node) if self.has_yields else ():
+            if isinstance(child, ast.Yield):
+                # The test of a loop is evaluated after its body too.
+                sure = state - unbound_in(node.body) if isinstance(node, ast.While) else state
+                self.yields[child] = self.yields.get(child, sure) & sure
 
     def dead(self, node: ast.stmt) -> None:
         for child in ast.walk(node):
@@ -126,6 +141,17 @@ class _Flow:
 
     def named(self, name: str | None) -> frozenset[str]:
         return self.names & {name} if name else frozenset()
+
+
+def _header(node: ast.AST) -> Iterable[ast.AST]:
+    """The nodes that a statement evaluates itself: not those of its blocks, of lambdas, or of what it defines."""
+    stack = [node]
+    while stack:
+        one = stack.pop()
+        yield one
+        if one is not node and isinstance(one, (ast.stmt, ast.ExceptHandler, ast.Lambda)):
+            continue
+        stack += [child for child in ast.iter_child_nodes(one) if not isinstance(child, (ast.stmt, ast.ExceptHandler))]
 
 
 def _bindings(node: ast.stmt) -> list[ast.AST]:

@@ -50,6 +50,13 @@ def first_line(node: ast.expr) -> int:
         node = inner
 
 
+def last_line(node: ast.Call | ast.Await) -> int:
+    """The line of the last instruction that evaluates a call, or an ``await``."""
+    if isinstance(node, ast.Call) and _is_called_as_a_method(node) and node.func.lineno != node.func.end_lineno:
+        return node.func.end_lineno or node.lineno
+    return node.lineno
+
+
 def is_left_below(node: ast.Return) -> bool:
     """Whether the value of a ``return`` starts on its line and is computed, on some path, by one further down.
 

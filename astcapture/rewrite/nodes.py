@@ -39,9 +39,9 @@ def literal(value: Any, place: Place) -> ast.expr:
     return cast(ast.expr, placed(ast.Constant(value), place))
 
 
-def recorder_name(name: str, before: ast.expr) -> ast.expr:
+def recorder_name(name: str, before: ast.expr) -> ast.Name:
     """The name of a function of the recorder, on the line where `before`, evaluated next, starts to be evaluated."""
-    return cast(ast.expr, placed(ast.Name(PREFIX + name, ast.Load()), Place(first_line(before), before.col_offset)))
+    return cast(ast.Name, placed(ast.Name(PREFIX + name, ast.Load()), Place(first_line(before), before.col_offset)))
 
 
 def read(name: str, place: Place) -> ast.expr:
@@ -53,6 +53,15 @@ def read(name: str, place: Place) -> ast.expr:
     return cast(ast.expr, placed(ast.Name(name, ast.Load()), place))
 
 
+def from_line(line: int, node: Any) -> Any:
+    """Let a node start on a later line, where the last instruction before it is."""
+    if node.lineno != line:
+        node.lineno = line
+        if line == node.end_lineno:
+            node.col_offset = min(node.col_offset, node.end_col_offset or 0)
+    return node
+
+
 def call_statement(name: str, arguments: list[ast.expr], place: Place) -> ast.stmt:
     """A call of the recorder as a statement, at one position."""
     call = ast.Call(ast.Name(PREFIX + name, ast.Load()), arguments, [])
@@ -60,6 +69,7 @@ def call_statement(name: str, arguments: list[ast.expr], place: Place) -> ast.st
 
 
 def is_call_of_the_recorder(statement: ast.stmt) -> bool:
-    """Whether `call_statement` created a statement."""
+    """Whether `call_statement` created a statement. A call of the user's whose result is recorded is the user's."""
     call = statement.value if isinstance(statement, ast.Expr) else None
-    return isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id.startswith(PREFIX)
+    called = call.func.id if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) else ""
+    return called.startswith(PREFIX) and called != PREFIX + "called"

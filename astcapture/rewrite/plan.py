@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import ast
-import builtins
 import difflib
-import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
 from astcapture.errors import CaptureError
-from astcapture.rewrite.attention import ATTENTION, attention_calls, attention_names
-from astcapture.rewrite.binds import bindings
+from astcapture.rewrite.attention import ATTENTION, attention_names
 from astcapture.rewrite.compilers import Outside, compiled_elsewhere
 from astcapture.rewrite.elsewhere import another_name, if_inherited, moved
 from astcapture.rewrite.find import Function, find_functions
+from astcapture.rewrite.messages import did_you_mean, error_at, of_an_edit, one_of
 from astcapture.rewrite.module_names import ModuleNames
 from astcapture.rewrite.planned import FunctionPlan, Plan
-from astcapture.rewrite.scope import Scope, function_scope, names_read
-from astcapture.targets.capture import Capture, check_capture
+from astcapture.rewrite.scope import Scope, function_scope
+from astcapture.rewrite.takeable import resolved, why_none, why_not
+from astcapture.targets.capture import EVERY_LOCAL, Capture, check_capture
 from astcapture.targets.marker import POINTS
 from astcapture.targets.target import Target
 
@@ -108,21 +107,21 @@ def marker_captures(call: ast.Call, filename: str) -> tuple[Capture, ...]:
         asked.append((text, text))
     for keyword in call.keywords:
         if keyword.arg is None:
-            raise _error(filename, call.lineno, f"{ast.unparse(call)}: write each label as a keyword instead of **")
+            raise error_at(filename, call.lineno, f"{ast.unparse(call)}: write each label as a keyword instead of **")
         text = _literal(keyword.value, call, filename)
         if keyword.arg == "at":
             at = text
         else:
             asked.append((keyword.arg, text))
     if at not in POINTS:
-        raise _error(filename, call.lineno, f"{ast.unparse(call)}: at={at!r} is not one of {', '.join(POINTS)}")
+        raise error_at(filename, call.lineno, f"{ast.unparse(call)}: at={at!r} is not one of {', '.join(POINTS)}")
     captures = []
     for label, expression in asked:
         capture = Capture(label, expression.strip(), at)
         try:
             check_capture(capture)
         except CaptureError as error:
-            raise _error(filename, call.lineno, str(error)) from None
+            raise error_at(filename, call.lineno, str(error)) from None
         captures.append(capture)
     return tuple(captures)
 
@@ -130,7 +129,7 @@ def marker_captures(call: ast.Call, filename: str) -> tuple[Capture, ...]:
 def _literal(node: ast.expr, call: ast.Call, filename: str) -> str:
     if isinstance(node, ast.Constant) and isinstance(node.value, str):
         return node.value
-    raise _error(
+    raise error_at(
         filename,
         call.lineno,
         f"{ast.unparse(node)} in {ast.unparse(call)} is not a literal: the marker is read from the source "
@@ -151,15 +150,21 @@ def _plan_qualname(
     for function, request in listed:
         _, scope, captures = by_function[id(function)]
         for capture in request.captures:
-            for resolved in _resolve(capture, function, scope):
-                identity = (request.origin, resolved.expression, resolved.at)
-                error = _untakeable(resolved, function, scope, names, plan.filename, request.lineno)
-                error = error or _nowhere(resolved, function, scope, surroundings, plan.filename, request.lineno)
+            found = resolved(capture, function, scope)
+            if not found:
+                nothing = why_none(capture, function, plan.filename, request.lineno)
+                identity = (request.origin, capture.expression, capture.at)
+                missing.setdefault(identity, []).append((nothing, request.required, function))
+            for one in found:
+                identity = (request.origin, one.expression, one.at)
+                error = why_not(one, function, scope, names, surroundings, plan.filename, request.lineno)
                 if error is None:
+                    taken.add((request.origin, capture.expression, capture.at))
                     taken.add(identity)
-                    if resolved not in captures:
-                        captures.append(resolved)
+                    if one not in captures:
+                        captures.append(one)
                 else:
+                    error = of_an_edit(error) if one.edits else error
                     missing.setdefault(identity, []).append((error, request.required, function))
     for identity, errors in missing.items():
         if identity in taken:
@@ -167,101 +172,13 @@ def _plan_qualname(
         error, required, function = errors[0]
         if required:
             raise error
-        plan.skipped.append((function.qualname, identity[1]))
+        if identity[1] != EVERY_LOCAL:
+            plan.skipped.append((function.qualname, identity[1]))
     for function, scope, captures in by_function.values():
         if captures:
-            plan.functions.append(FunctionPlan(function, scope, tuple(captures), names))
-
-
-def _resolve(capture: Capture, function: Function, scope: Scope) -> list[Capture]:
-    if capture.every_local and capture.at == "assign":
-        bound = bindings(function.node)
-        return [Capture(name, name, capture.at) for name in scope.locals if name in bound]
-    if capture.every_local:
-        return [Capture(name, name, capture.at) for name in scope.locals]
-    if capture.is_name:
-        # As the parser does: µ can be written as two different characters that name the same variable.
-        return [Capture(capture.label, unicodedata.normalize("NFKC", capture.expression), capture.at)]
-    return [capture]
-
-
-def _untakeable(
-    capture: Capture, function: Function, scope: Scope, names: frozenset[str], filename: str, lineno: int
-) -> CaptureError | None:
-    """Why a capture is impossible in a function at its capture point; None if it is possible."""
-    what = f"{function.qualname} (line {function.node.lineno})"
-    if capture.at == "sdpa":
-        if attention_calls(function.node, names):
-            return None
-        reason = f"{what} does not call {ATTENTION}, under that name or an alias in its module"
-        return _error(filename, lineno, f"{capture.expression}@sdpa: {reason}")
-    error = _unreadable(capture, function, scope, filename, lineno)
-    name = capture.expression
-    if error is not None or capture.at != "assign" or name in bindings(function.node):
-        return error
-    if name in scope.parameters:
-        reason = f"{name!r} is a parameter of {what} and is never bound in its body"
-    else:
-        reason = f"{name!r} is bound outside {what}, which only reads it"
-    return _error(filename, lineno, f"{reason}: @assign records bindings, so capture it at the return, without @assign")
-
-
-def _unreadable(capture: Capture, function: Function, scope: Scope, filename: str, lineno: int) -> CaptureError | None:
-    """Why a capture is impossible in a function; None if it is possible. Expressions may read globals and builtins."""
-    what = f"{function.qualname} (line {function.node.lineno})"
-    if not capture.is_name:
-        outside = sorted(names_read(ast.parse(capture.expression, mode="eval").body) & scope.out_of_reach)
-        if not outside:
-            return None
-        return _error(filename, lineno, f"{capture.expression!r} reads {_not_used(outside[0], what)}")
-    name = capture.expression
-    if name in scope.readable:
-        return None
-    if name in scope.out_of_reach:
-        reason = _not_used(name, what)
-    elif name in scope.globals:
-        reason = f"{name!r} is a global in {what}, not a local: read it from the module instead"
-    elif name in scope.in_comprehensions:
-        reason = f"{name!r} is bound only inside a comprehension in {what}: capture the result of the comprehension"
-    else:
-        reason = f"{name!r} is never bound in {what}" + did_you_mean(name, scope.readable)
-    return _error(filename, lineno, reason)
-
-
-def _nowhere(
-    capture: Capture, function: Function, scope: Scope, surroundings: ModuleNames, filename: str, lineno: int
-) -> CaptureError | None:
-    """Why an expression would always fail: it reads a name that does not exist; None if it may succeed."""
-    if capture.is_name or capture.at == "sdpa":
-        return None
-    own = (*scope.readable, *scope.globals)
-    missing = surroundings.nowhere(capture.expression, own)
-    if not missing:
-        return None
-    name, what = missing[0], f"{function.qualname} (line {function.node.lineno})"
-    if name in scope.in_comprehensions:
-        reason = f"is bound only inside a comprehension in {what}: capture the result of the comprehension"
-    else:
-        # Builtins contain functions of the recorder, with names that cannot be written in source.
-        known = sorted(one for one in {*own, *surroundings.known, *dir(builtins)} if one.isidentifier())
-        reason = f"is not a local of {what}, a name in its module, or a builtin{did_you_mean(name, known)}"
-    return _error(filename, lineno, f"{capture.expression!r}: {name!r} {reason}{_points(capture.expression, name)}")
-
-
-def _points(expression: str, name: str) -> str:
-    """The hint for ``x@word``, a matrix product that may have been meant as a capture point."""
-    left, sign, right = (part.strip() for part in expression.rpartition("@"))
-    if not sign or not left.isidentifier() or right != name:
-        return ""
-    points = ", ".join(point for point in POINTS if point != "return")
-    return f"; if {right} is meant as a capture point, the points are {points}, return"
-
-
-def _not_used(name: str, what: str) -> str:
-    return (
-        f"{name!r}, a local of an enclosing function that {what} does not use: capturing it would change "
-        "the function's closure, so capture it in the enclosing function"
-    )
+            edits = tuple(capture for capture in captures if capture.edits)
+            recorded = tuple(capture for capture in captures if not capture.edits)
+            plan.functions.append(FunctionPlan(function, scope, recorded, names, edits=edits))
 
 
 def _require_match(target: Target, functions: Sequence[Function], tree: ast.Module, plan: Plan) -> None:
@@ -281,7 +198,7 @@ def _require_match(target: Target, functions: Sequence[Function], tree: ast.Modu
         f"{plan.filename}: target {target.text!r} matches no function in {plan.module}"
         + (
             another_name(tree, plan.module, target.qualname, captures)
-            or _one_of(siblings[one] for one in difflib.get_close_matches(name, siblings))
+            or one_of(siblings[one] for one in difflib.get_close_matches(name, siblings))
             or if_inherited(tree, plan.module, plan.filename, target.qualname, captures)
             or did_you_mean(target.qualname, names)
             or did_you_mean(target.qualname, ending, cutoff=0.0)
@@ -315,25 +232,16 @@ def _require_wildcards(plan: Plan, targets: Iterable[Target], functions: Sequenc
             names = [function.qualname for function in functions if target.matches_function(function.qualname)]
             raise CaptureError(
                 f"{plan.filename}: target {target.text!r}: none of the {len(names)} functions it matches "
-                + (f"calls {ATTENTION}" if capture.at == "sdpa" else f"{_can(capture)} {wanted!r}")
+                + _has_it(capture)
             )
 
 
-def _can(capture: Capture) -> str:
-    return "binds" if capture.is_name else "has every name in"
-
-
-def did_you_mean(word: str, known: Iterable[str], cutoff: float = 0.6) -> str:
-    """``": did you mean …?"`` with the names closest to `word`, or an empty string."""
-    return _one_of(difflib.get_close_matches(word, list(known), n=3, cutoff=cutoff))
-
-
-def _one_of(names: Iterable[str]) -> str:
-    listed = " or ".join(names)
-    return f": did you mean {listed}?" if listed else ""
-
-
-def _error(filename: str, lineno: int, message: str) -> CaptureError:
-    error = CaptureError(f"{filename}:{lineno}: {message}")
-    error.lineno = lineno
-    return error
+def _has_it(capture: Capture) -> str:
+    """What a function must do for a capture."""
+    if capture.at == "sdpa":
+        return f"calls {ATTENTION} or another fused attention"
+    if capture.of_calls:
+        return f"calls {capture.expression!r}"
+    if capture.at == "enter":
+        return f"has a parameter {capture.expression!r}"
+    return f"{'binds' if capture.is_name else 'has every name in'} {capture.expression!r}"

@@ -8,11 +8,13 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from astcapture.rewrite.attention import ATTENTION
+from astcapture.rewrite.attention import FUSED
 from astcapture.rewrite.binds import bindings, own_expressions
 from astcapture.rewrite.elsewhere import Moved
 from astcapture.rewrite.find import Function, FunctionNode, mentioned, own_statements
+from astcapture.rewrite.once import made_once
 from astcapture.rewrite.scope import Scope
+from astcapture.rewrite.written_calls import written_calls
 from astcapture.targets.capture import Capture
 from astcapture.targets.target import Target
 
@@ -31,16 +33,54 @@ class FunctionPlan:
     attention_names: frozenset[str] = frozenset()
     #: The number of the notebook's cell that it is in.
     cell: int | None = None
+    #: What is edited in it.
+    edits: tuple[Capture, ...] = ()
+    #: Of the captures at calls, at entry and at a yield: the label, the point, and the lines and source of the calls.
+    taken_at: tuple[tuple[str, str, tuple[tuple[int, str], ...]], ...] = field(init=False)
+    tells_that_it_starts: bool = field(init=False)
+
+    def __post_init__(self) -> None:
+        # Now, since rewriting changes the calls.
+        self.taken_at = tuple(self._taken_at())
+        self.tells_that_it_starts = self._tells_that_it_starts()
+
+    def _taken_at(self) -> Iterator[tuple[str, str, tuple[tuple[int, str], ...]]]:
+        calls = written_calls(self.function.node) if any(one.of_calls for one in self.captures) else []
+        for capture in self.captures:
+            if capture.of_calls or capture.at in ("enter", "yield"):
+                own = [call for call in calls if capture.of_calls and call.is_named(capture.expression)]
+                yield capture.label, capture.at, tuple((call.node.lineno, call.source) for call in own)
+
+    def edit_site(self, module: str, capture: Capture, line: int) -> tuple[str | int, ...]:
+        """What the registry of edits is told of a place in it; see `record.editing.EditSite`."""
+        return (module, self.function.qualname, capture.expression, line, capture.at)
 
     def site(self, module: str, label: str, line: int | None) -> tuple[str | int | None, ...]:
         """What the recorder is told of a place in it; see `record.events.Site`."""
         site = (module, self.function.qualname, label, line)
         return site if self.cell is None else (*site, self.cell)
 
-    @property
-    def tells_that_it_starts(self) -> bool:
+    def _tells_that_it_starts(self) -> bool:
         """Whether one execution can record any number of values for a label, so that its start must be recorded."""
-        return any(capture.at != "return" for capture in self.captures)
+        points = {capture.at for capture in self.captures}
+        labels = {capture.label for capture in self.captures}
+        if points <= {"return"}:
+            return False
+        return bool(
+            points & {"assign", "sdpa", "yield"} or len(labels) < len(self.captures) or self._calls_may_repeat()
+        )
+
+    def _calls_may_repeat(self) -> bool:
+        """Whether an execution can record several values, or none, of what is taken at calls."""
+        captures = [capture for capture in self.captures if capture.of_calls]
+        if not captures:
+            return False
+        calls, once = written_calls(self.function.node), made_once(self.function.node)
+        for capture in captures:
+            meant = [call.node for call in calls if call.is_named(capture.expression)]
+            if len(meant) != 1 or meant[0] not in once:
+                return True
+        return False
 
     @cached_property
     def tells_that_it_begins(self) -> bool:
@@ -139,7 +179,9 @@ class Plan:
     def declaration(self) -> Declaration:
         """The arguments for `record.recorder.declare`."""
         functions = tuple(
-            (one.function.qualname, one.function.node.lineno, _labels(one.captures)) for one in self.functions
+            (one.function.qualname, one.function.node.lineno, _labels(one.captures))
+            for one in self.functions
+            if one.captures
         )
         fused = tuple(one.function.qualname for one in self.functions if _may_run_fused(one))
         entering = tuple(one.function.qualname for one in self.functions if one.tells_that_it_starts)
@@ -147,7 +189,22 @@ class Plan:
         unbound = tuple(unbound for one in self.functions for unbound in _unbound_again(one))
         followed = tuple((target.text, places) for target, places in self.moved)
         beside = (tuple(self.left), followed) if self.left or followed else ()
-        parts = [self.module, functions, tuple(self.skipped), fused, entering, generators, unbound, beside]
+        taken = tuple((one.function.qualname, *taken) for one in self.functions for taken in one.taken_at)
+        edited = tuple(
+            (one.function.qualname, edit.expression, edit.at) for one in self.functions for edit in one.edits
+        )
+        parts: list[Any] = [
+            self.module,
+            functions,
+            tuple(self.skipped),
+            fused,
+            entering,
+            generators,
+            unbound,
+            beside,
+            taken,
+        ]
+        parts.append(edited)
         while len(parts) > _ALWAYS_DECLARED and not parts[-1]:
             parts.pop()
         return tuple(parts)
@@ -174,7 +231,8 @@ def _unbound_again(planned: FunctionPlan) -> Iterator[tuple[str, str, int]]:
 
 
 def _may_run_fused(planned: FunctionPlan) -> bool:
-    return ATTENTION in planned.mentioned and all(capture.at != "sdpa" for capture in planned.captures)
+    points = {capture.at for capture in planned.captures}
+    return bool(points) and not FUSED.isdisjoint(planned.mentioned) and "sdpa" not in points
 
 
 def _labels(captures: Iterable[Capture]) -> tuple[str, ...]:

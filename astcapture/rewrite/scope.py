@@ -84,10 +84,10 @@ def function_scope(function: Function) -> Scope:
     )
 
 
-def names_read(expression: ast.expr) -> set[str]:
-    """The names that an expression reads in its scope, without those bound by its comprehensions."""
+def names_read(node: ast.AST) -> set[str]:
+    """The names that an expression or statement reads in its scope, without those bound by its comprehensions."""
     names = _Names()
-    _walk([expression], names)
+    _walk([node], names)
     return names.loaded | names.used
 
 

@@ -2,9 +2,9 @@
 
 The tree is changed in place and every node of the user keeps its position, so that tracebacks, coverage and debuggers
 show the original lines. This docstring describes the code at the exits of a function; see `bindings` for captures at
-bindings and `calls` for captures at calls. A function with such captures starts with ``_@enter(site)``, since one
-execution records any number of values. A generator that is captured at its end starts with ``_@begin(site)``, since it
-may never reach its end.
+bindings, `results` for captures at calls, `calls` for those at calls of attention, `yields` and `entry`. A function
+with such captures starts with ``_@enter(site)``, since one execution records any number of values. A generator that is
+captured at its end starts with ``_@begin(site)``, since it may never reach its end.
 
 - ``return E`` becomes ``return _@record(E, site, name, self)`` if the name is definitely bound: `E` is evaluated first,
   then the name is read, and `record` returns the value of `E`.
@@ -50,23 +50,28 @@ from typing import Any, cast
 from astcapture.rewrite import nodes
 from astcapture.rewrite.bindings import record_bindings
 from astcapture.rewrite.calls import record_calls
+from astcapture.rewrite.edits import edit_returns
 from astcapture.rewrite.ends import (
     blocks_that_end,
     outlived_returns,
     returns_that_leave_a_with,
     write_out_finally,
 )
+from astcapture.rewrite.entry import record_entry
 from astcapture.rewrite.exits import LOCALS_ARE_A_COPY, Exit
 from astcapture.rewrite.find import mentioned, own_blocks, own_statements
 from astcapture.rewrite.flow import bound_at_exits
 from astcapture.rewrite.lines import first_line_of, is_left_below
 from astcapture.rewrite.planned import FunctionPlan, Plan
+from astcapture.rewrite.results import record_results
+from astcapture.rewrite.yields import record_yields
 
 #: The module with the functions that rewritten code calls, and the prefix of their names there.
 RECORDER = "astcapture.record.recorder"
 PREFIX = nodes.PREFIX
 CALLED = (
-    "begin", "enter", "allow", "record", "look", "evaluate", "missed", "failed", "attend", "attend_as",
+    "begin", "enter", "allow", "record", "look", "evaluate", "missed", "failed", "unread", "called", "given",
+    "given_starred", "edited", "edit_begins", "given_edited", "attend", "attend_as", "attend_edited",
     "attend_unfused", "hold", "release", "forget", "locals",
 )  # fmt: skip
 
@@ -97,15 +102,17 @@ def rewrite(tree: ast.Module, plan: Plan) -> ast.Module:
 
 
 def rewrite_function(planned: FunctionPlan, module: str) -> None:
-    """Insert the captures of one function: at its bindings, its calls of attention, and its exits."""
+    """Insert the captures of one function: at its bindings, calls and yields, at its start and its exits."""
     function = planned.function.node
     quiet = LOCALS_ARE_A_COPY or not _may_hold_its_locals(planned)
     exits = bound_at_exits(function, planned.scope)
+    left_below = {node for node in own_statements(function) if isinstance(node, ast.Return) and is_left_below(node)}
+    edit_returns(planned, module)
+    record_yields(planned, module, exits.at_yield, quiet)
+    record_results(planned, module)
     record_bindings(planned, module)
     record_calls(planned, module)
-    for name, tells in (("begin", planned.tells_that_it_begins), ("enter", planned.tells_that_it_starts)):
-        if tells:
-            _tell_that_it_starts(planned, module, name)
+    record_entry(planned, module)
     at_return = tuple(capture for capture in planned.captures if capture.at == "return")
     if not at_return:
         return
@@ -120,7 +127,7 @@ def rewrite_function(planned: FunctionPlan, module: str) -> None:
     # From the back, so that the indices in front stay true.
     for block, index, node in reversed(returns):
         bound = exits.at_return.get(node, frozenset())
-        unseen = node in leaving_with and is_left_below(node)
+        unseen = node in leaving_with and node in left_below
         block[index : index + 1] = Exit(planned, module, bound, node, quiet, node in outlived, unseen).statements()
     if exits.at_end is not None:
         write_out_finally(function.body)
@@ -128,24 +135,6 @@ def rewrite_function(planned: FunctionPlan, module: str) -> None:
         for block, unbound in blocks_that_end(function.body):
             block += at_end.leaving(unbound)
         function.body += at_end.recording()
-
-
-def _tell_that_it_starts(planned: FunctionPlan, module: str, name: str) -> None:
-    function = planned.function.node
-    index = 0 if ast.get_docstring(function, clean=False) is None else 1
-    while _runs_nothing(function.body[index]):
-        index += 1
-    # On the line that is visited first anyway.
-    place = nodes.Place(first_line_of(function.body[index]), function.body[index].col_offset)
-    site = nodes.literal(planned.site(module, "", function.lineno), place)
-    function.body.insert(index, nodes.call_statement(name, [site], place))
-
-
-def _runs_nothing(statement: ast.stmt) -> bool:
-    """Whether a statement of a function compiles to no instruction."""
-    return isinstance(statement, (ast.Global, ast.Nonlocal)) or (
-        isinstance(statement, ast.AnnAssign) and statement.value is None and isinstance(statement.target, ast.Name)
-    )
 
 
 def _may_hold_its_locals(planned: FunctionPlan) -> bool:

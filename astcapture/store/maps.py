@@ -98,6 +98,12 @@ def opened(shard: Shard) -> Opened:
         return found
 
 
+def close(shard: Shard) -> None:
+    """Unmap a shard; its memory is free as soon as no value references the map."""
+    with _lock:
+        _opened.pop(shard, None)
+
+
 def may_keep() -> bool:
     """Whether a value may reference the map itself, and so keep it open."""
     return len(_alive) <= _MOST_ALIVE

@@ -20,6 +20,7 @@ from astcapture.store.header import Gradient, Group, Header, parse
 from astcapture.store.maps import may_keep, metadata, opened
 from astcapture.store.raw import Damaged, Form
 from astcapture.store.shard import gradient_name, tensor_name
+from astcapture.store.torch_arrays import bits as torch_bits
 
 #: The limit of safetensors' own readers.
 _LONGEST_HEADER = 100_000_000
@@ -78,6 +79,30 @@ class Shard:
                 self._array(f"{name}/{part}", one, self.header.sums[start + part]) for part, one in enumerate(forms)
             ]
             return decode(tree, arrays)
+
+    def bits(self, index: int) -> tuple[str, Any] | None:
+        """The dtype and a NumPy array of the record at `index`, read without torch; None if it is not one array.
+
+        What NumPy has no dtype for comes as its bits: bfloat16 as uint16, float8 as uint8.
+
+        Raises:
+            Damaged: the file has changed since it was written.
+        """
+        group = self.group(index)
+        form = group.form
+        if form[0] == "json":
+            return None
+        name = tensor_name(*group.site[:3], group.layer, self.header.first + index)
+        with _told(self.path, name):
+            buffer = self._bytes(name, nbytes(form), self.header.sums[self._sum_of(index)])
+            return (
+                (form[1], torch_bits(form[1], form[2], buffer))
+                if form[0] == "torch"
+                else (
+                    "",
+                    decode_array(form, buffer),
+                )
+            )
 
     def gradient(self, gradient: Gradient, group: Group) -> Any:
         """The gradient of a record of `group`; the record may be in another shard."""

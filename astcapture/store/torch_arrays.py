@@ -99,3 +99,17 @@ def _without_torch(dtype: str, shape: Sequence[int], buffer: memoryview) -> Any:
     except TypeError:
         raise Refused(f"a tensor of dtype {dtype}, which NumPy does not support: install torch to read it") from None
     return numpy.frombuffer(buffer, kind).reshape(shape)
+
+
+def bits(dtype: str, shape: Sequence[int], buffer: memoryview) -> Any:
+    """A NumPy array of a stored tensor, without importing torch: of dtypes that NumPy lacks, unsigned numbers."""
+    import numpy
+
+    try:
+        kind = numpy.dtype(dtype)
+    except TypeError:
+        kind = numpy.dtype(f"u{_STORED.get(dtype, 1)}")
+        if dtype in _PAIRS:
+            kind = numpy.dtype(_PAIRS[dtype][0])
+            shape = (*shape, 2)
+    return numpy.frombuffer(buffer, kind).reshape(shape)

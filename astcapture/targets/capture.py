@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import difflib
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from astcapture.errors import CaptureError
 from astcapture.targets.marker import POINTS
@@ -24,6 +24,8 @@ SDPA_NAMES = (
     "weights",
 )
 EVERY_LOCAL = "*"
+# What it stands for, where that is not the locals.
+_ALL_OF_THEM = {"call": "call", "input": "call", "enter": "parameter"}
 
 # What cannot stand in a label; a ``:=`` behind one of these is Python's own.
 _BRACKETS = frozenset("([{'\"")
@@ -31,15 +33,28 @@ _BRACKETS = frozenset("([{'\"")
 
 @dataclass(frozen=True)
 class Capture:
-    """A label, the expression it stands for (``"*"`` for every local), and ``"return"``, ``"assign"`` or ``"sdpa"``."""
+    """One thing to take.
+
+    Attributes:
+        label: its label.
+        expression: an expression; at ``"call"`` and ``"input"`` the name of a called function; ``"*"`` for all of them.
+        at: one of `POINTS`.
+        edits: whether the value is not recorded but edited; at ``"return"`` that is what the function returns.
+    """
 
     label: str
     expression: str
     at: str = "return"
+    edits: bool = field(default=False, repr=False)
 
     @property
     def every_local(self) -> bool:
         return self.expression == EVERY_LOCAL
+
+    @property
+    def of_calls(self) -> bool:
+        """Whether it is taken at calls of the function that `expression` names."""
+        return self.at in ("call", "input")
 
     @property
     def is_name(self) -> bool:
@@ -57,7 +72,8 @@ def check_capture(capture: Capture) -> None:
         )
     if capture.every_local:
         if capture.label != EVERY_LOCAL:
-            raise CaptureError(f"'*' means every local, under its own name: remove {capture.label}:=")
+            all_of_them = _ALL_OF_THEM.get(capture.at, "local")
+            raise CaptureError(f"'*' means every {all_of_them}, under its own name: remove {capture.label}:=")
         return
     if not capture.expression:
         raise CaptureError(f"there is no expression after {capture.label}:=")
@@ -74,12 +90,23 @@ def check_capture(capture: Capture) -> None:
             word = {"NamedExpr": ":=", "Await": "await"}.get(type(node).__name__, "yield")
             reason = f"uses {word}, which would change the function: name a value instead"
             raise CaptureError(f"{capture.expression!r} {reason}")
-    if capture.at == "assign" and not capture.is_name:
-        raise CaptureError(f"{capture.expression!r}: @assign takes a plain name; expressions are evaluated at a return")
+    if capture.of_calls and not is_dotted(capture.expression):
+        raise CaptureError(
+            f"{capture.expression!r}: @{capture.at} takes the name of a called function: softmax@{capture.at} means "
+            "the calls of softmax, F.softmax and x.softmax"
+        )
+    if capture.at in ("assign", "enter", "yield") and not capture.is_name:
+        reason = "takes a plain name; expressions are evaluated at a return"
+        raise CaptureError(f"{capture.expression!r}: @{capture.at} {reason}")
+
+
+def is_dotted(text: str) -> bool:
+    """Whether a text is a name, or names with dots between them."""
+    return all(part.isidentifier() for part in text.split("."))
 
 
 def parse_captures(text: str) -> tuple[Capture, ...]:
-    """Read a comma-separated list: ``attn``, ``attn@assign``, ``weights@sdpa``, ``*``, ``label:=expression``.
+    """Read a comma-separated list: ``attn``, ``attn@assign``, ``softmax@call``, ``*``, ``label:=expression``.
 
     Raises:
         CaptureError: with the part that is wrong; its ``offset`` attribute says where in `text` it stands.
@@ -142,10 +169,14 @@ def _parse_capture(part: str) -> Capture:
 
 
 def _split_point(text: str) -> tuple[str, str]:
-    """Take a trailing ``@assign`` off; any other ``@`` is Python's matrix product."""
+    """Take a trailing ``@assign`` off; any other ``@`` is Python's matrix product.
+
+    ``(a + b) @ input`` is such a product as well: ``call``, ``input`` and ``enter`` may be locals.
+    """
     head, sign, tail = text.rpartition("@")
     head, tail = head.strip(), tail.strip()
-    if sign and tail in POINTS and head:
+    may_be_locals = tail in ("call", "input", "enter")
+    if sign and tail in POINTS and head and (not may_be_locals or is_dotted(head) or head == EVERY_LOCAL):
         return head, tail
     if sign and (head.isidentifier() or head == EVERY_LOCAL):
         close = difflib.get_close_matches(tail, POINTS, n=1)

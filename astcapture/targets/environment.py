@@ -36,6 +36,7 @@ class Settings:
     reduce: Any = None
     grad: Any = None
     layers: Any = None
+    edits: tuple[str, ...] = ()
 
     @property
     def options(self) -> dict[str, Any]:
@@ -61,6 +62,10 @@ def read_environment(environ: Mapping[str, str]) -> Settings:
     for key in ("store", "limit", "device", "dtype", "layers"):
         if value := environ.get(f"ASTCAPTURE_{key.upper()}"):
             settings[key] = value
+    if environ.get("ASTCAPTURE_EDIT"):
+        from astcapture.targets.edit_text import split_edits  # few edit, and importing takes a while
+
+        settings["edits"] = split_edits(environ["ASTCAPTURE_EDIT"])
     if "ASTCAPTURE_STRICT" in environ:
         settings["strict"] = _read_switch("ASTCAPTURE_STRICT", environ["ASTCAPTURE_STRICT"])
     return Settings(**settings)
@@ -122,6 +127,12 @@ def _read_targets(where: str, value: object) -> tuple[str, ...]:
     return tuple(targets)
 
 
+def _read_edits(where: str, value: object) -> tuple[str, ...]:
+    if isinstance(value, list) and all(isinstance(one, str) for one in value):
+        return tuple(value)
+    raise CaptureError(f'{where} is {value!r}: write a list of strings, ["mymodel:f=attn=zero()"]')
+
+
 def _read_text(where: str, value: object) -> str:
     if isinstance(value, str) and "\0" not in value:
         return value
@@ -168,4 +179,5 @@ _READERS: dict[str, Callable[[str, object], object]] = {
     "reduce": _or_table(_read_text),
     "grad": _or_table(_read_bool),
     "layers": _or_table(_read_texts),
+    "edits": _read_edits,
 }

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     F = TypeVar("F")
 
 #: Where a capture can be taken.
-POINTS = ("return", "assign", "sdpa")
+POINTS = ("return", "assign", "sdpa", "call", "input", "enter", "yield")
 
 #: Called with each marked object while a hook is installed, so that a marked function that was
 #: not rewritten is noticed. Set and reset by the hook; None costs one comparison.
@@ -26,9 +26,11 @@ def capture(*captures: str, at: str = "return", **labelled: str) -> Callable[[F]
 
     Args:
         *captures: names of locals, or expressions over them, each its own label.
-        at: where the values are taken: ``"return"`` (at every executed return and on falling
-            off the end), ``"assign"`` (at every binding of the name) or ``"sdpa"`` (at every
-            call of torch's ``scaled_dot_product_attention``).
+        at: where the values are taken: ``"return"`` (at every executed return, and at the end of the body),
+            ``"assign"`` (at every binding of the name), ``"call"`` (the result of every call of the function with
+            that name, in this function), ``"input"`` (what such a call gets first), ``"enter"`` (a parameter, before
+            the body binds it anew), ``"yield"`` (at every ``yield`` of a generator) or ``"sdpa"`` (at every call of
+            fused attention, such as torch's ``scaled_dot_product_attention``).
         **labelled: expressions under a label of one's choice.
 
     Raises:
@@ -50,7 +52,8 @@ def capture(*captures: str, at: str = "return", **labelled: str) -> Callable[[F]
     if not captures and not labelled:
         raise TypeError('capture() has nothing to capture: write @capture("attn")')
     if at not in POINTS:
-        raise TypeError(f"capture(at={at!r}): write at=" + " or at=".join(f'"{point}"' for point in POINTS))
+        *first, last = (f'"{point}"' for point in POINTS)
+        raise TypeError(f"capture(at={at!r}): write at={', '.join(first)} or {last}")
 
     def mark(function: F) -> F:
         if isinstance(function, type):

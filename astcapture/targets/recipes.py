@@ -41,8 +41,8 @@ class WeightsShape:
     """The locals of a function that hold the shape of its attention weights where it calls torch's kernel.
 
     Attributes:
-        names: those of ``batch, heads, queries, keys``, and of whether there is a batch; None where nothing is said,
-            so that the shape is what the kernel is given.
+        names: those of ``batch, heads, queries, keys``, of whether there is a batch, and of the sinks that the function
+            adds to the softmax after the call; None where nothing is said, so that the kernel's arguments decide.
         unfused: the name of the function that makes the weights where the kernel is not called, if any.
     """
 
@@ -50,7 +50,7 @@ class WeightsShape:
     unfused: str | None = None
 
 
-_AXES = ("batch", "heads", "queries", "keys", "batched")
+_AXES = ("batch", "heads", "queries", "keys", "batched", "sinks")
 
 
 @cache

@@ -8,7 +8,7 @@ from functools import partial
 from types import MappingProxyType, TracebackType
 from typing import Any
 
-from astcapture.record import budget, children, draining, events, executions, policy, scope
+from astcapture.record import budget, children, draining, editing, events, executions, policy, scope
 from astcapture.record.events import Event, Failed, Missed, Started, cell_of
 from astcapture.record.torch.bypassed import Live, also_bypassed
 from astcapture.store.rank import rank_of_process
@@ -54,6 +54,8 @@ class Cache(Captured):
         # The functions that have left anything here.
         self._ran: set[str] = set()
         self._cleared = False
+        #: The edits that were in force as values came, as text.
+        self.edits: dict[str, None] = {}
         # Of what old values the user was warned: one warning for each time that a cell defines a function again.
         self._told: set[tuple[str, int, bool]] = set()
         budget.hold(self)
@@ -123,6 +125,12 @@ class Cache(Captured):
                 {key: (count.missed, count.failed, count.error) for key, count in self.counts.items()},
                 self._not_kept(),
                 {key: one.recipe for key, one in shared.declared.items() if one.recipe},
+                calls={
+                    (key, label): tuple(lines)
+                    for key, one in shared.declared.items()
+                    for label, lines in one.calls.items()
+                },
+                edits=tuple(self.edits),
             )
 
     def final_notes(self) -> Notes:
@@ -148,6 +156,7 @@ class Cache(Captured):
                 error=count.error,
                 fused=declared.fused,
                 unbound=declared.unbound.get(label, 0),
+                point=declared.points.get(label, "assign"),
                 begun=begun,
                 runs=key in self._ran,
                 in_blocks=shared.in_blocks[key, label] if self is cache else 0,
@@ -181,6 +190,7 @@ class Cache(Captured):
             self._calls.clear()
             self._started.clear()
             self._ran.clear()
+            self.edits.clear()
             self._cleared = True
             if self is cache:
                 executions.begun.clear()  # those that came to their end left values, which are gone
@@ -214,6 +224,7 @@ class Cache(Captured):
             cell = cell_of(site)
             record = make_record(value, label, module, function, lineno, layer, call, rank, thread, tags, model, cell)
             shared.recorded.add((key, label))
+            self.edits.update(dict.fromkeys(editing.in_force))
             if self is not cache:
                 shared.in_blocks[key, label] += 1
             self.held.add(key, record)

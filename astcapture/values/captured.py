@@ -7,7 +7,8 @@ import os
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from astcapture.record.torch.bypassed import Live
 from astcapture.values.html import Table, only_looks
@@ -15,6 +16,9 @@ from astcapture.values.notes import Notes
 from astcapture.values.record import Record
 from astcapture.values.records import NotCaptured, Records
 from astcapture.values.saving import save
+
+if TYPE_CHECKING:
+    from astcapture.view import View
 
 #: How many keys a message lists.
 _LISTED = 5
@@ -132,6 +136,15 @@ class Captured(Mapping[str, Records]):
         []
         """
         return Records(self._found(None)).last()
+
+    def view(self, **options: Any) -> View:
+        """The values of all functions to look around in; see `Records.view`.
+
+        Raises:
+            CaptureError: there is nothing to show, or an option that does not fit.
+        """
+        made: View = import_module("astcapture.view").View(self, **options)
+        return made
 
     @abstractmethod
     def summary(self, *, all: bool = False) -> str:  # noqa: A002

@@ -9,13 +9,10 @@ import sys
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
-from functools import partial
-from operator import is_
-from types import FunctionType
 from typing import Any, NamedTuple
 
 from astcapture.record import events
-from astcapture.record.live import live_objects
+from astcapture.record.live import live_functions
 from astcapture.values.record import Record, in_cell
 
 LOAD = "%load_ext astcapture"
@@ -109,7 +106,7 @@ def _functions(shell: Any) -> Iterator[InCell]:
     """The live functions that cells defined, in the order of the cells; of one that was defined again, the last."""
     found = []
     marked: dict[str, set[int]] = {}
-    for function in live_objects(partial(is_, FunctionType)):
+    for function in live_functions():
         path = function.__code__.co_filename
         if function.__globals__ is shell.user_global_ns and shell.compile.format_code_name(path):
             if path not in marked:

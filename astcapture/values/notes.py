@@ -13,12 +13,14 @@ class Notes:
 
     Attributes:
         declared: the labels of each function that was rewritten.
-        fused: the keys of those that call torch's fused attention too.
+        fused: the keys of those that call fused attention too.
         skipped: for each module, functions that a wildcard matched and that do not bind a name, with the name.
         counts: for each function and label: how often it was missed, failed, and the first error.
         refused: for each function and label: how many values could not be stored, and why the first could not.
         recipes: the recipe that each function was captured for, of those that no other target names.
         why: for each function and label without a value, why it has none.
+        edits: the edits that were in force, as text: the values are then not the model's own.
+        calls: for each function and label that is taken at calls, the lines and the source of those calls.
     """
 
     declared: dict[str, tuple[str, ...]] = field(default_factory=dict)
@@ -28,6 +30,8 @@ class Notes:
     refused: dict[tuple[str, str], tuple[int, str]] = field(default_factory=dict)
     recipes: dict[str, str] = field(default_factory=dict)
     why: dict[tuple[str, str], str] = field(default_factory=dict)
+    calls: dict[tuple[str, str], tuple[tuple[int, str], ...]] = field(default_factory=dict)
+    edits: tuple[str, ...] = ()
 
     def plain(self) -> dict[str, Any]:
         """In JSON's types."""
@@ -39,6 +43,8 @@ class Notes:
             "refused": [[*where, *count] for where, count in self.refused.items()],
             "recipes": self.recipes,
             "why": [[*where, text] for where, text in self.why.items()],
+            "calls": [[*where, [list(line) for line in lines]] for where, lines in self.calls.items()],
+            "edits": list(self.edits),
         }
 
 
@@ -59,6 +65,11 @@ def read(plain: Mapping[str, Any]) -> Notes:
             {(str(key), str(label)): (int(count), str(why)) for key, label, count, why in plain.get("refused", ())},
             {str(key): str(recipe) for key, recipe in plain.get("recipes", {}).items()},
             {(str(key), str(label)): str(text) for key, label, text in plain.get("why", ())},
+            {
+                (str(key), str(label)): tuple((int(line), str(source)) for line, source in lines)
+                for key, label, lines in plain.get("calls", ())
+            },
+            tuple(map(str, plain.get("edits", ()))),
         )
     except (TypeError, ValueError, AttributeError):
         return Notes()
@@ -85,4 +96,6 @@ def merge(all_notes: Iterable[Notes]) -> Notes:
         merged.recipes.update(one.recipes)
         for where, text in one.why.items():
             merged.why.setdefault(where, text)
+        merged.calls.update(one.calls)
+        merged.edits = tuple(dict.fromkeys((*merged.edits, *one.edits)))
     return merged

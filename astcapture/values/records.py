@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, overload
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, overload
 
 from astcapture.values.arrays import one_shape, to_dask, to_numpy
 from astcapture.values.counted import last_pass
@@ -13,6 +14,9 @@ from astcapture.values.html import ROWS, Table, only_looks
 from astcapture.values.lines import shown_line
 from astcapture.values.record import Record, in_cell, in_words, tags_in_words
 from astcapture.values.selection import selected
+
+if TYPE_CHECKING:
+    from astcapture.view import View
 
 
 class NotCaptured(KeyError):
@@ -160,6 +164,28 @@ class Records(Sequence[Any]):
             CaptureError: dask is not installed, there is nothing to stack, or the shapes differ.
         """
         return to_dask(self.records)
+
+    def view(self, **options: Any) -> View:
+        """The values to look around in: ``.save("map.html")`` writes one HTML file, and a notebook shows it in a frame.
+
+        Attention of all layers and heads, other maps, rows of numbers and feature maps. Values are read when the file
+        is made.
+
+        Args:
+            options: tokens, key_tokens, images, compare, exact, size and others, see `astcapture.view.View`.
+
+        Raises:
+            CaptureError: there is nothing to show, or an option that does not fit.
+
+        >>> import numpy as np
+        >>> attention = np.full((1, 2, 3, 3), 1 / 3)
+        >>> records = Records([Record(attention, "attn", "model", "Attention.forward", 12, "blocks.0.attn", 0)])
+        >>> records.view(tokens=["the", "cat", "sat"])
+        <View of 1 values: .save('map.html') writes it, a notebook shows it>
+        """
+        # Looking is the last step that data takes; nothing there is imported before it is asked for.
+        made: View = import_module("astcapture.view").View(self, **options)
+        return made
 
     def __sub__(self, other: Records) -> Records:
         """The differences of the values, paired in order: of two runs of one model, or of two checkpoints.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,12 +21,16 @@ class Declared:
     key: str
     lineno: int
     labels: tuple[str, ...]
-    #: Whether it calls torch's fused attention too, a branch that binds no map.
+    #: Whether it calls fused attention too, a branch that binds no map.
     fused: bool = False
     #: The recipe that it is captured for, where no other target names it.
     recipe: str = ""
     #: The labels that the function unbinds again, with the line.
     unbound: Mapping[str, int] = field(default_factory=dict)
+    #: The points of labels that are taken at calls, at entry or at a yield.
+    points: Mapping[str, str] = field(default_factory=dict)
+    #: The source of the calls that a label is taken at, by line.
+    calls: Mapping[str, Sequence[tuple[int, str]]] = field(default_factory=dict)
 
 
 @dataclass
@@ -92,7 +96,10 @@ def declare(declaration: Declaration) -> None:
         merged = tuple(dict.fromkeys((*(known.labels if known else ()), *labels)))
         unbound = {label: line for name, label, line in declaration.unbound if name == qualname}
         recipe = policy.recipe_of(module, qualname)
-        shared.declared[key] = Declared(key, lineno, merged, qualname in declaration.fused, recipe, unbound)
+        points = {label: point for name, label, point, _ in declaration.taken_at if name == qualname}
+        calls = {label: lines for name, label, _, lines in declaration.taken_at if name == qualname and lines}
+        fused = qualname in declaration.fused
+        shared.declared[key] = Declared(key, lineno, merged, fused, recipe, unbound, points, calls)
         (shared.entering.add if qualname in declaration.entering else shared.entering.discard)(key)
     shared.skipped[module] = list(declaration.skipped)
 

@@ -47,6 +47,16 @@ class StoredRecord(Record):
         object.__setattr__(self, "_process", process)
 
     @property
+    def shard(self) -> Shard:
+        """The shard that it is in."""
+        return self._shard
+
+    @property
+    def index(self) -> int:
+        """Its place in the shard."""
+        return self._index
+
+    @property
     def _group(self) -> Group:
         return self._shard.group(self._index)
 

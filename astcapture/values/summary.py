@@ -46,7 +46,7 @@ def summarise(
         no_function: why no function is captured, where more is known than that none is.
     """
     records = list(records)
-    apart = _taken_apart(records)
+    apart = _taken_apart(records) | notes.calls.keys()
     again = _defined_again(records)
     several = len({record.model for record in records if record.model is not None}) > 1
     groups: dict[Group, list[Record]] = {}
@@ -66,7 +66,7 @@ def summarise(
             continue
         missed = notes.counts.get(where, (0, 0, None))[0]
         for index, group in enumerate(groups_of.get(where) or [(*where, None, None, None, None)]):
-            rows.append(_row(group, groups.get(group, []), missed if index == 0 else 0))
+            rows.append(_row(group, groups.get(group, []), missed if index == 0 else 0, notes.calls.get(where, ())))
     sentences = _sentences(also, recorded, hidden, notes, why)
     if rows:
         header, *rows = _without_empty_columns(rows)
@@ -139,7 +139,7 @@ def _defined_again(records: Iterable[Record]) -> set[str]:
     return {key for key, found in cells.items() if len(found) > 1}
 
 
-def _row(group: Group, records: Sequence[Record], missed: int) -> tuple[str, ...]:
+def _row(group: Group, records: Sequence[Record], missed: int, calls: Sequence[tuple[int, str]]) -> tuple[str, ...]:
     key, label, cell, line, model, layer = group
     forms = [record.form() for record in records]
     shapes = list(dict.fromkeys(str(form.shape) for form in forms if form.shape is not None))
@@ -149,7 +149,7 @@ def _row(group: Group, records: Sequence[Record], missed: int) -> tuple[str, ...
         key,
         label,
         in_cell(cell) if cell is not None else "",
-        shown_line(key.partition(":")[0], line) if line is not None else "",
+        _source(key, line, calls),
         model or "",
         layer or "",
         str(len(records)),
@@ -158,6 +158,14 @@ def _row(group: Group, records: Sequence[Record], missed: int) -> tuple[str, ...
         in_bytes(size) if size else "",
         str(missed) if missed else "",
     )
+
+
+def _source(key: str, line: int | None, calls: Sequence[tuple[int, str]]) -> str:
+    """The line where values were taken, with the calls there, or else with what stands on it."""
+    found = list(dict.fromkeys(f"{at}: {call}" for at, call in calls if line in (at, None)))
+    if found:
+        return some(found)
+    return shown_line(key.partition(":")[0], line) if line is not None else ""
 
 
 def some(names: Sequence[str]) -> str:
@@ -202,7 +210,7 @@ def _sentences(
     why: Why,
 ) -> list[str]:
     """What stands below the table."""
-    lines = []
+    lines = [f"edited: {edit}: the values are not the model's own" for edit in notes.edits]
     functions = {key for key, _ in recorded}
     for key, labels in notes.declared.items():
         empty = [label for label in labels if (key, label) not in recorded and (key, label) not in hidden]

@@ -11,10 +11,19 @@ from astcapture.record.torch.bypassed import Live, why_bypassed
 _NAMED = 3
 
 _FUSED = (
-    "the branch with torch's fused attention ran, which builds no map; "
+    "the branch with fused attention ran, which builds no map; "
     "capture weights@sdpa there, or turn off fused attention in the model"
 )
 
+
+#: What did not run, by the point where a label is taken.
+_NOT_REACHED = {
+    "assign": "no line that assigns {label!r} did",
+    "call": "no call of {label} in it returned",
+    "input": "no call of {label} in it was made",
+    "enter": "{label!r} was not recorded",
+    "yield": "no yield of it was reached",
+}
 
 #: What is said where nothing else is known.
 WHY_NOT_CALLED = "it was not called while recording was on, or raised an exception each time"
@@ -27,7 +36,7 @@ class Facts:
     Attributes:
         missed, failed: at how many returns it was not bound, and how often its expression raised.
         error: the first error.
-        fused: whether the function also calls torch's fused attention.
+        fused: whether the function also calls fused attention.
         unbound: the line on which the function unbinds it again; 0 where it does not.
         begun: how many executions of a generator have begun.
         runs: whether the function is known to have run, though not where the label has a value.
@@ -35,6 +44,7 @@ class Facts:
         passed_over: some layers that ran and that `layers` does not choose.
         other_models: some models that ran, where the values of one model alone were asked for.
         processes: processes that this one started and that recorded it, with the number of values.
+        point: where the label is taken, if the function can run without coming there.
         cleared: whether the cache was cleared: what is known, is known since then.
     """
 
@@ -50,6 +60,7 @@ class Facts:
     other_models: Sequence[str] = ()
     processes: Sequence[tuple[int, int]] = ()
     cleared: bool = False
+    point: str = "assign"
 
 
 def why_empty(key: str, label: str, facts: Facts, live: Live) -> str:
@@ -66,7 +77,7 @@ def why_empty(key: str, label: str, facts: Facts, live: Live) -> str:
     if facts.other_models:
         return f"it ran in another model alone: {', '.join(facts.other_models)}"
     if facts.runs:
-        return f"it ran, but no line that assigns {label!r} did"
+        return f"it ran, but {_NOT_REACHED[facts.point].format(label=label)}"
     if facts.begun:
         runs = "one run began and did not come" if facts.begun == 1 else f"{facts.begun} runs began and none came"
         return (
@@ -107,7 +118,7 @@ def why_missed(label: str, missed: int, fused: bool, unbound: int = 0) -> str:
     Args:
         label: the label.
         missed: how many returns ran where the name was not bound; at least one.
-        fused: whether the function also calls torch's fused attention.
+        fused: whether the function also calls fused attention.
         unbound: the line on which the function deletes it; 0 where it does not.
     """
     returns = "the one return" if missed == 1 else f"any of the {missed} returns"

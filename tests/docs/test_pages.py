@@ -11,7 +11,7 @@ import pytest
 from written_pages import DOCS, PAGES
 
 import astcapture
-from astcapture import plot
+from astcapture import edits, plot
 from astcapture.errors import CaptureError
 from astcapture.targets import environment
 from astcapture.targets.capture import SDPA_NAMES
@@ -68,7 +68,7 @@ def test_the_transformed_source_on_the_page_is_what_show_makes_of_the_function_t
 
 def test_every_form_of_a_target_on_the_page_is_read() -> None:
     forms = [form for form, _ in rows(section("targets.md", "Forms"))]
-    assert len(forms) == 18
+    assert len(forms) == 23
     for form in forms:
         assert parse_targets(form)
 
@@ -96,7 +96,7 @@ def test_every_reason_for_an_empty_capture_on_the_page_is_one_that_the_package_g
 def test_the_page_of_targets_names_every_point_and_everything_that_a_call_of_attention_has() -> None:
     points = section("targets.md", "Where a value is taken")
     assert all(f'"{point}"' in points for point in POINTS)
-    named = points.partition("What can be named:")[2].partition("Dropout")[0]
+    named = section("targets.md", "Fused attention").partition("What can be named:")[2].partition("- ")[0]
     assert re.findall(r"`(\w+)`", named) == list(SDPA_NAMES)
 
 
@@ -124,7 +124,9 @@ def test_the_page_of_the_environment_lists_every_key_and_its_example_is_read(tmp
 
 def test_the_pages_of_the_reference_hold_every_public_name() -> None:
     named = set(re.findall(r"^::: astcapture\.(?:imports\.notebook\.)?([\w.]+)$", page("python.md"), re.M))
-    assert named == {*astcapture._HOMES, "capture"} - {"cache"}
+    ready_made = {name for name in named if name.startswith("edits.")}
+    assert named - ready_made == {*astcapture._HOMES, "capture"} - {"cache"}
+    assert ready_made == {f"edits.{name}" for name in edits.__all__}
     assert "`astcapture.cache`" in page("python.md")
     drawn = re.findall(r"^::: astcapture\.plot\.([\w.]+)$", page("python-plot.md"), re.M)
     assert {name for name in drawn if "." not in name} == set(plot.__all__) - {"formulas"}

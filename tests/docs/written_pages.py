@@ -43,6 +43,7 @@ Every command of `astcapture`, with its options. You can also write `python -m a
 | capture from a script without editing it | `astcapture run -c mymodel eval.py` |
 | capture, and write the values to a folder | `astcapture run -c mymodel -o runs/eval eval.py` |
 | list what the folder holds | `astcapture ls runs/eval` |
+| look around in the folder, in a browser | `astcapture view runs/eval` |
 | draw the attention maps of the folder | `astcapture plot runs/eval -o pictures/` |
 | see which names a function binds | `astcapture locals mymodel:Attention.forward` |
 | see what capturing adds to a function | `astcapture show --diff mymodel:Attention.forward=attn` |

@@ -82,6 +82,7 @@ def path(make_package, fresh_imports):
         sys.modules.pop(name, None)
 
 
+@pytest.mark.cases(8)
 @pytest.mark.filterwarnings("error::UserWarning")
 @pytest.mark.parametrize("load", LOADS)
 @pytest.mark.parametrize(

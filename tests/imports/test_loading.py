@@ -164,7 +164,7 @@ def test_pitfall_21_source_to_code_takes_a_fullname_as_python_3_15_passes_it(mak
         "import pkg.mod",
         "import runpy; runpy.run_path('pkg/mod.py')",
         "import runpy; runpy.run_path('pkg/mod.py', run_name='other')",
-        "from astcapture.imports.launcher import run_script; run_script(['pkg/mod.py'], hook=hook)",
+        "from astcapture.imports.launcher import run_script; run_script(['pkg/mod.py'])",
     ],
 )
 def test_warnings_of_the_compiler_are_filtered_by_the_modules_name_as_without(make_package, run_python, program, kept):

@@ -74,6 +74,7 @@ def test_a_wheel_holds_every_file_of_the_package(wheel):
         built = {name for name in archive.namelist() if ".dist-info/" not in name}
     files = {str(path.relative_to(PROJECT)) for path in (PROJECT / "astcapture").rglob("*.py")}
     data = {"astcapture/py.typed", "astcapture/targets/recipes.toml", "astcapture/plot/paper.mplstyle"}
+    data |= {str(path.relative_to(PROJECT)) for path in (PROJECT / "astcapture" / "view" / "web").iterdir()}
     assert built == files | data | {START_UP_FILE}
 
 

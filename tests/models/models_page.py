@@ -24,7 +24,7 @@ models of these libraries may work too: run one and look at `astcapture.cache.su
 
 | library | recipe | tested |
 | --- | --- | --- |
-| transformers {transformers} | `@hf-attention` | {sdpa} architectures with fused attention (SDPA), the default |
+| transformers {transformers} | `@hf-attention` | {sdpa} architectures with SDPA, the default; flex and flash |
 | transformers {transformers} | `@hf-attention-eager` | {count} architectures with `attn_implementation="eager"` |
 | timm {timm} | `@timm-attention` | {timm_count} models, fused and not |
 | torchvision {torchvision} | `@torchvision-attention` | ViT, Swin, Swin V2, MaxViT, Video Swin, MViT |
@@ -41,7 +41,12 @@ them. In float32 they are within 1e-5 of the weights of the eager path, for thes
 
 {sdpa_names}.
 
-Most of the other architectures below have no SDPA path: use `@hf-attention-eager`. Flash attention is not recorded.
+Most of the other architectures below have no SDPA path: use `@hf-attention-eager`.
+
+With `attn_implementation="flex_attention"`, the maps of llama, mistral (sliding window), gemma2 (soft cap) and qwen3
+are within 1e-5 of the eager ones, with and without padding. With `"flash_attention_2"`, those of the same models, bert,
+modernbert and gpt_oss (attention sinks) are; flash attention needs a GPU, so a stand-in with its documented functions
+ran in these tests, not the kernel. Continuous batching was tested with `"paged|eager"`, `"sdpa"` and the stand-in.
 
 ## transformers, `@hf-attention-eager`
 

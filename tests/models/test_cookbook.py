@@ -61,6 +61,7 @@ def test_every_recipe_prints_what_the_page_says(recipe: str, tmp_path: Path, ima
     assert run_page(offline(recipe, minilm), tmp_path, nothing_else) >= 1
 
 
+@pytest.mark.long
 def test_a_data_set_is_complete_after_the_run_was_killed_and_started_again(
     tmp_path: Path, images: Path, minilm: str
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from run_example import EXAMPLES, run
 
 SENTENCES = ["The bank raised its rates.", "The river burst its bank."]
@@ -19,6 +20,7 @@ def test_the_environment_captures_it_and_it_prints_the_same(tmp_path):
     assert "eager_attention_forward" not in plain.stderr
 
 
+@pytest.mark.long
 def test_a_picture_is_drawn_for_each_sentence(tmp_path):
     run("minilm_draw.py", *SENTENCES, "--out", "pictures", folder=tmp_path)
     pictures = sorted((tmp_path / "pictures").iterdir())

@@ -53,6 +53,7 @@ def test_the_heads_look_where_it_says_and_not_by_chance(done):
     assert all(int(share) >= 60 and int(share) > 2.5 * int(area) for _, share, area in found)
 
 
+@pytest.mark.long
 def test_a_photograph_of_the_users_own_is_drawn_from_its_middle(done, folder, example):
     coffee = example.package_folder("skimage") / "data" / "coffee.png"  # 600 × 400 pixels
     assert run("vit_photo.py", str(coffee), "--out", "own", folder=folder).stdout == "wrote own/vit_photo_heads.png\n"

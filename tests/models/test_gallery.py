@@ -5,20 +5,27 @@ from __future__ import annotations
 import importlib
 import re
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
 import pytest
-from run_example import EXAMPLES
+import torch
+from run_example import EXAMPLES, run
 from transformers import AutoModel, AutoTokenizer
 
 import astcapture
 from astcapture import plot
 
+sys.path.append(str(EXAMPLES.parent / "tests" / "view"))  # `unpacked` reads the viewer's files
+
+from unpacked import opened
+
 pytestmark = pytest.mark.slow
 
 DOCS = EXAMPLES.parent / "docs"
+SENTENCE = "The cat that chased the mice was tired."
 PAGE = (DOCS / "gallery.md").read_text(encoding="utf-8")
 
 
@@ -72,5 +79,30 @@ def test_one_command_draws_the_pictures_of_the_page(monkeypatch: pytest.MonkeyPa
     )
     home = (DOCS / "index.md").read_text(encoding="utf-8")
     of_home = set(re.findall(r"\]\(pictures/([^)]+)\)", home))
-    assert shown <= drawn <= shown | of_readme | of_home
-    assert all((DOCS / "pictures" / name).exists() for name in drawn)
+    live = {name for name in drawn if name.endswith(".html")}
+    assert live == set(re.findall(r"\]\(live/([^)#]+)", PAGE))
+    assert shown <= drawn - live <= shown | of_readme | of_home
+    assert all((DOCS / ("live" if name in live else "pictures") / name).exists() for name in drawn)
+
+
+def test_the_file_of_minilm_holds_what_the_library_itself_returns(minilm: str) -> None:
+    file = opened(DOCS / "live" / "minilm.html")
+    model = AutoModel.from_pretrained(minilm, attn_implementation="eager").eval()
+    inputs = AutoTokenizer.from_pretrained(minilm)(SENTENCE, return_tensors="pt")
+    with torch.no_grad():
+        returned = model(**inputs, output_attentions=True).attentions
+    (series,) = file.meta["series"]
+    assert len(series["items"]) == len(returned) == 6
+    for item in series["items"]:
+        for head in range(12):
+            difference = abs(file.values(item, head) - returned[item["layer"]][0, head].numpy())
+            assert difference.max() < item["maps"][head]["error"] + 1e-4
+
+
+@pytest.mark.long
+def test_a_small_llama_learns_to_repeat_and_its_heads_are_found(tmp_path: Path) -> None:
+    done = run("repeat_words.py", folder=tmp_path)
+    assert "generated: red fox jumps over a small old dog in cold rain ." in done.stdout
+    (series,) = opened(tmp_path / "out" / "repeat_words.html").meta["series"]
+    induction = {item["layer"]: max(item["stats"]["induction"]) for item in series["items"]}
+    assert induction[1] > 0.8 > 0.3 > induction[0]

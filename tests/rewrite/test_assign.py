@@ -563,6 +563,7 @@ def run_many(seeds: range) -> int:
         return sum(check(seed) for seed in seeds)
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_random_programs_record_what_their_bytecode_stores():
     assert run_many(range(120)) > 1000

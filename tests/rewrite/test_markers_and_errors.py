@@ -254,9 +254,9 @@ WRONG = {
         "m.py:2: capture(**labels): write each label as a keyword instead of **",
     ),
     "a point that there is none of": (
-        MARKED + "@capture('y', at='yield')\ndef f():\n    y = 1",
+        MARKED + "@capture('y', at='exit')\ndef f():\n    y = 1",
         "m",
-        "m.py:2: capture('y', at='yield'): at='yield' is not one of return, assign, sdpa",
+        "m.py:2: capture('y', at='exit'): at='exit' is not one of return, assign, sdpa, call, input, enter, yield",
     ),
     "an expression that is none": (
         MARKED + "@capture('y +')\ndef f():\n    y = 1",
@@ -308,14 +308,17 @@ WRONG = {
         "def f(q): return q @ q",
         "m:f=query@sdpa",
         (
-            "m.py:1: query@sdpa: f (line 1) does not call scaled_dot_product_attention, under that name or an alias in "
-            "its module"
+            "m.py:1: query@sdpa: f (line 1) does not call scaled_dot_product_attention or another fused attention, "
+            "under its name or an alias"
         ),
     ),
     "no call of attention in any": (
         "def f(q): return q @ q\ndef g(q): return q",
         "m:*=query@sdpa",
-        "m.py: target 'm:*=query@sdpa': none of the 2 functions it matches calls scaled_dot_product_attention",
+        (
+            "m.py: target 'm:*=query@sdpa': none of the 2 functions it matches calls scaled_dot_product_attention or "
+            "another fused attention"
+        ),
     ),
     "several names are near": (
         "def f(): attn1 = attn2 = attn3 = attn4 = other = 1",
@@ -345,7 +348,7 @@ WRONG = {
         "m:f=y@assign",
         (
             "m.py:2: 'y' is a parameter of f (line 2) and is never bound in its body: @assign records bindings, so "
-            "capture it at the return, without @assign"
+            "capture y@enter, or y at the return"
         ),
     ),
     "two markers of one name on defs of one qualname, one of which binds it": (

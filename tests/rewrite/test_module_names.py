@@ -45,7 +45,7 @@ def test_a_name_that_is_found_nowhere_is_an_error_with_the_close_ones():
 
 
 def test_of_a_word_behind_an_at_it_is_told_which_points_there_are():
-    points = "; if nowhere is meant as a capture point, the points are assign, sdpa, return"
+    points = "; if nowhere is meant as a capture point, the points are assign, sdpa, call, input, enter, yield, return"
     assert message(FUNCTION, "x@nowhere").endswith(f"or a builtin{points}")
     assert message(FUNCTION, "z:=attn @ outside").endswith(points.replace("nowhere", "outside"))
     assert not message("import nowhere\n" + FUNCTION, "x@nowhere")

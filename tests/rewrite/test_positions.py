@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import importlib.util
 import inspect
@@ -13,6 +14,10 @@ from types import CodeType
 
 import pytest
 from plain_and_rewritten import both, plain_code, rewritten_code, traced, traced_import, write_down
+
+from astcapture.errors import CaptureError
+from astcapture.rewrite.plan import plan_module
+from astcapture.targets.target import parse_targets
 
 PY312 = sys.version_info[:2] == (3, 12)
 
@@ -683,6 +688,16 @@ SWALLOWED = {
     ),
 }
 TARGETS = ("m:*=x", "m:*=x,c", "m:*=x@assign", "m:f=c", "m:f=all:=[c for _ in 'a']", "m:f=x,c:=c,both:=(c, 1)")
+AT_CALLS = ("m:*=*@call", "m:*=*@input,*@call", "m:*=*@enter,*@yield,*@call,x")
+
+
+def plans(source: str, target: str) -> bool:
+    try:
+        return bool(plan_module(ast.parse(textwrap.dedent(source)), "m", "m.py", parse_targets(target)))
+    except CaptureError:
+        return False  # none of its functions makes a call
+
+
 CASES = [
     pytest.param(source, call, target, id=f"{name}-{call}-{target}")
     for name, (source, calls) in SHAPES.items()
@@ -690,6 +705,12 @@ CASES = [
     for target in TARGETS
     if name != "an empty body" or target == "m:*=x"
     if name != "a function on one line" or "@assign" not in target  # its x is a parameter
+] + [
+    pytest.param(source, call, target, id=f"{name}-{call}-{target}")
+    for name, (source, calls) in SHAPES.items()
+    for call in calls
+    for target in AT_CALLS
+    if plans(source, target)
 ]
 
 
@@ -753,7 +774,7 @@ RETURNED = {
 def test_a_value_over_several_lines_is_returned_out_of_anything_with_the_same_events(left, returned):
     block = textwrap.indent(left.replace("{}", returned.replace("\n", "\n        ")), "    ")
     source = f"import contextlib\no = contextlib.nullcontext()\ndef f(c):\n    d = c\n{block}\n"
-    for target in ("m:f=c,twice:=c * 2", "m:f=*@assign"):
+    for target in ("m:f=c,twice:=c * 2", "m:f=*@assign", "[m]:f=*@call,c", "[m]:f=*@input,*@call,c"):
         plain, rewritten = compiled(source, target)
         for call in ("f(0)", "f(1)"):
             expected = traced(plain, call).events

@@ -411,7 +411,7 @@ def test_a_bar_shows_on_a_terminal_how_far_a_command_is_that_takes_longer_than_a
 ):
     import io
 
-    from astcapture.cli.ls import _Bar
+    from astcapture.cli.progress import Bar
 
     class Terminal(io.StringIO):
         def isatty(self) -> bool:
@@ -419,7 +419,7 @@ def test_a_bar_shows_on_a_terminal_how_far_a_command_is_that_takes_longer_than_a
 
     for stream, seconds in ((Terminal(), 0.0), (io.StringIO(), 2.0), (Terminal(), 2.0)):
         monkeypatch.setattr(sys, "stderr", stream)
-        with _Bar() as bar:
+        with Bar("reading shards") as bar:
             bar._start -= seconds
             for done in range(5):
                 bar.show(done, 4)

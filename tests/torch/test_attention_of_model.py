@@ -312,6 +312,7 @@ def test_two_tasks_that_share_a_model_each_have_their_own_maps():
         assert_maps(maps, model, x)
 
 
+@pytest.mark.cases(2)
 @pytest.mark.parametrize("how", ["compiled", "compiled in place", "data parallel", "compiled before"])
 def test_wrapped_and_compiled_models_are_taken(how):
     model = Net()

@@ -166,6 +166,7 @@ def test_what_was_compiled_before_is_captured_from_then_on_and_plain_again_after
                 assert len(rec.select()) == 0
 
 
+@pytest.mark.long
 def test_switching_on_and_off_more_often_than_the_compiler_compiles_anew_is_never_refused(netmod: Any) -> None:
     run = by_module(netmod)
     run(X)

@@ -55,6 +55,7 @@ def f(x, flag):
 """
 
 
+@pytest.mark.cases(6)
 @pytest.mark.parametrize("values", [(True, False), (1, 2), (0.5, 1.5), ("mean", "sum")])
 @pytest.mark.parametrize("fullgraph", [True, False])
 def test_a_value_that_the_program_does_not_ask_for_is_recorded_and_compiles_nothing_anew(
@@ -334,6 +335,7 @@ def f(x, n):
 """
 
 
+@pytest.mark.cases(12)
 @pytest.mark.parametrize(
     ("expression", "n", "reason"),
     [

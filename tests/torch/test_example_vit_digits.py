@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import os
 import subprocess
 import sys
@@ -63,6 +64,7 @@ def vit(monkeypatch):
     astcapture.cache.clear()
 
 
+@pytest.mark.long
 def test_it_says_how_accurate_the_model_is_where_the_pictures_are_and_what_was_captured(finished):
     _, done = finished
     assert "accuracy: " in done.stdout
@@ -88,9 +90,23 @@ def test_it_draws_pictures_that_are_not_blank(finished, name):
 
 def test_it_draws_nothing_else(finished):
     folder, _ = finished
-    assert sorted(path.name for path in (folder / "out").iterdir()) == sorted([*PICTURES, "vit_digits.pt"])
+    assert sorted(path.name for path in (folder / "out").iterdir()) == sorted(
+        [*PICTURES, "vit_digits.html", "vit_digits.pt"]
+    )
 
 
+def test_it_writes_a_file_to_look_around_in(finished):
+    folder, done = finished
+    assert f"with a browser: out{os.sep}vit_digits.html" in done.stdout
+    text = (folder / "out" / "vit_digits.html").read_text(encoding="utf-8")
+    data = json.loads(text.partition('id="astcapture-data">')[2].partition("</script>")[0])
+    (series,) = data["series"]
+    places = [(item["layer"], item["batch"]) for item in series["items"]]
+    assert sorted(places) == [(layer, batch) for layer in range(4) for batch in range(10)]
+    assert len(data["images"]) == 10
+
+
+@pytest.mark.long
 def test_training_runs_with_nothing_installed(tmp_path):
     code = (
         "import runpy, sys; before = list(sys.meta_path)\n"

@@ -551,6 +551,7 @@ def test_compiled_in_any_way_there_are_no_more_graphs_breaks_or_recompilations(
         assert all("torch.compile cannot return" in reason for reason in reasons)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("row", "captures"), zip(BY_COMPILERS, ROWS, strict=True))
 def test_by_other_compilers_and_in_other_modes_too(load: Callable[..., Modules], row: str, captures: str) -> None:
     modules = load(captures)

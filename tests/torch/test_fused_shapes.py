@@ -148,7 +148,7 @@ def test_packed_queries_are_given_back_to_their_heads(mask: str | None) -> None:
     scores = query @ key.repeat_interleave(2, 1).mT / 2
     expected = (scores if added is None else scores + added).softmax(-1)
     packed = added.reshape(2, 3, 2, 7) if mask == "for each head" and added is not None else added
-    seen_as = (None, None, 1, None, None)
+    seen_as = (None, None, 1, None, None, None)
     weights = AttentionWeights(query.reshape(2, 3, 2, 4), key, attn_mask=packed, seen_as=seen_as)
     assert torch.allclose(taken(weights, PLAIN), expected)
     assert expected.nbytes == expected_size(weights, PLAIN)
@@ -158,7 +158,7 @@ def test_packed_queries_are_given_back_to_their_heads(mask: str | None) -> None:
 
 def test_keys_that_are_left_out_of_the_call_have_weight_zero() -> None:
     query, key = tensors((1, 2, 3, 4), (1, 2, 3, 4))
-    weights = AttentionWeights(query, key, is_causal=True, seen_as=(None, None, 3, 8, None))
+    weights = AttentionWeights(query, key, is_causal=True, seen_as=(None, None, 3, 8, None, None))
     made = taken(weights, PLAIN)
     allowed = torch.ones(3, 3).tril().bool()
     expected = (query @ key.mT / 2).masked_fill(~allowed, -math.inf).softmax(-1)

@@ -383,7 +383,10 @@ def test_a_value_of_the_model_itself_is_named_by_its_function(plot):
     ("options", "message"),
     [
         ([], "run: labels there: attn, tokens: pick one with --label"),
-        (["--label", "atn"], "run: nothing matches --label atn; functions there: Attention.forward, "),
+        (
+            ["--label", "atn"],
+            "run: nothing matches --label atn; did you mean --label attn? functions there: Attention.forward, ",
+        ),
         (["--label", "attn"], "blocks.0.attn, call 0: attention of shape (2, 2, 17, 17) has 2 along its batch"),
         (["--label", "attn", "--batch", "2"], "blocks.0.attn, call 0: --batch 2 is outside attention of shape"),
         (["--function", "Attenton.forward"], "run: 'Attenton.forward' is not captured; did you mean 'Attention"),

@@ -36,7 +36,9 @@ def test_every_file_that_the_readme_points_to_is_there(path: str) -> None:
     assert (ROOT / path).exists()
 
 
-@pytest.mark.parametrize(("name", "commands"), [("index", 1), ("own-model", 7), ("others-models", 8)])
+@pytest.mark.parametrize(
+    ("name", "commands"), [("index", 1), ("own-model", 7), ("others-models", 8), ("patching", 4), ("editing", 1)]
+)
 def test_every_block_of_a_page_runs_and_prints_what_it_says(name: str, commands: int, tmp_path: Path) -> None:
     page = (ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8")
     assert run_page(page, tmp_path, is_an_install) >= commands

@@ -86,6 +86,7 @@ def test_a_mode_sees_of_a_captured_function_what_it_sees_of_the_plain_one(
     assert recorded == 3 or options == "limited"
 
 
+@pytest.mark.cases(6)
 @pytest.mark.parametrize("saved", ["nothing", "products", "everything"])
 @pytest.mark.parametrize("options", OPTIONS)
 def test_a_selective_checkpoint_gives_the_gradient_of_the_plain_run(

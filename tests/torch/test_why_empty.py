@@ -60,7 +60,7 @@ def test_a_map_that_the_fused_branch_does_not_bind_is_told_with_what_to_capture_
     assert len(records) == 0
     assert (
         "empty_map_model:Attention.forward: 'attn' is empty because it was not bound at the one return that ran: "
-        "the branch with torch's fused attention ran, which builds no map; "
+        "the branch with fused attention ran, which builds no map; "
         "capture weights@sdpa there, or turn off fused attention in the model" in summary
     )
 

@@ -60,20 +60,28 @@ def attention_weights(
     """
     torch = sys.modules["torch"]
     with torch.no_grad(), without_autocast(torch, query.device.type):
-        dtype = query.dtype
-        if dtype in (torch.float16, torch.bfloat16):
-            query, key = query.float(), key.float()
-        if enable_gqa:
-            key = key.repeat_interleave(query.size(-3) // key.size(-3), -3)
-        scores = query @ key.mT * (1 / math.sqrt(query.size(-1)) if scale is None else scale)
-        if is_causal:
-            seen = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).tril()
-            scores = scores.masked_fill(~seen, -math.inf)
-        if hasattr(attn_mask, "_materialize"):  # torch.nn.attention.bias.CausalBias
-            attn_mask = attn_mask._materialize(scores.device)
-        if attn_mask is not None:
-            allowed = attn_mask.dtype == torch.bool
-            scores = torch.where(attn_mask, scores, -math.inf) if allowed else scores + attn_mask
-        # torch.compile traces this name too.
-        softmax = torch.ops.aten._safe_softmax if hasattr(torch, "_safe_softmax") else torch.softmax
-        return softmax(scores, -1).to(dtype)
+        return weights_with_graph(query, key, attn_mask, is_causal, scale, enable_gqa)
+
+
+def weights_with_graph(
+    query: Any, key: Any, attn_mask: Any, is_causal: bool, scale: float | None, enable_gqa: bool, **others: Any
+) -> Any:
+    """`attention_weights` with gradients where the program has them, and under its autocast."""
+    torch = sys.modules["torch"]
+    dtype = query.dtype
+    if dtype in (torch.float16, torch.bfloat16):
+        query, key = query.float(), key.float()
+    if enable_gqa:
+        key = key.repeat_interleave(query.size(-3) // key.size(-3), -3)
+    scores = query @ key.mT * (1 / math.sqrt(query.size(-1)) if scale is None else scale)
+    if is_causal:
+        seen = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).tril()
+        scores = scores.masked_fill(~seen, -math.inf)
+    if hasattr(attn_mask, "_materialize"):  # torch.nn.attention.bias.CausalBias
+        attn_mask = attn_mask._materialize(scores.device)
+    if attn_mask is not None:
+        allowed = attn_mask.dtype == torch.bool
+        scores = torch.where(attn_mask, scores, -math.inf) if allowed else scores + attn_mask
+    # torch.compile traces this name too.
+    softmax = torch.ops.aten._safe_softmax if hasattr(torch, "_safe_softmax") else torch.softmax
+    return softmax(scores, -1).to(dtype)

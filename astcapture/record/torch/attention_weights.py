@@ -13,10 +13,10 @@ from astcapture.record.torch.blocks import Blocks, Region, as_tensor, block_size
 from astcapture.record.torch.tensors import is_tensor
 from astcapture.record.torch.transforms import is_wrapped
 
-#: ``(batch, heads, queries, keys, batched)`` of the weights as the calling function sees them; None if no recipe gives
-#: it: the shape in the call applies.
-Shape = tuple[Any, Any, Any, Any, Any]
-UNKNOWN: Shape = (None, None, None, None, None)
+#: ``(batch, heads, queries, keys, batched)`` of the weights as the calling function sees them, and the ``sinks`` that
+#: it adds to the softmax after the call; None if no recipe gives it: the shape in the call applies.
+Shape = tuple[Any, Any, Any, Any, Any, Any]
+UNKNOWN: Shape = (None, None, None, None, None, None)
 
 
 class AttentionWeights:
@@ -71,6 +71,15 @@ class AttentionWeights:
         own = torch.Tensor.__torch_dispatch__
         return not any(is_wrapped(one) or type(one).__torch_dispatch__ is not own for one in self.parts)
 
+    @property
+    def carried(self) -> tuple[Any, ...]:
+        """What compiled code has copied for it; `Refused` where it could not."""
+        return self.query, self.key, self.attn_mask
+
+    @carried.setter
+    def carried(self, values: tuple[Any, ...]) -> None:
+        self.query, self.key, self.attn_mask = values
+
     def sequences(self) -> list[AttentionWeights] | None:
         """Those of each sequence where the query is a nested tensor of several, else None."""
         if not getattr(self.query, "is_nested", False):
@@ -111,6 +120,10 @@ class AttentionWeights:
         query, key, _, groups, keys = _arranged(self, gradient, value, None)
         return Rows(query, key, None, groups, keys, None, False, softmax=False)
 
+    def for_gradient(self) -> AttentionWeights:
+        """Without the tensors of the call, of which the output's graph would be kept alive: for `of_gradient` alone."""
+        return AttentionWeights(None, None, enable_gqa=self.enable_gqa, seen_as=self.seen_as)
+
 
 class UnfusedWeights:
     """In place of weights that the program computed itself, with heads and batch in one axis."""
@@ -126,7 +139,7 @@ class UnfusedWeights:
 
 def as_seen(tensor: Any, seen_as: Shape) -> Any:
     """Weights of shape (batch * heads, L, S) as (batch, heads, L, S), or (heads, L, S) without a batch."""
-    batch, heads, queries, keys, batched = seen_as
+    batch, heads, queries, keys, batched, _ = seen_as
     return tensor.view(batch, heads, queries, keys) if batched else tensor.view(heads, queries, keys)
 
 
@@ -146,7 +159,7 @@ def _arranged(weights: AttentionWeights, query: Any, key: Any, mask: Any) -> tup
 
 
 def _rearranged(query: Any, key: Any, mask: Any, groups: int, seen_as: Shape) -> tuple[Any, Any, Any, int, int]:
-    _, _, queries, keys, batched = seen_as
+    _, _, queries, keys, batched, _ = seen_as
     if hasattr(mask, "_materialize"):  # torch.nn.attention.bias.CausalBias
         mask = mask._materialize(query.device)
     if batched is False and query.dim() == 4 and query.size(0) == 1:
@@ -227,9 +240,12 @@ class Rows(Blocks):
         query = take(_part(self._query, lead), self._query.dim() - 2, rows)
         key = _part(self._key, lead, self._groups)
         if self._softmax:
-            mask = self._mask_of(lead, rows)
-            return attention.attention_weights(query=query, key=key, attn_mask=mask, scale=self._scale)
+            return self._weights(query, key, lead, rows)
         return (query.float() @ key.float().mT).to(self.dtype) if self.dtype.itemsize == 2 else query @ key.mT
+
+    def _weights(self, query: Any, key: Any, lead: Sequence[Sequence[int]], rows: Sequence[int]) -> Any:
+        mask = self._mask_of(lead, rows)
+        return attention.attention_weights(query=query, key=key, attn_mask=mask, scale=self._scale)
 
     def _mask_of(self, lead: Sequence[Sequence[int]], rows: Sequence[int]) -> Any:
         mask = self._mask

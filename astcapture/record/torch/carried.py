@@ -110,7 +110,7 @@ def _carried_tensor(value: Any, how: int) -> Any:
 
 
 def _copy(value: Any) -> Any:
-    if value.device.type not in graph_copy.REPLAYED:
+    if value.device.type not in graph_copy.REPLAYED and not _is_apart():
         return value.clone()
     import torch
     from torch._dynamo.comptime import comptime
@@ -127,6 +127,8 @@ class _Found(threading.local):
 
     how = _REFUSED
     name = ""
+    #: Whether it must be copied by an operator of its own.
+    apart = False
     depth = 0
     axes: tuple[int, ...] = ()
 
@@ -142,6 +144,10 @@ def _name() -> str:
     return _found.name
 
 
+def _is_apart() -> bool:
+    return _found.apart
+
+
 def _depth() -> int:
     return _found.depth
 
@@ -150,7 +156,7 @@ def _axes() -> tuple[int, ...]:
     return _found.axes
 
 
-_ANSWERS: tuple[Any, ...] = (_how, _name, _depth, _axes)
+_ANSWERS: tuple[Any, ...] = (_how, _name, _is_apart, _depth, _axes)
 for _answer in _ANSWERS:
     _answer._dynamo_marked_constant = True
 
@@ -160,6 +166,7 @@ def _look(context: Any) -> None:
     tracer = context._i_will_not_complain_if_bc_breaks_InstructionTranslator()
     try:
         _found.how, _found.name = _kind(variable, _has_modes(tracer), DEPTH)
+        _found.apart = _calls_flex_attention(tracer)
         if _found.how == _WRAPPED:
             _found.depth, _found.axes = wrapping(_example(_real(variable)))
             sys.modules["torch._dynamo"].allow_in_graph(taken_out)
@@ -169,6 +176,14 @@ def _look(context: Any) -> None:
 
 def _has_modes(tracer: Any) -> bool:
     return bool(getattr(getattr(tracer, "symbolic_torch_function_state", None), "mode_stack", None))
+
+
+def _calls_flex_attention(tracer: Any) -> bool:
+    """Whether the graph calls flex attention: on CPU, inductor fails where it would fuse an operation into that."""
+    if "torch.nn.attention.flex_attention" not in sys.modules:
+        return False
+    called = sys.modules["torch"].ops.higher_order.flex_attention
+    return any(True for _ in tracer.output.graph.find_nodes(op="call_function", target=called))
 
 
 def _kind(variable: Any, modes: bool, depth: int) -> tuple[int, str]:

@@ -36,10 +36,24 @@ def put_copy(site: Any, value: Any, owner: Any, others: tuple[Any, ...]) -> None
 
 
 def _add(site: Any, value: Any, owner: Any, others: tuple[Any, ...]) -> None:
-    link = Link([of_thread.chain.last, site, value, _reference(owner, others)])
-    of_thread.chain.last = link
-    of_thread.chain.tick = link
+    from torch._dynamo.comptime import comptime
+
+    chain = of_thread.chain
+    comptime(_renew)
+    link = Link([chain.last, site, value, _reference(owner, others)])
+    chain.last = link
+    chain.tick = link
     _arm()
+
+
+def _renew(context: Any) -> None:
+    """Run by the compiler before a link is added. After an operator with functions of its own, such as flex attention,
+    torch 2.13 stores attributes of an object that it knows in a table that it has replaced: they would be lost."""
+    chain = context.get_local("chain")._i_will_not_complain_if_bc_breaks_VariableTracker()
+    output = context._i_will_not_complain_if_bc_breaks_InstructionTranslator().output
+    table: Any = getattr(getattr(chain, "dict_vt", None), "items", None)
+    if getattr(table, "side_effects", None) is not None:
+        table.side_effects = output.side_effects
 
 
 def _arm() -> None:
@@ -106,14 +120,42 @@ def _tell(site: Site, error: Exception) -> None:
 
 
 def _reference(owner: Any, others: tuple[Any, ...]) -> Any:
-    """A weak reference to the first module among the arguments. Its place is noted now, while it is alive."""
+    """A weak reference to the first module among the arguments, or else to the innermost whose method is traced.
+
+    Its place is noted now, while it is alive.
+    """
     from torch import nn
     from torch._dynamo.comptime import comptime
 
-    for one in (owner, *others):
-        if isinstance(one, nn.Module):
-            comptime(_name_owner)
-            return weakref.ref(one)
+    one: Any = None
+    for given in (owner, *others):
+        if isinstance(given, nn.Module):
+            one = given
+            break
+    if one is None:
+        comptime(_put_innermost)
+    if one is None:
+        return None
+    comptime(_name_owner)
+    return weakref.ref(one)
+
+
+def _put_innermost(context: Any) -> None:
+    """Run by the compiler while it traces `_reference`: in a comprehension, or a function that is given no module."""
+    here = context._i_will_not_complain_if_bc_breaks_InstructionTranslator()
+    variable = innermost(here)
+    if variable is not None:
+        here.symbolic_locals["one"] = variable
+
+
+def innermost(tracer: Any) -> Any:
+    """The variable of the innermost module whose method is traced; None if there is none."""
+    while tracer is not None:
+        first = tracer.f_code.co_varnames[: min(tracer.f_code.co_argcount, 1)]
+        variable = getattr(tracer, "symbolic_locals", {}).get(*first) if first else None
+        if module_of(variable) is not None:
+            return variable
+        tracer = getattr(tracer, "parent", None)
     return None
 
 
@@ -125,14 +167,22 @@ def _name_owner(context: Any) -> None:
         places.name_all(weakref.ref(module), _running(context))
 
 
+def module_of(variable: Any) -> Any:
+    """The module that stands behind a value of traced code; None if it is none."""
+    try:
+        module = getattr(variable, "value", None)
+    except Exception:
+        return None  # some kinds of values are asked to become constants then
+    return module if modules.is_module(module) else None
+
+
 def _running(context: Any) -> list[Any]:
     """The modules that run at the traced call, the outermost first: from the real stack and the traced frames."""
     traced = []
     tracer = context._i_will_not_complain_if_bc_breaks_InstructionTranslator()
     while tracer is not None:
-        variable = getattr(tracer, "symbolic_locals", {}).get("self")
-        module = getattr(variable, "value", None)
-        if modules.is_module(module):
+        module = module_of(getattr(tracer, "symbolic_locals", {}).get("self"))
+        if module is not None:
             traced.append(module)
         tracer = getattr(tracer, "parent", None)
     return [*modules.running(sys._getframe(1))[::-1], *traced[::-1]]

@@ -56,7 +56,7 @@ def _of_unfused(seen_as: Any) -> Callable[[Any, Conversion, Room], Any]:
 
 def _of_fused(weights: AttentionWeights) -> Callable[[Any, Conversion, Room], Any]:
     value, version = weights.value.detach(), weights.value._version
-    plan = AttentionWeights(None, None, enable_gqa=weights.enable_gqa, seen_as=weights.seen_as)
+    plan = weights.for_gradient()
 
     def taken(gradient: Any, how: Conversion, room: Room) -> Any:
         if value._version != version:

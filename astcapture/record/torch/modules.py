@@ -23,6 +23,11 @@ def find_torch() -> bool:
     return _call is not None
 
 
+def is_found() -> bool:
+    """Whether `find_torch` has found it."""
+    return _base is not None
+
+
 def is_module(value: Any) -> bool:
     """Whether `value` is a module, by its type only: reading ``__class__`` can run its own code."""
     return _base is not None and issubclass(type(value), _base)

@@ -19,6 +19,7 @@ from _thread import RLock
 from collections.abc import Callable, Sequence
 from itertools import count
 from sys import _getframe
+from types import FrameType
 from typing import Any, NamedTuple
 from weakref import ref
 
@@ -170,6 +171,7 @@ def where(owner: Any, others: Sequence[Any] = ()) -> Where | None:
     """
     if checkpoint.backward_pass() != -1 and checkpoint.is_second_run(_getframe(2)):
         raise checkpoint.Recomputed
+    # As `_only_place`, without another call: this runs for each record.
     known = _known.get(id(owner))
     if known is not None:
         module = known.top()
@@ -177,11 +179,35 @@ def where(owner: Any, others: Sequence[Any] = ()) -> Where | None:
             for name in known.names:
                 module = module._modules[name]  # type: ignore[union-attr]
         except (AttributeError, KeyError):
-            pass  # it was taken out, or the model is gone
+            pass
         else:
             if module is owner:
                 return known.where
-    frame = _getframe(2)
+    return _found(owner, others, _getframe(2))
+
+
+def where_again(owner: Any, others: Sequence[Any] = ()) -> Where | None:
+    """`where`, also while a checkpoint runs the function again: an edit applies then as well."""
+    return _only_place(owner) or _found(owner, others, _getframe(2))
+
+
+def _only_place(owner: Any) -> Where | None:
+    """The place of a module that has one and is still there."""
+    known = _known.get(id(owner))
+    if known is not None:
+        module = known.top()
+        try:
+            for name in known.names:
+                module = module._modules[name]  # type: ignore[union-attr]
+        except (AttributeError, KeyError):
+            return None  # it was taken out, or the model is gone
+        if module is owner:
+            return known.where
+    return None
+
+
+def _found(owner: Any, others: Sequence[Any], frame: FrameType) -> Where | None:
+    """The place of the first that is a module, or of the nearest module that is running at a frame."""
     for one in (owner, *others):
         if modules.is_module(one):
             return _place(one, lambda: modules.running(frame)[::-1])
@@ -206,7 +232,7 @@ def forget_torch() -> None:
 
 def where_of_module(module: Any) -> Where:
     """The place of a live module."""
-    return _place(module, list)
+    return _only_place(module) or _place(module, list)
 
 
 def every_place(model: Any) -> set[Where]:

@@ -1,0 +1,138 @@
+"""Captured values as NumPy arrays, one at a time: of a stored run no more than one value is in memory."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from astcapture.errors import CaptureError
+from astcapture.store import maps
+from astcapture.store.reading import Shard, open_shard
+from astcapture.values.record import Record
+from astcapture.values.stored import StoredRecord
+from astcapture.view.scale import Floats
+
+#: The value of a record that is no array of numbers.
+NO_ARRAY = "is no array of numbers"
+
+
+class Numbers:
+    """An array of any real dtype, converted part by part.
+
+    Attributes:
+        shape: of the array.
+    """
+
+    def __init__(self, array: NDArray[Any], dtype: str = "") -> None:
+        self._array = array
+        self._dtype = dtype
+        self.shape: tuple[int, ...] = array.shape
+
+    def reshape(self, *shape: int) -> Numbers:
+        """The same numbers in another shape."""
+        return Numbers(self._array.reshape(shape), self._dtype)
+
+    def __getitem__(self, index: Any) -> Floats:
+        """A part as float32, or float64 where float32 has too few digits."""
+        part = self._array[index]
+        if self._dtype == "bfloat16":
+            widened: Floats = (part.astype(np.uint32) << 16).view(np.float32)
+            return widened
+        if part.dtype == np.float32:
+            return np.asarray(part)
+        small = (
+            (part.dtype.kind == "f" and part.dtype.itemsize < 4) or part.dtype.kind == "b" or part.dtype.itemsize == 1
+        )
+        return np.asarray(part.astype(np.float32 if small else np.float64))
+
+
+class Reader:
+    """Reads the values of records; of stored ones it has its own map of a shard, which it drops with the next one."""
+
+    def __init__(self) -> None:
+        self._shard: Shard | None = None
+
+    def __enter__(self) -> Reader:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._close()
+
+    def read(self, record: Record) -> Numbers:
+        """The value of a record.
+
+        Raises:
+            CaptureError: it is no array of numbers, or cannot be read; the message is the end of a sentence.
+        """
+        if isinstance(record, StoredRecord):
+            found = self._stored(record)
+            if found is not None:
+                return found
+        value = record.value
+        return of_value(value)
+
+    def _stored(self, record: StoredRecord) -> Numbers | None:
+        path = record.shard.path
+        if self._shard is None or self._shard.path != path:
+            self._close()
+            try:
+                self._shard = open_shard(path)
+            except OSError as error:
+                raise CaptureError(f"cannot be read: {error.strerror or error}") from None
+        found = self._shard.bits(record.index)
+        if found is None:
+            raise CaptureError(NO_ARRAY)
+        dtype, array = found
+        if dtype.startswith("float8"):
+            return None  # torch converts these
+        return checked(array, dtype)
+
+    def _close(self) -> None:
+        if self._shard is not None:
+            maps.close(self._shard)
+            self._shard = None
+
+
+def of_value(value: Any) -> Numbers:
+    """The numbers of a tensor, an array, or what NumPy makes an array of.
+
+    Raises:
+        CaptureError: it is none; the message is the end of a sentence.
+    """
+    dtype = ""
+    if hasattr(value, "detach") and hasattr(value, "cpu"):
+        tensor = value.detach().cpu()
+        dtype = str(tensor.dtype).removeprefix("torch.")
+        try:
+            value = tensor.numpy()
+        except (TypeError, RuntimeError):  # a dtype that NumPy lacks, or a lazy conjugation
+            value, dtype = tensor.float().resolve_neg().numpy(), ""
+    try:
+        if np.ma.isMaskedArray(value):
+            value = np.ma.filled(value.astype(np.float64), np.nan)
+        array = np.asarray(value)
+    except (ValueError, TypeError):
+        raise CaptureError(NO_ARRAY) from None
+    return checked(array, dtype)
+
+
+def checked(array: NDArray[Any], dtype: str = "") -> Numbers:
+    """The numbers of an array.
+
+    Raises:
+        CaptureError: it has no numbers, or complex ones.
+    """
+    if array.dtype.kind == "c" or dtype.startswith("complex"):
+        raise CaptureError("has complex numbers: capture .abs(), .real or .imag")
+    if array.dtype.kind not in "fiub":
+        raise CaptureError(NO_ARRAY)
+    if array.size == 0:
+        raise CaptureError(f"is empty, of shape {array.shape}")
+    if any(size > 2**31 for size in array.shape):
+        raise CaptureError(f"is too large, of shape {array.shape}")
+    return Numbers(array, dtype)
