@@ -28,6 +28,7 @@ class Model(nn.Sequential):
 SCRIPT = """
 import os, sys, torch
 import torch.distributed as dist
+from gloo_at_rest import gloo_at_rest
 from torch.nn.parallel import DistributedDataParallel
 from MODULE import Model
 dist.init_process_group("gloo")
@@ -39,7 +40,10 @@ total = sum(one.grad.abs().double().sum() for one in model.parameters())
 with open(f"gradient.{dist.get_rank()}", "w") as file:
     file.write(f"{total.item():.12f}")
 dist.destroy_process_group()
+gloo_at_rest()
 """
+#: Where gloo_at_rest.py is.
+TORCH_TESTS = Path(__file__).parents[1] / "torch"
 
 
 def run(folder: Path, module: str, **variables: str) -> tuple[list[str], str]:
@@ -50,7 +54,7 @@ def run(folder: Path, module: str, **variables: str) -> tuple[list[str], str]:
     done = subprocess.run(
         [sys.executable, *torchrun],
         cwd=folder,
-        env=environ | {"OMP_NUM_THREADS": "1"} | variables,
+        env=environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(TORCH_TESTS)} | variables,
         capture_output=True,
         text=True,
         timeout=240,

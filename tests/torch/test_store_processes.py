@@ -59,6 +59,7 @@ FILES = {
 
         import torch
         import torch.distributed as dist
+        from gloo_at_rest import gloo_at_rest
         from model import Model
         from torch.nn.parallel import DistributedDataParallel
 
@@ -73,6 +74,7 @@ FILES = {
             optimizer.step()
             optimizer.zero_grad()
         dist.destroy_process_group()
+        gloo_at_rest()
     """,
     "workers.py": """
         import sys
@@ -135,7 +137,7 @@ def run(make_package: Callable[..., Path], tmp_path: Path) -> Callable[..., subp
             cwd=tmp_path,
             env={
                 **kept,
-                "PYTHONPATH": f"{PROJECT}{os.pathsep}{tmp_path}",
+                "PYTHONPATH": os.pathsep.join(map(str, (PROJECT, tmp_path, Path(__file__).parent))),
                 "OMP_NUM_THREADS": "1",
                 "GLOO_SOCKET_IFNAME": "lo",
                 "ASTCAPTURE": targets,

@@ -182,6 +182,20 @@ def test_everything_is_reached_from_the_keyboard(open_page: Open, fixture_page: 
     assert not page.locator("#help").is_visible()
 
 
+def test_keys_within_one_frame_act_on_what_was_chosen_last(open_page: Open, fixture_page: Fixture) -> None:
+    page = open_page(fixture_page[0])
+    # What a fast typist or a slow machine does: nothing is drawn between these.
+    after = page.evaluate(
+        "() => { const find = document.getElementById('find');"
+        "const press = (target, key) => target.dispatchEvent(new KeyboardEvent('keydown', {key, bubbles: true}));"
+        "find.value = 'cat'; find.dispatchEvent(new Event('input')); press(find, 'Enter');"
+        "const found = astcapture.state.query;"
+        "press(document.body, '+'); press(document.body, 'v'); press(document.body, 'v');"
+        "return [found, astcapture.state.view]; }"
+    )
+    assert after == [2, "text"]
+
+
 def test_every_control_has_a_name_and_takes_the_focus(open_page: Open, fixture_page: Fixture) -> None:
     page = open_page(fixture_page[0])
     nameless = page.evaluate(

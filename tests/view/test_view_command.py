@@ -125,7 +125,9 @@ def test_an_empty_run_says_why(view, folder):
 
 
 def test_without_a_file_the_page_is_served_on_this_machine_until_it_is_interrupted(folder):
-    program = "import sys, webbrowser; webbrowser.open = lambda address: print('opened', address, flush=True);"
+    # Ctrl-C ends it also where whoever started the tests has switched that off, as a shell does in the background.
+    program = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler);"
+    program += "import sys, webbrowser; webbrowser.open = lambda address: print('opened', address, flush=True);"
     program += "from astcapture.cli.main import main; sys.exit(main(['view', 'run', '--label', 'attn']))"
     server = subprocess.Popen([sys.executable, "-c", program], cwd=folder, stdout=subprocess.PIPE, text=True)
     try:

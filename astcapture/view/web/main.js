@@ -89,7 +89,11 @@ export async function openPage(meta) {
   const details = new Details(store, (value) => stage.rescale(value));
   const search = new Search(store);
   const controls = new Controls(book, store);
-  listenToKeys(store, stage, controls, steps, () => look);
+  listenToKeys(store, stage, controls, steps, () => {
+    // A key acts on what was chosen last, drawn or not.
+    store.flush();
+    return look;
+  });
 
   function about() {
     if (!look) return;

@@ -26,6 +26,8 @@ export class Search {
 
   /** @param {number} by */
   go(by) {
+    // Letters and Enter can arrive within one frame: what is found is found by the letters that are there now.
+    this.store.flush();
     const { queries } = this;
     if (!queries.length) return;
     const now = this.store.state.query;
