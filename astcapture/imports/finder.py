@@ -28,6 +28,7 @@ from astcapture.imports.loader import CaptureLoader, Capturing, compose
 from astcapture.imports.names import MAIN, may_run_as_main, meant
 from astcapture.imports.script import ScriptFinder
 from astcapture.record.recording import expect_modules, expect_torch
+from astcapture.record.torch import at_breaks
 from astcapture.record.torch.places import COMPILER
 from astcapture.targets.target import Target
 from astcapture.warn import warn
@@ -77,6 +78,8 @@ class CaptureFinder:
             expect_modules()
         elif fullname == hot_reload.AUTORELOAD:
             hot_reload.install(self)
+        elif fullname == at_breaks.HOME:
+            return self._watched(fullname, path, target)
         names = (fullname, MAIN) if may_run_as_main(fullname) else (fullname,)
         name, targets = meant(self.targets, names)
         if not targets or fullname in self._asking.names:
@@ -90,6 +93,13 @@ class CaptureFinder:
             name, targets = fullname, matching(self.targets, fullname)  # a package: ``-m`` runs its __main__ instead
         if spec is not None and targets:
             self.take(spec, targets, name)
+        return spec
+
+    def _watched(self, fullname: str, path: Sequence[str] | None, target: ModuleType | None) -> ModuleSpec | None:
+        """The compiler's module that follows functions, which is to ask us at graph breaks."""
+        spec = self._ask_others(fullname, path, target)
+        if spec is not None and type(spec.loader) is SourceFileLoader:
+            spec.loader = _Watched(spec.loader.name, spec.loader.path)
         return spec
 
     def _ask_others(self, fullname: str, path: Sequence[str] | None, target: ModuleType | None) -> ModuleSpec | None:
@@ -142,6 +152,12 @@ class CaptureFinder:
             return taken
         _warn_unless_indifferent(spec, targets)
         return False
+
+
+class _Watched(SourceFileLoader):
+    def exec_module(self, module: ModuleType) -> None:
+        super().exec_module(module)
+        at_breaks.watch()
 
 
 class _Asking(threading.local):

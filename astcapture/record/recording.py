@@ -25,7 +25,7 @@ from astcapture.record.small import SMALL
 from astcapture.record.snapshot import BY_REFERENCE
 from astcapture.record.state import state
 from astcapture.record.taking import expected_size, parts, taken
-from astcapture.record.torch import modules, places, uncompiled, unseen
+from astcapture.record.torch import at_breaks, modules, places, uncompiled, unseen
 from astcapture.record.torch.checkpoint import Recomputed, join
 from astcapture.record.torch.stand_in import NoRoom
 from astcapture.record.torch.tensors import PLAIN_TENSORS
@@ -399,6 +399,7 @@ scope.watch(_watch_blocks)
 def expect_torch() -> None:
     """Torch is imported, or is just being. Once its first ``nn.Module`` exists, records carry its path."""
     uncompiled.tell_compiler()
+    at_breaks.watch()
     if state.where is None:
         state.torch_pending = True
         select_code()
@@ -426,6 +427,7 @@ def look_for_torch() -> None:
 def expect_modules() -> None:
     """An ``nn.Module`` exists: records carry its path, and a forward that a checkpoint runs again is known."""
     uncompiled.tell_compiler()
+    at_breaks.watch()
     if modules.find_torch():
         places.stop_waiting()
         state.where = places.where

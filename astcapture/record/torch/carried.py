@@ -188,28 +188,28 @@ def _calls_flex_attention(tracer: Any) -> bool:
 
 def _kind(variable: Any, modes: bool, depth: int) -> tuple[int, str]:
     """How a value is returned, and what it is."""
-    if _is_lazy(variable) and not _is_worth_a_look(variable.peek_type()):
-        return _REFUSED, _named(variable.peek_type())
+    if is_lazy(variable) and not _is_worth_a_look(variable.peek_type()):
+        return _REFUSED, named(variable.peek_type())
     variable = _real(variable)
     name = type(variable).__name__
     if name in _TENSORS:
         if is_wrapped(_example(variable)):
             return _WRAPPED, ""
         if not _can_be_copied(_example(variable)):
-            return _REFUSED, _named(type(_example(variable)))
+            return _REFUSED, named(type(_example(variable)))
         return (_BEHIND if modes or name != "TensorVariable" else _TENSOR), ""
     if name in _UNCHANGING:
         return _ITSELF, ""
     if name == "UnspecializedPythonVariable":
         kind = type(variable.raw_value)
-        return (_ITSELF if kind in _NUMBERS else _REFUSED), _named(kind)
-    kind = _type_of(variable)
+        return (_ITSELF if kind in _NUMBERS else _REFUSED), named(kind)
+    kind = type_of(variable)
     if kind not in _CONTAINERS or not name.endswith(("TupleVariable", "ListVariable", "DictVariable")):
-        return _REFUSED, _named(kind)
-    for one in _contents(variable):
+        return _REFUSED, named(kind)
+    for one in contents(variable):
         how, inner = _kind(one, modes, depth - 1) if depth > 1 else (_REFUSED, "more containers")
         if how == _REFUSED:
-            return _REFUSED, f"{_named(kind)} with {inner} in it"
+            return _REFUSED, f"{named(kind)} with {inner} in it"
     return _CONTAINERS[kind], ""
 
 
@@ -224,7 +224,7 @@ def _can_be_copied(example: Any) -> bool:
     return True
 
 
-def _is_lazy(variable: Any) -> bool:
+def is_lazy(variable: Any) -> bool:
     """Whether the program has not used an input value yet."""
     return hasattr(type(variable), "peek_type") and not variable.is_realized()
 
@@ -251,19 +251,19 @@ def _example(variable: Any) -> Any:
     return variable.as_proxy().node.meta["example_value"]
 
 
-def _contents(variable: Any) -> list[Any]:
+def contents(variable: Any) -> list[Any]:
     items = variable.items
     return [*items.values()] if isinstance(items, dict) else [*items]
 
 
-def _type_of(variable: Any) -> Any:
+def type_of(variable: Any) -> Any:
     try:
         return variable.python_type()
     except Exception:
         return type(variable).__name__.removesuffix("Variable")
 
 
-def _named(kind: Any) -> str:
+def named(kind: Any) -> str:
     """A type with its article, for messages."""
     name = "class" if isinstance(kind, type) and issubclass(kind, type) else getattr(kind, "__name__", str(kind))
     name = _NAMES.get(name, name)

@@ -13,7 +13,7 @@ from typing import Any
 
 from astcapture.record import scope
 from astcapture.record.events import Failed, NotRecorded, Site, append
-from astcapture.record.torch import modules, places, tracing, uncompiled
+from astcapture.record.torch import at_breaks, modules, places, tracing, uncompiled
 from astcapture.record.torch.carried import carried
 from astcapture.record.torch.chain import Link, of_thread
 
@@ -81,6 +81,7 @@ def has_place(site: Any) -> bool:
     recorded is reported.
     """
     uncompiled.tell_compiler()
+    at_breaks.watch()
     try:
         from torch._dynamo.symbolic_convert import InstructionTranslator
 

@@ -8,12 +8,26 @@ from __future__ import annotations
 
 import threading
 from types import CodeType
-from typing import Any
+from typing import Any, ClassVar
 
 NAME_IS_GONE = (
     "torch.compile broke the graph before the return and kept only the locals that the function reads after the break: "
     "read it again before the return, fix the graph break, or run without torch.compile"
 )
+
+
+class LeftBehind:
+    """In place of a local that the code after the break must not get. Its class is named by what the local was."""
+
+    _of: ClassVar[dict[str, LeftBehind]] = {}
+
+    @classmethod
+    def of(cls, what: str) -> LeftBehind:
+        """The one for a kind of value, with its article: "a generator"."""
+        one = cls._of.get(what)
+        if one is None:
+            one = cls._of[what] = type(what.partition(" ")[2], (cls,), {"what": what})()
+        return one
 
 
 def is_resumed(code: CodeType) -> bool:

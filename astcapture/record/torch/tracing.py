@@ -12,6 +12,8 @@ import sys
 from typing import Any
 
 from astcapture.record.torch import unseen
+from astcapture.record.torch.carried import Refused
+from astcapture.record.torch.resumed import LeftBehind
 from astcapture.record.torch.tensors import is_tensor
 from astcapture.record.torch.transforms import is_wrapped, taken_out, wrapping
 
@@ -61,9 +63,11 @@ def check_run(value: Any) -> None:
     """Check that `value` is a real value.
 
     Raises:
-        NotRun: it is a placeholder, because the function is traced.
+        NotRun: it is a placeholder, because the function is traced, or was compiled up to a graph break.
     """
     bases = _bases(type(value))
+    if LeftBehind in bases:
+        raise NotRun(Refused(value.what).reason)
     for home, name, why in _STAND_INS:
         if home in sys.modules and _derives(bases, home, name):
             raise NotRun(why)
