@@ -44,7 +44,9 @@ class _Noise(ReadyMade):
         if not is_tensor(part):
             return part + self.held.operand(part) * _of_numpy(part.shape, seed).astype(part.dtype)
         _define()
-        drawn = sys.modules["torch"].ops.astcapture.noise(part.detach(), seed)
+        torch = sys.modules["torch"]
+        # Without gradients there is nothing to detach, and in ``inference_mode`` torch 2.13 cannot compile it.
+        drawn = torch.ops.astcapture.noise(part.detach() if torch.is_grad_enabled() else part, seed)
         return part + self.held.operand(part) * drawn
 
     @property

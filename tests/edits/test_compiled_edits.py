@@ -13,7 +13,7 @@ import torch
 from torch._dynamo.utils import counters
 
 import astcapture
-from astcapture.edits import add, scale, zero
+from astcapture.edits import add, noise, scale, zero
 
 SOURCE = """
 import torch
@@ -187,3 +187,17 @@ def test_captures_and_edits_are_compiled_together(make):
     maps = cache.select(label="attn")
     assert len(maps) == 3
     assert all(not one[:, 1].any() and one[:, 0].any() for one in maps)
+
+
+@pytest.mark.parametrize("change", [noise(0.5, seed=3), zero(), scale(2.0)], ids=str)
+def test_a_value_from_outside_is_edited_in_inference_mode(make: Any, tmp_path: Path, change: Any) -> None:
+    (tmp_path / f"{NAME}_inferring.py").write_text(
+        "import torch\ndef f(x):\n    with torch.inference_mode():\n        v = x\n        y = v * 2\n    return y\n"
+    )
+    importlib.invalidate_caches()
+    f = importlib.import_module(f"{NAME}_inferring").f
+    with astcapture.edit(f"{NAME}_inferring:f=v", change):
+        want = f(input_())
+        got = torch.compile(f, backend="aot_eager", fullgraph=True)(input_())
+    torch.testing.assert_close(got, want)
+    assert not torch.equal(want, input_() * 2)

@@ -88,7 +88,7 @@ def carried(value: Any) -> Any:
     comptime(_look)
     how = _how()
     if how == _TENSOR:
-        return _copy(value.detach())
+        return _copy(value) if _without_grad() else _copy(value.detach())
     if how == _ITSELF:
         return value
     if how == _TUPLE:
@@ -104,9 +104,10 @@ def _carried_tensor(value: Any, how: int) -> Any:
     import torch
 
     with torch._C.DisableTorchFunction():
+        plain = value if _without_grad() else torch.detach(value)
         if how == _BEHIND:
-            return _copy(torch.detach(value))
-        return Unwrapped(taken_out(torch.clone(torch.detach(value)), _depth()), _axes())
+            return _copy(plain)
+        return Unwrapped(taken_out(torch.clone(plain), _depth()), _axes())
 
 
 def _copy(value: Any) -> Any:
@@ -129,6 +130,9 @@ class _Found(threading.local):
     name = ""
     #: Whether it must be copied by an operator of its own.
     apart = False
+    #: Whether gradients are off, so that a copy has no autograd graph. In ``torch.inference_mode``, torch 2.13 cannot
+    #: detach a tensor from outside of it: the compiler fails, and leaves a process in which no operation works.
+    without_grad = False
     depth = 0
     axes: tuple[int, ...] = ()
 
@@ -148,6 +152,10 @@ def _is_apart() -> bool:
     return _found.apart
 
 
+def _without_grad() -> bool:
+    return _found.without_grad
+
+
 def _depth() -> int:
     return _found.depth
 
@@ -156,7 +164,7 @@ def _axes() -> tuple[int, ...]:
     return _found.axes
 
 
-_ANSWERS: tuple[Any, ...] = (_how, _name, _is_apart, _depth, _axes)
+_ANSWERS: tuple[Any, ...] = (_how, _name, _is_apart, _without_grad, _depth, _axes)
 for _answer in _ANSWERS:
     _answer._dynamo_marked_constant = True
 
@@ -167,6 +175,7 @@ def _look(context: Any) -> None:
     try:
         _found.how, _found.name = _kind(variable, _has_modes(tracer), DEPTH)
         _found.apart = _calls_flex_attention(tracer)
+        _found.without_grad = not sys.modules["torch"].is_grad_enabled()
         if _found.how == _WRAPPED:
             _found.depth, _found.axes = wrapping(_example(_real(variable)))
             sys.modules["torch._dynamo"].allow_in_graph(taken_out)

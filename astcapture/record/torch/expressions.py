@@ -158,6 +158,7 @@ def _tried_out(tracer: Any, function: FunctionType, arguments: list[Any], source
         return _NOT_TRIED
     if not _LEAVING.isdisjoint(_outline(source).attributes):
         return DataIsNeeded()
+    numbers = _numbers_from_data(output.shape_env)
     try:
         with contextlib.ExitStack() as stack:
             stack.enter_context(output.fake_mode)
@@ -166,7 +167,14 @@ def _tried_out(tracer: Any, function: FunctionType, arguments: list[Any], source
             function(*examples)
     except Exception as error:
         return error
-    return None
+    # An operator with a body of its own, such as an `autograd.Function`, must return each of them; torch 2.13 fails.
+    within_operator = output.current_tracer.parent is not None
+    return DataIsNeeded() if within_operator and _numbers_from_data(output.shape_env) != numbers else None
+
+
+def _numbers_from_data(shape_env: Any) -> tuple[Any, ...]:
+    """How many numbers, such as the result of ``item``, the compiler has taken from data that it does not have yet."""
+    return tuple(getattr(shape_env, f"unbacked_{kind}_counter", None) for kind in ("symint", "symfloat"))
 
 
 #: In place of an example that does not exist.

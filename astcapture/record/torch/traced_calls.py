@@ -175,4 +175,6 @@ def _variable(tracer: Any, node: Any) -> Any:
     value = node.meta["example_value"]
     if not isinstance(value, torch.Tensor):
         return variables.SymNodeVariable.create(tracer, proxy, value)
-    return builder.wrap_fx_proxy(tracer, tracer.output.create_proxy("call_function", torch.detach, (proxy,), {}))
+    # In ``inference_mode``, torch 2.13 cannot detach a tensor from outside of it, see `carried`.
+    apart = torch.detach if torch.is_grad_enabled() else torch.clone
+    return builder.wrap_fx_proxy(tracer, tracer.output.create_proxy("call_function", apart, (proxy,), {}))
