@@ -34,6 +34,8 @@ def forget_compiled(functions: Collection[FunctionType]) -> None:
 
 def meant_of(targets: Sequence[Target], functions: Iterable[FunctionType]) -> list[FunctionType]:
     """Those of the functions that one of these targets means."""
+    if not targets:
+        return []
     of_module: dict[str, list[Target]] = {}
     found = []
     for function in functions:

@@ -39,6 +39,8 @@ T = TypeVar("T")
 
 _FILE = attrgetter("__code__.co_filename")
 
+# The code of a module as its live functions run it, with the source, the name and the targets that it was made of.
+_made: WeakKeyDictionary[ModuleType, tuple[bytes, str, tuple[Target, ...], CodeType]] = WeakKeyDictionary()
 # The code object with which a function was created, so that the same object can be restored.
 _original: WeakKeyDictionary[FunctionType, CodeType] = WeakKeyDictionary()
 #: Modules in which not every function could be exchanged, with the first reason.
@@ -146,9 +148,21 @@ def _versions(one: Outdated, path: str, source: bytes) -> tuple[CodeType, CodeTy
         with contextlib.suppress(Exception):
             old, _ = compiled_for(source, path, *before, other)
             return (old, *compiled_for(source, path, *after, other))
-    old = _cached(one.module, path, one.before) or compiled_for(source, path, *before)[0]
+    known = _kept(one.module, source, *before) or _cached(one.module, path, one.before)
+    old = compiled_for(source, path, *before)[0] if known is None else known
     cached = None if one.after else _cached(one.module, path, one.after)
-    return (old, cached, None) if cached is not None else (old, *compiled_for(source, path, *after))
+    if cached is not None:
+        return old, cached, None
+    new, plan = compiled_for(source, path, *after)
+    if one.module is not None:
+        _made[one.module] = source, one.name, one.after, new
+    return old, new, plan
+
+
+def _kept(module: ModuleType | None, source: bytes, name: str, targets: Sequence[Target]) -> CodeType | None:
+    """The code for these targets, if it is what was made last: an uninstall needs what its install has compiled."""
+    last = _made.pop(module, None) if module is not None else None
+    return last[-1] if last is not None and last[:-1] == (source, name, tuple(targets)) else None
 
 
 def compiled_for(

@@ -36,8 +36,9 @@ def attention_names(tree: ast.Module) -> frozenset[str]:
     >>> sorted(attention_names(tree) - FUSED)
     ['sdpa']
     """
-    given = [one for node in ast.walk(tree) for one in _given(node)]
-    returned = [one for node in ast.walk(tree) for one in _returned(node)]
+    nodes = [node for node in ast.walk(tree) if isinstance(node, _GIVING)]
+    given = [one for node in nodes for one in _given(node)]
+    returned = [one for node in nodes for one in _returned(node)]
     names, makers = set(FUSED), set[str]()
     while True:
         of_names = {name for name, mentioned, called in given if mentioned & names or called & makers} - names
@@ -78,6 +79,13 @@ def last_name(node: ast.expr) -> str | None:
 #: A name, the names from which its value may come, and the functions whose results its value may be.
 Given = tuple[str, frozenset[str], frozenset[str]]
 _NONE: frozenset[str] = frozenset()
+
+
+#: The nodes that assign something, or that return it.
+_GIVING = (
+    *(ast.FunctionDef, ast.AsyncFunctionDef, ast.alias, ast.arguments, ast.keyword, ast.For, ast.comprehension),
+    *(ast.Assign, ast.AnnAssign, ast.NamedExpr),
+)
 
 
 def _returned(node: ast.AST) -> Iterator[Given]:

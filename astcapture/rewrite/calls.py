@@ -80,35 +80,28 @@ def _unfused_calls(function: FunctionNode, shape: WeightsShape) -> list[ast.Call
     return [
         call
         for call in attention_calls(function, frozenset({shape.unfused}))
-        if all(name is None or _is_bound(function, name, call) for name in shape.names)
+        if _bound_at(function, call).issuperset(name for name in shape.names if name is not None)
     ]
 
 
 def _seen_as(function: FunctionNode, shape: WeightsShape, call: ast.Call, place: Place) -> ast.expr:
     """The shape of the weights from locals of the function; reading them cannot fail."""
-    parts = [
-        literal(None, place) if name is None or not _is_bound(function, name, call) else read(name, place)
-        for name in shape.names
-    ]
+    bound = _bound_at(function, call)
+    parts = [read(name, place) if name in bound else literal(None, place) for name in shape.names]
     return ast.copy_location(ast.Tuple(parts, ast.Load()), parts[0])
 
 
-def _is_bound(function: FunctionNode, name: str, call: ast.Call) -> bool:
-    """Whether a name is definitely bound at a call: a parameter, or assigned by an earlier statement."""
-    if any(
-        isinstance(node, ast.Name) and node.id == name and isinstance(node.ctx, ast.Del) for node in ast.walk(function)
-    ):
-        return False
+def _bound_at(function: FunctionNode, call: ast.Call) -> set[str]:
+    """The names that are definitely bound at a call: parameters, and those that an earlier statement assigns."""
     given = function.args
-    if name in {arg.arg for arg in (*given.posonlyargs, *given.args, *given.kwonlyargs)}:
-        return True
+    bound = {arg.arg for arg in (*given.posonlyargs, *given.args, *given.kwonlyargs)}
     for statement in function.body:
         if any(node is call for node in ast.walk(statement)):
-            return False
-        if isinstance(statement, ast.Assign) and any(
-            isinstance(node, ast.Name) and node.id == name
-            for target in statement.targets
-            for node in ([target] if isinstance(target, ast.Name) else getattr(target, "elts", []))
-        ):
-            return True
-    return False
+            break
+        if isinstance(statement, ast.Assign):
+            for target in statement.targets:
+                parts = [target] if isinstance(target, ast.Name) else getattr(target, "elts", [])
+                bound.update(part.id for part in parts if isinstance(part, ast.Name))
+    return bound.difference(
+        node.id for node in ast.walk(function) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Del)
+    )
