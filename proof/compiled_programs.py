@@ -86,14 +86,18 @@ def main() -> None:
         return
     began = time.monotonic()
     totals = Totals()
-    for seed in range(*options.seeds):
-        try:
-            check(seed, TensorProgram(seed).source, options.backend, totals)
-        except Difference as difference:
-            totals.differences.append(seed)
-            print(difference if not options.keep_going else str(difference).partition("\nimport")[0], flush=True)
-            if not options.keep_going:
-                break
+    seed = 0
+    try:
+        for seed in range(*options.seeds):
+            try:
+                check(seed, TensorProgram(seed).source, options.backend, totals)
+            except Difference as difference:
+                totals.differences.append(seed)
+                print(difference if not options.keep_going else str(difference).partition("\nimport")[0], flush=True)
+                if not options.keep_going:
+                    break
+    except KeyboardInterrupt:
+        print(f"interrupted at seed {seed}")
     print(
         f"torch {torch.__version__}, {options.backend}: {totals.programs} programs, of {totals.counts} of them the "
         f"compiler's counts too, {totals.graphs} graphs, "

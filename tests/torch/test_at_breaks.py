@@ -19,8 +19,10 @@ HEAD = """\
 import contextlib
 import itertools
 import torch
+from collections import OrderedDict, namedtuple
 
 SCALE = 1
+Pair = namedtuple("Pair", "first second")
 
 @contextlib.contextmanager
 def own():
@@ -52,12 +54,18 @@ LEFT_BEHIND = {
     "iter": ("v = iter([x, x * 2])\n    y = next(v)", "a list_iterator"),
     "count": ("v = itertools.count()\n    y = x + next(v)", "a count"),
     "list": ("v = [1, [torch.no_grad()]]\n    y = x * 2", "a list with a list with a set_grad_enabled in it in it"),
+    "ordered_dict": (
+        "v = OrderedDict(a=iter([x]))\n    y = next(v['a'])",
+        "an OrderedDict with a list_iterator in it",
+    ),
+    "named_tuple": ("v = Pair(x, torch.no_grad())\n    y = v.first", "a Pair with a set_grad_enabled in it"),
     "dict": ("v = {'a': iter([x])}\n    y = next(v['a'])", "a dict with a list_iterator in it"),
 }
 #: The program itself reads these after the break.
 READ = {
     "read_later": "v = iter([x, x * 2])\n    y = next(v)\n    print(end='')\n    y = y + next(v)",
     "read_in_a_branch": "v = [x, x * 2]\n    y = v[0]\n    print(end='')\n    y = y + (v[1] if y.ndim else 0)",
+    "containers": "v = OrderedDict(a=x, b=[x * 2, Pair(x, 1)])\n    y = v['a']\n    print(end='')",
     "bound_anew": "v = torch.no_grad()\n    y = x * 2\n    print(end='')\n    v = y * 2",
 }
 
@@ -135,7 +143,7 @@ def test_what_the_program_reads_after_the_break_is_kept(load: Any, name: str) ->
     with astcapture.recording() as rec:
         assert outcome(getattr(captured, f"of_{name}")) == want
         values, failed, _ = told(rec, f"left_captured:of_{name}")
-    assert (values, failed) == ((0, 2) if name == "read_later" else (2, 0))
+    assert (values, failed) == ((0, 2) if name in ("read_later", "containers") else (2, 0))
 
 
 def test_it_is_counted_also_where_the_rest_runs_uncompiled(load: Any, monkeypatch: pytest.MonkeyPatch) -> None:

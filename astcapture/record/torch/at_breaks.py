@@ -15,7 +15,7 @@ from typing import Any
 
 from astcapture.record.containers import DEPTH
 from astcapture.record.events import declared
-from astcapture.record.torch.carried import contents, is_lazy, named, type_of
+from astcapture.record.torch.carried import is_lazy, named, type_of
 from astcapture.record.torch.resumed import LeftBehind
 
 #: The module of the compiler that follows a function.
@@ -66,12 +66,19 @@ def _created_anew(variable: Any, depth: int = DEPTH) -> str | None:
         return None  # an argument of the compiled function, which is only passed on
     if any(base.__name__ in _CREATED_ANEW for base in type(variable).__mro__):
         return named(type_of(variable))
-    if depth > 0 and type(variable).__name__.endswith(("TupleVariable", "ListVariable", "DictVariable")):
-        for one in contents(variable):
-            inner = _created_anew(one, depth - 1)
-            if inner is not None:
-                return f"{named(type_of(variable))} with {inner} in it"
+    for one in _inside(variable) if depth > 0 else ():
+        inner = _created_anew(one, depth - 1)
+        if inner is not None:
+            return f"{named(type_of(variable))} with {inner} in it"
     return None
+
+
+def _inside(variable: Any) -> list[Any]:
+    """The values in a list, tuple or dict, also in one of a class of its own."""
+    if not type(variable).__name__.endswith(("TupleVariable", "ListVariable", "DictVariable")):
+        return []
+    items = getattr(getattr(variable, "_base_vt", None) or variable, "items", None)
+    return [*items.values()] if isinstance(items, dict) else [*items] if isinstance(items, (list, tuple)) else []
 
 
 def _stand_in(tracer: Any, what: str) -> Any:

@@ -215,7 +215,7 @@ def _kind(variable: Any, modes: bool, depth: int) -> tuple[int, str]:
     kind = type_of(variable)
     if kind not in _CONTAINERS or not name.endswith(("TupleVariable", "ListVariable", "DictVariable")):
         return _REFUSED, named(kind)
-    for one in contents(variable):
+    for one in _contents(variable):
         how, inner = _kind(one, modes, depth - 1) if depth > 1 else (_REFUSED, "more containers")
         if how == _REFUSED:
             return _REFUSED, f"{named(kind)} with {inner} in it"
@@ -260,7 +260,7 @@ def _example(variable: Any) -> Any:
     return variable.as_proxy().node.meta["example_value"]
 
 
-def contents(variable: Any) -> list[Any]:
+def _contents(variable: Any) -> list[Any]:
     items = variable.items
     return [*items.values()] if isinstance(items, dict) else [*items]
 
