@@ -578,6 +578,7 @@ def test_blocks_that_share_their_compiled_code_have_layers_of_their_own(
     assert layers == [f"blocks.{number}.attn" for _ in SIZES for number in range(4)]
 
 
+@pytest.mark.long
 def test_a_package_of_aotinductor_runs_as_the_plain_one(load: Callable[..., Modules], tmp_path: Path) -> None:
     modules = load("expressions")
     found = []

@@ -51,15 +51,16 @@ def pixel(page: Any, x: float, y: float) -> list[int]:
 
 def place_of(page: Any, query: int, key: int) -> tuple[float, float]:
     """Where a cell lies on the screen, found by pointing: the page says which cell is under the pointer."""
-    box = page.locator("#stage").bounding_box()
-    for y in range(int(box["y"]) + 4, int(box["y"] + box["height"]), 7):
-        for x in range(int(box["x"]) + 60, int(box["x"] + box["width"]), 7):
-            hit = page.evaluate("([x, y]) => { const s = document.getElementById('stage'); "
-                "s.dispatchEvent(new PointerEvent('pointermove', {clientX: x, clientY: y, bubbles: true}));"
-                "return [astcapture.state.hoverQuery, astcapture.state.hoverKey]; }", [x, y])  # fmt: skip
-            if hit == [query, key]:
-                return x, y
-    raise AssertionError(f"no place on the screen is cell {query}, {key}")
+    found = page.evaluate(
+        "([query, key]) => { const stage = document.getElementById('stage'), box = stage.getBoundingClientRect();"
+        "for (let y = box.top + 4; y < box.bottom; y += 7) for (let x = box.left + 60; x < box.right; x += 7) {"
+        "stage.dispatchEvent(new PointerEvent('pointermove', {clientX: x, clientY: y, bubbles: true}));"
+        "const {hoverQuery, hoverKey} = astcapture.state;"
+        "if (hoverQuery === query && hoverKey === key) return [x, y]; } return null; }",
+        [query, key],
+    )
+    assert found is not None, f"no place on the screen is cell {query}, {key}"
+    return found[0], found[1]
 
 
 def test_the_values_on_the_screen_are_those_that_were_captured(open_page: Open, fixture_page: Fixture) -> None:
