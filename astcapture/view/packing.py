@@ -68,6 +68,8 @@ def pack_map(values: Floats, marked: Marked, how: How, measured: Measured | None
     if marked.marks is not None:
         entry["marks"] = {}
         parts.put(marked.marks.tobytes(), entry["marks"])
+        if marked.marks.all():
+            entry["empty"] = int(marked.marks[0, 0])
     picture = numbers
     if not whole:
         entry["overview"] = {"how": "max"}

@@ -94,7 +94,13 @@ export class Details {
     const sum = row.reduce((a, v) => a + (Number.isNaN(v) ? 0 : v), 0);
     const kept = stored.keptShare(query);
     const rounded = main.stored.error > 0 ? ", rounded to 8 bits" : "";
-    const rowText = [`Row sum ${fourDigits(sum)}${stored === shown ? rounded : " of what is shown"}.`];
+    const unknown = row.reduce((count, v) => count + (Number.isNaN(v) ? 1 : 0), 0);
+    const cells = unknown === 1 ? "1 cell" : `${unknown.toLocaleString("en")} cells`;
+    const rowText = [
+      unknown === row.length
+        ? "This row has no numbers."
+        : `Row sum ${fourDigits(sum)}${stored === shown ? rounded : " of what is shown"}${unknown ? `, without ${cells} that have no number` : ""}.`,
+    ];
     if (isAttention && kept < 1) rowText.push(`${percent(kept)} of this row's mass is in the file; ${percent(1 - kept)}, its smallest weights, is left out.`);
     else if (isAttention) rowText.push("All of this row is in the file.");
     byId("row-text").textContent = series.kind === "strip" || series.kind === "channels" ? "" : rowText.join(" ");

@@ -12,7 +12,7 @@ import { listenToKeys } from "./keys.js";
 import { Rows } from "./rows.js";
 import { SceneMaker } from "./scene.js";
 import { Search } from "./search.js";
-import { settleState } from "./settle.js";
+import { refuseUnknown, settleState } from "./settle.js";
 import { Stage } from "./stage.js";
 import { FIRST_STATE, Store } from "./state.js";
 import { headsOf } from "./statistics.js";
@@ -105,10 +105,15 @@ export async function openPage(meta) {
     const parts = [`${count(item.rows, row)} × ${count(item.columns, column)}`, series.module ? `module ${series.module}` : ""];
     if (item.file) parts.push(`${item.file}${item.lineno ? `:${item.lineno}` : ""}`);
     for (const [name, value] of Object.entries(item.tags ?? {})) parts.push(`${name} = ${typeof value === "string" ? value : JSON.stringify(value)}`);
-    const words = { nan: "NaN", inf: "infinite values", negative: "negative weights", off_sum: "rows that do not sum to one" };
-    for (const [name, word] of Object.entries(words)) {
+    const words = {
+      nan: ["NaN", "NaN"],
+      inf: ["infinite value", "infinite values"],
+      negative: ["negative weight", "negative weights"],
+      off_sum: ["row that does not sum to one", "rows that do not sum to one"],
+    };
+    for (const [name, [one, several]] of Object.entries(words)) {
       const found = odd[/** @type {keyof typeof odd} */ (name)];
-      if (found) parts.push(`${found.toLocaleString("en")} ${word}`);
+      if (found) parts.push(`${found.toLocaleString("en")} ${found === 1 ? one : several}`);
     }
     byId("about").textContent = parts.filter(Boolean).join(" · ");
   }
@@ -180,6 +185,7 @@ export async function openPage(meta) {
     layers: meta.series[store.state.series].layers,
     /** @param {Partial<State>} changes */
     set(changes) {
+      refuseUnknown(changes, store.state, book);
       store.set(changes);
       store.flush();
     },

@@ -21,6 +21,7 @@
  * @property {{block: number, offset?: number, rows: number, columns: number, power?: number}} thumb
  * @property {{block: number, offset?: number}} [kept] sparse: share of each row's mass that is in the file
  * @property {{block: number, offset?: number}} [marks]
+ * @property {number} [empty] no cell has a number; the mark of the first
  *
  * @typedef {object} Item one value of one layer, in one call, for one example of the batch
  * @property {number} layer
