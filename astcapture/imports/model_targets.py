@@ -254,10 +254,11 @@ def not_captured(model: Any, targets: Sequence[Target]) -> list[str]:
     Classes of libraries that have recipes are not listed: their attention is known.
     """
     known = {"torch", *(one.library for one in recipes())}
+    unknown = [kind for kind in _classes_of(model) if _library(kind) not in known]
     return [
         _in_a_line(kind, function, maps)
-        for kind, function, maps in _likely(model, _classes_of(model))
-        if _library(kind) not in known and not any(one.means(kind.__module__, function.qualname) for one in targets)
+        for kind, function, maps in _likely(model, unknown)
+        if not any(one.means(kind.__module__, function.qualname) for one in targets)
     ]
 
 
@@ -295,11 +296,13 @@ def _like_maps(kind: type) -> list[tuple[Function, list[str]]]:
     """The functions of a class with what in them may be a map: locals by their names, and fused attention."""
     found = []
     for function in _functions_of(kind):
+        if not _may_be_run(function.node.name):
+            continue
         scope = function_scope(function)
         names = [name for name in scope.bound if name not in scope.parameters and is_like_a_map(name)]
         if attention_calls(function.node, attention_names(ast.Module([function.node], []))):
             names.append("weights@sdpa")
-        if names and _may_be_run(function.node.name):
+        if names:
             found.append((function, names))
     return found
 
