@@ -10,8 +10,9 @@ from typing import IO, Any
 
 #: More than this goes to a temporary file.
 _IN_MEMORY = 8 * 2**20
-#: The fastest; the default gains four per cent in six times the time.
-_LEVEL = 1
+#: Searches for runs of one byte only: 0.6 of the time of level 1, and the data of sparse maps become smaller, since
+#: other repetitions in them are short and cost more than they save.
+_STRATEGY = zlib.Z_RLE
 
 
 class Blocks:
@@ -52,4 +53,5 @@ class Blocks:
 
 def compress(data: Any) -> bytes:
     """Return a zlib stream of the bytes of an array, or of bytes."""
-    return zlib.compress(data, _LEVEL)
+    stream = zlib.compressobj(1, strategy=_STRATEGY)
+    return stream.compress(data) + stream.flush()
