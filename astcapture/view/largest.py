@@ -47,7 +47,7 @@ def largest_of_rows(
         weights: (rows, columns), all finite, at most 65,535 columns.
         k: how many of each row.
         floor: what is no farther from zero is left out; one number, or one for each row.
-        causal: whether `is_causal` says so, which halves the work.
+        causal: whether what is after a query is known to be zero, which halves the work.
         sums: of the rows, where they are known and no number is negative.
 
     >>> rows = largest_of_rows(np.array([[0.1, 0.6, 0.0, 0.3]]), 2, 0.0)
@@ -78,28 +78,6 @@ def largest_of_rows(
         total = distance.sum(axis=1) if sums is None else sums[rows].astype(weights.dtype)
         np.divide(np.abs(taken).sum(axis=1), total, out=kept[rows], where=total > 0)
     return Rows(columns, values, np.minimum(kept, 1, out=kept))
-
-
-def is_causal(weights: Floats) -> bool:
-    """Whether no query has weight on a key after its own, where the queries are the last of the keys.
-
-    Args:
-        weights: (queries, keys), none negative.
-
-    >>> is_causal(np.tri(3)), is_causal(np.ones((3, 3))), is_causal(np.tri(2, 3, 1))
-    (True, False, True)
-    """
-    count, width = weights.shape
-    offset = width - count
-    if offset < 0 or weights[0, offset + 1 :].max(initial=0) > 0:
-        return False
-    # In bands: what is right of a band is searched at once, and only the small triangle beside the diagonal is copied.
-    for start in range(0, count, 128):
-        band = weights[start : start + 128]
-        end = offset + start + len(band)
-        if band[:, end:].max(initial=0) > 0 or np.triu(band[:, offset + start : end], 1).any():
-            return False
-    return True
 
 
 class _Search:

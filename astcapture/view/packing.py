@@ -10,7 +10,7 @@ from astcapture.view.largest import UNUSED, largest_of_rows, pack_rows, pack_sha
 from astcapture.view.pooled import OVERVIEW, THUMB, pooled, size_of_pool
 from astcapture.view.scale import Floats, Marked, Scale, pack_by_row, pack_root, rounded_up, scale_of
 from astcapture.view.shelf import Parts
-from astcapture.view.statistics import Measured
+from astcapture.view.survey import Surveyed
 
 
 class How(NamedTuple):
@@ -25,6 +25,11 @@ class How(NamedTuple):
     attention: bool
     exact: bool
     k: int | None
+
+    @property
+    def whole(self) -> bool:
+        """Whether all its numbers are kept."""
+        return self.exact or self.k is None
 
 
 class Packed(NamedTuple):
@@ -43,18 +48,22 @@ class Packed(NamedTuple):
     complete: bool = True
 
 
-def pack_map(values: Floats, marked: Marked, how: How, measured: Measured | None) -> Packed:
+def pooled_rows(how: How, rows: int) -> int:
+    """Into how many blocks of rows a map is pooled first: for its overview, or for its thumbnail."""
+    return min(rows, THUMB if how.whole else OVERVIEW)
+
+
+def pack_map(values: Floats, marked: Marked, how: How, surveyed: Surveyed | None) -> Packed:
     """Pack one map.
 
     Args:
         values: (rows, columns) as captured.
         marked: the same with all cells numbers.
         how: in which form.
-        measured: what is known of attention without negative numbers.
+        surveyed: what was found in attention without negative numbers, pooled into `pooled_rows`.
     """
-    numbers, signed = marked.values, marked.least < 0
-    shares = how.attention and not signed and measured is not None
-    whole = how.exact or how.k is None
+    numbers = marked.values
+    shares, whole = surveyed is not None, how.whole
     scale = scale_of(marked.least, marked.greatest, from_zero=shares or not whole)
     entry: dict[str, Any] = {"scale": [scale.lo, scale.hi], "error": 0.0}
     parts, thumb = Parts(), Parts()
@@ -62,18 +71,18 @@ def pack_map(values: Floats, marked: Marked, how: How, measured: Measured | None
     if how.exact:
         _pack_exact(values, numbers, entry, parts)
     elif how.k is None:
-        _pack_whole(numbers, scale, entry, parts, by_row=shares)
+        _pack_whole(numbers, scale, entry, parts, surveyed)
     else:
-        complete = _pack_largest(numbers, scale, entry, how.k, parts, measured if shares else None)
+        complete = _pack_largest(numbers, scale, entry, how.k, parts, surveyed)
     if marked.marks is not None:
         entry["marks"] = {}
         parts.put(marked.marks.tobytes(), entry["marks"])
         if marked.marks.all():
             entry["empty"] = int(marked.marks[0, 0])
-    picture = numbers
+    picture = numbers if surveyed is None else surveyed.tall
     if not whole:
         entry["overview"] = {"how": "max"}
-        picture = _picture(numbers, OVERVIEW, scale, shares, entry["overview"], parts)
+        picture = _picture(picture, OVERVIEW, scale, shares, entry["overview"], parts)
     entry["thumb"] = {}
     _picture(picture, THUMB, scale, shares, entry["thumb"], thumb)
     return Packed(entry, parts, thumb, complete)
@@ -90,10 +99,10 @@ def _pack_exact(values: Floats, numbers: Floats, entry: dict[str, Any], parts: P
     parts.put(narrowed.tobytes(), entry)
 
 
-def _pack_whole(numbers: Floats, scale: Scale, entry: dict[str, Any], parts: Parts, *, by_row: bool) -> None:
+def _pack_whole(numbers: Floats, scale: Scale, entry: dict[str, Any], parts: Parts, surveyed: Surveyed | None) -> None:
     entry["form"] = "full"
-    if by_row:
-        largest = _row_scale(numbers, entry)
+    if surveyed is not None:
+        largest = _row_scale(surveyed, entry)
         parts.put(pack_by_row(numbers, largest).tobytes(), entry)
         _put_row_scale(largest, entry, parts)
     else:
@@ -102,18 +111,20 @@ def _pack_whole(numbers: Floats, scale: Scale, entry: dict[str, Any], parts: Par
 
 
 def _pack_largest(
-    numbers: Floats, scale: Scale, entry: dict[str, Any], k: int, parts: Parts, measured: Measured | None
+    numbers: Floats, scale: Scale, entry: dict[str, Any], k: int, parts: Parts, surveyed: Surveyed | None
 ) -> bool:
     """Put the largest of each row; gives whether they are all that is not zero in 8 bits."""
     entry["form"], entry["k"] = "sparse", k
-    if measured is not None:
-        largest = _row_scale(numbers, entry)
-        rows = largest_of_rows(numbers, k, largest / 510, causal=measured.causal, sums=measured.sums)
+    if surveyed is not None:
+        largest = _row_scale(surveyed, entry)
+        rows = surveyed.rows
+        if rows is None:
+            rows = largest_of_rows(numbers, k, largest / 510, causal=surveyed.causal, sums=surveyed.sums)
         parts.put(pack_rows(rows, pack_by_row(rows.values, largest)), entry)
         _put_row_scale(largest, entry, parts)
         entry["kept"] = {}
         parts.put(pack_shares(rows.kept), entry["kept"])
-        if measured.causal:
+        if surveyed.causal:
             entry["causal"] = True
     else:
         entry["error"] = scale.error
@@ -122,9 +133,9 @@ def _pack_largest(
     return bool(((rows.columns[:, -1] == UNUSED) | (rows.kept > 1 - 1e-6)).all())
 
 
-def _row_scale(numbers: Floats, entry: dict[str, Any]) -> Floats:
+def _row_scale(surveyed: Surveyed, entry: dict[str, Any]) -> Floats:
     """The largest number of each row in float32; the error of the worst row is noted."""
-    largest: Floats = numbers.max(axis=1).astype(np.float32)
+    largest: Floats = surveyed.largest.astype(np.float32)
     # Half a step, and what float32 rounds.
     entry["error"] = rounded_up(float(largest.max()) * (1 / 510 + 3e-7))
     return largest

@@ -1,7 +1,7 @@
 """What kind of head a head is, in numbers: how widely and how far it looks, and at which keys.
 
 The averages are over queries, of weights divided by their row's sum, as in `astcapture.plot.formulas`; rows without any
-weight are left out. A map of 2,048 tokens takes milliseconds: its rows are taken in bands that stay in a core's cache.
+weight are left out.
 """
 
 from __future__ import annotations
@@ -14,11 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from astcapture.plot.formulas.distance import mean_distance
-from astcapture.view.largest import is_causal
 from astcapture.view.scale import Floats
+from astcapture.view.survey import Surveyed
 
 NAMES = ("entropy", "distance", "diagonal", "previous", "first", "induction")
-_CELLS_AT_ONCE = 2**18
 
 
 class Places(NamedTuple):
@@ -36,6 +35,11 @@ class Places(NamedTuple):
     prefix: int = 0
     pairs: tuple[NDArray[np.intp], NDArray[np.intp]] | None = None
 
+    @property
+    def in_row(self) -> int | None:
+        """The offset, where the distance of a query from a key is that of their numbers; else None."""
+        return self.offset if self.centres is None else None
+
 
 class Measured(NamedTuple):
     """What is known of one map.
@@ -43,14 +47,10 @@ class Measured(NamedTuple):
     Attributes:
         numbers: statistics by name, None where one is not defined.
         off_sum: how many rows have another sum than one.
-        sums: of the rows.
-        causal: see `is_causal`.
     """
 
     numbers: dict[str, float | None]
     off_sum: int
-    sums: NDArray[np.float64]
-    causal: bool
 
 
 def pairs_of(tokens: Sequence[str], special: Sequence[int], offset: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
@@ -73,41 +73,26 @@ def pairs_of(tokens: Sequence[str], special: Sequence[int], offset: int) -> tupl
     return np.array(queries, np.intp), np.array(keys, np.intp)
 
 
-def measure(weights: Floats, places: Places) -> Measured:
+def measure(weights: Floats, surveyed: Surveyed, places: Places) -> Measured:
     """Measure one map of weights that are not negative.
 
     Args:
         weights: (queries, keys), finite.
+        surveyed: what `survey` has found in it, with the offset of `places`.
         places: where they are.
     """
-    count, width = weights.shape
-    sums, entropies, distances = np.empty(count), np.empty(count), np.zeros(count)
-    step = max(1, _CELLS_AT_ONCE // width)
-    # Written again for each band: new memory would cost more than the work.
-    scratch = np.empty(min(step, count) * width, weights.dtype)
-    causal = is_causal(weights)
-    in_row = places.offset is not None and places.centres is None
-    for start in range(0, count, step):
-        rows = slice(start, min(start + step, count))
-        band = weights[rows]
-        if causal:
-            band = band[:, : width - count + rows.stop]
-        entropies[rows] = _weighted_logs(band, scratch[: band.size].reshape(band.shape))
-        if in_row:
-            sums[rows], distances[rows] = _weighted_distances(band, start + (places.offset or 0))
-        else:
-            sums[rows] = band.sum(axis=1)
+    count, sums = len(weights), surveyed.sums
     some = sums > 0
     numbers: dict[str, float | None] = dict.fromkeys(NAMES)
     # Half precision has three digits.
     off_sum = int((np.abs(sums - 1) > 0.02)[some].sum())
     if not some.any():
-        return Measured(numbers, off_sum, sums, causal)
+        return Measured(numbers, off_sum)
     total = sums[some]
-    numbers["entropy"] = float(np.maximum(np.log(total) - entropies[some] / total, 0).mean())
+    numbers["entropy"] = float(np.maximum(np.log(total) - surveyed.entropies[some] / total, 0).mean())
     numbers["first"] = float((weights[some, 0] / total).mean())
-    if in_row:
-        numbers["distance"] = float((distances[some] / total).mean())
+    if places.in_row is not None:
+        numbers["distance"] = float((surveyed.distances[some] / total).mean())
     elif places.centres is not None and places.offset == 0:
         numbers["distance"] = _distance_in_image(weights, places)
     if places.offset is not None:
@@ -116,35 +101,7 @@ def measure(weights: Floats, places: Places) -> Measured:
         numbers["previous"] = _of_cells(weights, sums, queries, queries + places.offset - 1)
     if places.pairs is not None:
         numbers["induction"] = _of_cells(weights, sums, *places.pairs)
-    return Measured({name: _or_none(one) for name, one in numbers.items()}, off_sum, sums, causal)
-
-
-def _weighted_logs(band: Floats, logs: Floats) -> Floats:
-    """For each row the sum of w ln w; 0 ln 0 is 0."""
-    np.maximum(band, np.finfo(band.dtype).tiny, out=logs)
-    np.log(logs, out=logs)
-    return np.asarray((band[:, None] @ logs[:, :, None])[:, 0, 0])
-
-
-def _weighted_distances(band: Floats, first: int) -> tuple[Floats, Floats]:
-    """For each row the sum of w, and the sum of w |query - key|, where row r is the key `first` + r."""
-    rows, width = band.shape
-    own = np.arange(rows)
-    last = min(first + rows, width)
-    # Left and right of the square in which the band crosses the diagonal, distances are from its edge, and on to there.
-    left = _moments(band[:, :first], np.arange(first, 0, -1))
-    right = _moments(band[:, last:], np.arange(width - last))
-    square = band[:, first:last]
-    apart = np.abs(own[:, None] - np.arange(last - first))
-    inside: Floats = (square * apart.astype(band.dtype)).sum(axis=1)
-    total = left[:, 1] + own * left[:, 0] + inside + right[:, 1] + (last - first - own) * right[:, 0]
-    return left[:, 0] + square.sum(axis=1) + right[:, 0], total
-
-
-def _moments(band: Floats, places: NDArray[np.intp]) -> NDArray[np.float64]:
-    """For each row the sum, and the sum of each number times its place."""
-    basis = np.stack([np.ones(len(places)), places], axis=1).astype(band.dtype)
-    return np.asarray((band @ basis).astype(np.float64))
+    return Measured({name: _or_none(one) for name, one in numbers.items()}, off_sum)
 
 
 def _of_cells(

@@ -10,9 +10,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from astcapture.view.packing import How, Packed, pack_map
-from astcapture.view.scale import INF, MINUS_INF, NAN, Floats, mark
+from astcapture.view.packing import How, Packed, pack_map, pooled_rows
+from astcapture.view.scale import INF, MINUS_INF, NAN, Floats, Marked, mark
 from astcapture.view.statistics import Measured, Places, measure
+from astcapture.view.survey import Surveyed, survey
 
 #: NumPy and zlib leave the interpreter to other threads; more of them would wait for memory.
 _THREADS = min(4, os.cpu_count() or 1)
@@ -39,8 +40,16 @@ class Done(NamedTuple):
 
 def work_on(values: Floats, how: How, places: Places) -> Done:
     """Measure and pack one map."""
-    marked = mark(values)
     odd = dict.fromkeys(("nan", "inf", "negative", "off_sum"), 0)
+    surveyed = _survey(values, how, places)
+    if surveyed is not None:
+        # The scale of weights begins at zero, whatever the least is.
+        marked = Marked(values, None, 0.0, float(surveyed.largest.max()))
+    else:
+        marked = mark(values)
+        if marked.least >= 0:
+            # Minus zero becomes zero.
+            surveyed = _survey(marked.values + marked.values.dtype.type(0), how, places)
     if marked.marks is not None:
         odd["nan"] = int((marked.marks == NAN).sum())
         # Scores have minus infinity where they are masked.
@@ -50,13 +59,20 @@ def work_on(values: Floats, how: How, places: Places) -> Done:
     if how.attention and marked.least < 0:
         odd["negative"] = int((marked.values < 0).sum())
         odd["off_sum"] = int((np.abs(marked.values.sum(axis=1) - 1) > 0.02).sum())
-    elif how.attention:
-        measured = measure(marked.values, places)
+    elif surveyed is not None:
+        measured = measure(marked.values, surveyed, places)
         odd["off_sum"] = measured.off_sum
-    packed = pack_map(values, marked, how, measured)
+    packed = pack_map(values, marked, how, surveyed)
     packed.parts.compress()
     # A map that is partly unknown has no statistics.
     return Done(packed, measured if marked.marks is None else None, marked.least, marked.greatest, odd)
+
+
+def _survey(values: Floats, how: How, places: Places) -> Surveyed | None:
+    if not how.attention:
+        return None
+    k = None if how.whole or values.dtype != np.float32 else how.k
+    return survey(values, pooled_rows(how, len(values)), offset=places.in_row, k=k)
 
 
 class Workers:

@@ -1,0 +1,227 @@
+"""All that is asked of a map of weights, in one pass over bands of its rows that stay in the cache of a core.
+
+Reading a large map from memory once takes as long as several of the steps together, so each band goes through all of
+them. Numbers that are not negative have the order of their bits, and comparing integers is faster: a single maximum of
+the bits finds NaN, infinity and negative numbers too. In the map of a causal model, what comes after a query is zero;
+this is verified by the same maximum, and nothing else is done with it.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from astcapture.view.chosen import Chooser
+from astcapture.view.largest import Rows
+from astcapture.view.scale import Floats
+
+#: So many cells are a band: with as much scratch memory they fill the cache of a core.
+_CELLS_AT_ONCE = 2**17
+#: Columns are dealt into so many groups, of at least two, to bound the largest numbers of a row.
+_GROUPS = (128, 64)
+#: Below this sum, adding the least number of a dtype to each weight would change its logarithm visibly.
+_SMALL_SUM = 1e-20
+
+Bits = NDArray[np.unsignedinteger[Any]]
+
+
+class Surveyed(NamedTuple):
+    """What is known of a map without negative numbers.
+
+    Attributes:
+        largest: the largest number of each row.
+        sums: of the rows.
+        entropies: for each row the sum of w ln w.
+        distances: for each row the sum of w |query - key|; zero where queries are not among the keys.
+        causal: whether no query has weight on a key after its own, where the queries are the last of the keys.
+        tall: (blocks, columns) the largest number of each column in each block of rows, as `pooled` has its blocks.
+        rows: the k largest of each row; None where they were not asked for.
+    """
+
+    largest: Floats
+    sums: NDArray[np.float64]
+    entropies: NDArray[np.float64]
+    distances: NDArray[np.float64]
+    causal: bool
+    tall: Floats
+    rows: Rows | None
+
+
+def survey(weights: Floats, blocks: int, *, offset: int | None, k: int | None = None) -> Surveyed | None:
+    """Look at all of a map once; None if a number is negative (minus zero too), infinite or NaN.
+
+    Args:
+        weights: (queries, keys) in float32 or float64.
+        blocks: into how many blocks of rows it is pooled.
+        offset: the key that the first query is; None if queries are not among the keys.
+        k: how many numbers of each row are wanted; float32 only, at most 65,535 columns.
+
+    >>> found = survey(np.array([[1.0, 0.0], [0.5, 0.5]]), 1, offset=0)
+    >>> found.causal, found.largest.tolist(), found.distances.tolist(), found.tall.tolist()
+    (True, [1.0, 0.5], [0.0, 0.5], [[1.0, 0.5]])
+    >>> survey(np.array([[0.5, np.nan]]), 1, offset=None) is None
+    True
+    """
+    weights = np.ascontiguousarray(weights)
+    count, width = weights.shape
+    causal = width >= count and not weights[0, width - count + 1 :].any()
+    scan = _Scan(weights, blocks, offset, k, causal=causal)
+    if causal and not scan.run():
+        # Rare: an early query does not look ahead, and a later one does.
+        scan = _Scan(weights, blocks, offset, k, causal=False)
+        causal = False
+    if not causal:
+        scan.run()
+    return scan.found() if scan.fine else None
+
+
+class _Scan:
+    """Goes over a map, band by band.
+
+    Attributes:
+        fine: whether all that was seen is a number that is not negative.
+    """
+
+    def __init__(self, weights: Floats, blocks: int, offset: int | None, k: int | None, *, causal: bool) -> None:
+        count, width = weights.shape
+        self._weights = weights
+        self._bits: Bits = weights.view(f"u{weights.itemsize}")
+        self._most = int(np.asarray(np.finfo(weights.dtype).max).view(self._bits.dtype))
+        self._causal = causal
+        self._offset = offset
+        self.fine = True
+        # Bands end where a block ends, if blocks are no larger than a band.
+        self._step = min(count, max(1, _CELLS_AT_ONCE // width))
+        ends = [(number + 1) * count // blocks for number in range(blocks)]
+        self._pieces = _pieces(ends, count, self._step)
+        self._step = max(end - start for start, end, _ in self._pieces)
+        self._logs = np.empty(self._step * width, weights.dtype)
+        self._largest = np.empty(count, self._bits.dtype)
+        self._sums, self._entropies, self._distances = np.empty(count), np.empty(count), np.zeros(count)
+        self._tall = np.empty((blocks, width), self._bits.dtype)
+        self._chooser = None if k is None else Chooser(k, (count, width), self._step)
+        # One column sums; the other has the places left of a square, whose own columns are 0, or right of it.
+        left = np.maximum(np.arange(width, -self._step, -1), 0)
+        self._left = np.stack([np.ones(len(left)), left], axis=1).astype(weights.dtype)
+        self._right = np.stack([np.ones(width), np.arange(width)], axis=1).astype(weights.dtype)
+        own = np.arange(self._step)
+        self._apart = np.abs(own[:, None] - own).astype(weights.dtype)
+        self._ahead = np.where(own > own[:, None], np.iinfo(self._bits.dtype).max, 0).astype(self._bits.dtype)
+
+    def run(self) -> bool:
+        """Go over the map; False as soon as it is not causal though it should be."""
+        count, width = self._bits.shape
+        for start, end, blocks in self._pieces:
+            self._pool(start, end, blocks)
+            tall = self._tall[blocks[0][0] : blocks[-1][0] + 1]
+            cut = width
+            if self._causal:
+                cut = width - count + end
+                square = self._bits[start:end, width - count + start : cut]
+                ahead = square & self._ahead[: end - start, : end - start]
+                if tall[:, cut:].max(initial=0) or ahead.max():
+                    return False
+                # Groups of columns are whole then; the few columns more are zeros.
+                cut = min(width, -(-cut // _GROUPS[0]) * _GROUPS[0])
+            if tall.max() > self._most:
+                self.fine = False
+                return True
+            self._measure(start, end, cut)
+        return True
+
+    def found(self) -> Surveyed:
+        """What has been seen."""
+        dtype = self._weights.dtype
+        largest = self._largest.view(dtype)
+        rows = None if self._chooser is None else self._chooser.rows(self._sums)
+        tall = self._tall.view(dtype)
+        return Surveyed(largest, self._sums, self._entropies, self._distances, self._causal, tall, rows)
+
+    def _pool(self, start: int, end: int, blocks: list[tuple[int, int, int, bool]]) -> None:
+        """The largest of each column in each block; whole rows, since memory is read fastest in one go."""
+        height = blocks[0][2] - blocks[0][1]
+        first, last = blocks[0][0], blocks[-1][0]
+        if all(done - begin == height and new for _, begin, done, new in blocks):
+            stacked = self._bits[start:end].reshape(len(blocks), height, -1)
+            np.maximum.reduce(stacked, axis=1, out=self._tall[first : last + 1])
+            return
+        for number, begin, done, new in blocks:
+            highest = np.maximum.reduce(self._bits[begin:done])
+            out = self._tall[number]
+            np.maximum(out if not new else highest, highest, out=out)
+
+    def _measure(self, start: int, end: int, cut: int) -> None:
+        """Everything else, of the columns up to `cut`."""
+        rows = slice(start, end)
+        band, bits = self._weights[rows, :cut], self._bits[rows, :cut]
+        groups = next((groups for groups in _GROUPS if cut >= 2 * groups), 1)
+        dealt = None
+        if groups > 1:
+            whole = cut // groups * groups
+            dealt = np.maximum.reduce(bits[:, :whole].reshape(end - start, -1, groups), axis=1)
+            largest = dealt.max(axis=1)
+            if whole < cut:
+                np.maximum(largest, bits[:, whole:].max(axis=1), out=largest)
+        else:
+            largest = bits.max(axis=1)
+        self._largest[rows] = largest
+        if self._chooser is not None:
+            self._chooser.look(self._bits, start, bits, dealt, largest)
+        if self._offset is not None:
+            self._sums[rows], self._distances[rows] = self._moments(band, start + self._offset)
+        else:
+            self._sums[rows] = band.sum(axis=1)
+        logs = self._logs[: band.size].reshape(band.shape)
+        tiny = np.finfo(band.dtype).tiny
+        # 0 ln 0 is 0. Other numbers stay the same unless they are as good as zero.
+        np.add(band, tiny, out=logs)
+        sums = self._sums[rows]
+        if sums.min() < _SMALL_SUM and ((sums > 0) & (sums < _SMALL_SUM)).any():
+            np.maximum(band, tiny, out=logs)
+        np.log(logs, out=logs)
+        self._entropies[rows] = (band[:, None] @ logs[:, :, None])[:, 0, 0]
+
+    def _moments(self, band: Floats, first: int) -> tuple[Floats, Floats]:
+        """For each row the sum of w, and the sum of w |query - key|, where row r is the key `first` + r."""
+        rows, width = band.shape
+        first = min(first, width)
+        last = min(first + rows, width)
+        # Left and right of the square in which the band crosses the diagonal, distances are from its edge, and on to
+        # there.
+        square, apart = band[:, first:last], self._apart[:rows, : last - first]
+        start = len(self._left) - self._step - first
+        left = band[:, :last] @ self._left[start : start + last]
+        sums, total = left.astype(np.float64).T
+        own = np.arange(rows)
+        inside = (square[:, None] @ apart[:, :, None])[:, 0, 0]
+        total += inside + own * (sums - square.sum(axis=1) if first else 0)
+        if last < width:
+            right = (band[:, last:] @ self._right[: width - last]).astype(np.float64)
+            sums += right[:, 0]
+            total += right[:, 1] + (last - first - own) * right[:, 0]
+        return sums, total
+
+
+def _pieces(ends: list[int], count: int, step: int) -> list[tuple[int, int, list[tuple[int, int, int, bool]]]]:
+    """Bands of at most about `step` rows: (first row, end, parts of blocks), in order.
+
+    A part is (number of the block, first row, end, whether it is the block's first).
+
+    >>> _pieces([2, 4, 6], 6, 4)
+    [(0, 4, [(0, 0, 2, True), (1, 2, 4, True)]), (4, 6, [(2, 4, 6, True)])]
+    >>> _pieces([3, 6], 6, 2)
+    [(0, 2, [(0, 0, 2, True)]), (2, 3, [(0, 2, 3, False)]), (3, 5, [(1, 3, 5, True)]), (5, 6, [(1, 5, 6, False)])]
+    """
+    bands: list[tuple[int, int, list[tuple[int, int, int, bool]]]] = []
+    begin = 0
+    for number, end in enumerate(ends):
+        for row in range(begin, end, step):
+            part = (number, row, min(end, row + step), row == begin)
+            if bands and part[2] - bands[-1][0] <= step:
+                bands[-1] = (bands[-1][0], part[2], [*bands[-1][2], part])
+            else:
+                bands.append((row, part[2], [part]))
+        begin = end
+    return bands
