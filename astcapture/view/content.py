@@ -92,6 +92,9 @@ class Content:
         }
         if entry.calls:
             item["calls"] = list(entry.calls)
+            given = entry.records[0].form().shape[-1]
+            if row_axis.number == column_axis.number and rows == columns and given < columns:
+                item["given"] = given
         if series.kind == "channels" and self._options.images:
             image = of_example(self._options.images, entry.batch)
             item["image"] = None if image is None else self._options.images.index(image)

@@ -77,6 +77,9 @@ def pack_map(values: Floats, marked: Marked, how: How, surveyed: Surveyed | None
     if marked.marks is not None:
         entry["marks"] = {}
         parts.put(marked.marks.tobytes(), entry["marks"])
+        if marked.marks.all():
+            # The small pictures have numbers only, and would be those of zeros.
+            entry["empty"] = int(marked.marks.min())
     picture = numbers if surveyed is None else surveyed.tall
     if not whole:
         entry["overview"] = {"how": "max"}
