@@ -92,6 +92,8 @@ class Content:
         }
         if entry.calls:
             item["calls"] = list(entry.calls)
+            if _grows(entry) and row_axis.number == column_axis.number and rows == columns:
+                item["given"] = _given(entry)
         if series.kind == "channels" and self._options.images:
             image = of_example(self._options.images, entry.batch)
             item["image"] = None if image is None else self._options.images.index(image)
@@ -172,7 +174,12 @@ class Content:
 
 def _grows(entry: Entry) -> bool:
     """Whether the queries of a map are the last of its keys."""
-    return bool(entry.calls) and (entry.records[0].form().shape or (0,))[-1] < entry.form.columns
+    return bool(entry.calls) and _given(entry) < entry.form.columns
+
+
+def _given(entry: Entry) -> int:
+    """How many keys there are in the first step."""
+    return (entry.records[0].form().shape or (0,))[-1]
 
 
 def _places(row_axis: Axis, column_axis: Axis, rows: int, columns: int, *, joined: bool) -> Places:

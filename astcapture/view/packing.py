@@ -78,7 +78,8 @@ def pack_map(values: Floats, marked: Marked, how: How, surveyed: Surveyed | None
         entry["marks"] = {}
         parts.put(marked.marks.tobytes(), entry["marks"])
         if marked.marks.all():
-            entry["empty"] = int(marked.marks[0, 0])
+            # The small pictures have numbers only, and would be those of zeros.
+            entry["empty"] = int(marked.marks.min())
     picture = numbers if surveyed is None else surveyed.tall
     if not whole:
         entry["overview"] = {"how": "max"}

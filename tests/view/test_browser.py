@@ -11,11 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-from unpacked import attention, record, records
-
-from astcapture.view import View
 
 pytestmark = pytest.mark.slow
 
@@ -237,51 +233,9 @@ def test_a_foolish_address_or_choice_does_no_harm(open_page: Open, fixture_page:
     assert page.evaluate("() => { try { astcapture.set({layr: 3}); } catch (e) { return e.message; } }").startswith(
         "no state is named layr"
     )
-    set_(page, series=0)
-    for changes, message in {
-        "{view: 'nonsense'}": "no view is named nonsense; there are map, lines, text, image",
-        "{layer: 99}": "no layer 99; there are blocks.0.attn, blocks.1.attn",
-        "{layer: 'blocks.7.attn'}": "no layer blocks.7.attn; there are",
-        "{head: 4}": "no head 4: there are 4, counted from 0",
-        "{head: 'first'}": 'no head first: it is a number, "mean" or "max"',
-        "{query: 17}": "no query 17: there are 17, counted from 0",
-        "{key: -1}": "no key -1: there are 17, counted from 0",
-        "{series: 50}": "no series 50: there are",
-    }.items():
-        said = page.evaluate(
-            "text => { try { astcapture.set(eval('(' + text + ')')); } catch (e) { return e.message; } }", changes
-        )
-        assert said is not None and said.startswith(message), (changes, said)
-    set_(page, layer="blocks.2.attn", head="mean")
-    assert (state(page)["layer"], state(page)["head"]) == (2, "mean")
     assert "no cell 99, 0" in page.evaluate(
         "() => { try { astcapture.value(0, 0, 99, 0); } catch (e) { return e.message; } }"
     )
-
-
-def test_what_has_no_number_does_not_look_like_zeros(open_page: Open, tmp_path: Path) -> None:
-    maps = attention(1, 3, 9, 9)
-    maps[0, 1] = np.nan
-    maps[0, 2, 4, 1:3] = np.nan
-    maps[0, 2, 5] = np.nan
-    View(records(record(maps))).save(tmp_path / "nan.html")
-    page = open_page(tmp_path / "nan.html", "head=0&query=4")
-    zero, nan = [68, 1, 84], [214, 0, 108]
-    # Two places in the picture of head 1, of which the pictures are 84 pixels apart.
-    found = page.evaluate(
-        "() => { const c = document.getElementById('grid'), d = c.width / c.clientWidth, pen = c.getContext('2d');"
-        "const {data} = pen.getImageData(130 * d, c.height / 2, 40, 1);"
-        "return [0, 39].map(i => [...data.slice(4 * i, 4 * i + 3)]); }"
-    )
-    assert zero not in found
-    assert found == [nan, nan]
-    assert page.inner_text("#row-text").startswith("Row sum 0.9")
-    set_(page, head=1)
-    assert page.inner_text("#row-text").startswith("This row has no numbers.")
-    set_(page, head=2)
-    assert "without 2 cells that have no number." in page.inner_text("#row-text")
-    set_(page, query=5)
-    assert page.inner_text("#row-text").startswith("This row has no numbers.")
 
 
 def saved(page: Any, kind: str) -> bytes:

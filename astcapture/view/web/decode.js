@@ -116,5 +116,6 @@ export function smallField(part, map, bytes) {
   const raw = slice(bytes, part, part.rows * part.columns);
   const data = new Float32Array(raw.length);
   for (let i = 0; i < raw.length; i++) data[i] = part.power ? high * (raw[i] / 255) ** (1 / part.power) : low + ((high - low) * raw[i]) / 255;
-  return new Field(part.rows, part.columns, data, { error: map.error });
+  const marks = map.empty ? new Uint8Array(raw.length).fill(map.empty) : null;
+  return new Field(part.rows, part.columns, data, { error: map.error, marks });
 }

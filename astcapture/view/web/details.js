@@ -5,6 +5,7 @@ import { focusOf } from "./look.js";
 import { fourDigits, percent } from "./numbers.js";
 import { visibleText } from "./pen.js";
 import { capital, termsOf } from "./terms.js";
+/** @import { Field } from "./field.js" */
 /** @import { Look } from "./look.js" */
 /** @import { Store } from "./state.js" */
 
@@ -21,6 +22,20 @@ export function spokenCell(look) {
   const value = mark ? MARK_NAMES[mark] : fourDigits(shown.at(query, key)).replace("−", "minus ");
   const terms = termsOf(look.scene.main);
   return `${capital(terms.row)} ${visibleText(rowLabels.long(query))}, ${terms.column} ${visibleText(columnLabels.long(key))}: ${value}`;
+}
+
+/**
+ * @param {Field} shown
+ * @param {number} query
+ * @returns {number} how many cells of a row are NaN or infinite; masked ones are meant to have no number
+ */
+function oddCells(shown, query) {
+  let count = 0;
+  for (let key = 0; key < shown.columns; key++) {
+    const mark = shown.mark(query, key);
+    if (mark === MARK.nan || mark === MARK.inf) count++;
+  }
+  return count;
 }
 
 /** The numbers: the cell, its row, and the keys by their weight. */
@@ -73,8 +88,8 @@ export class Details {
     const { shown, stored, rowLabels, columnLabels, series } = main;
     const focus = focusOf(state);
     const [query, key] = [Math.min(focus.query, shown.rows - 1), Math.min(focus.key, shown.columns - 1)];
-    byId("cell-query").textContent = visibleText(rowLabels.long(query));
-    byId("cell-key").textContent = visibleText(columnLabels.long(key));
+    byId("cell-query").textContent = byId("cell-query").title = visibleText(rowLabels.long(query));
+    byId("cell-key").textContent = byId("cell-key").title = visibleText(columnLabels.long(key));
     this.value = shown.at(query, key);
     const mark = shown.mark(query, key);
     byId("value").textContent = mark ? MARK_NAMES[mark] : fourDigits(this.value);
@@ -94,13 +109,10 @@ export class Details {
     const sum = row.reduce((a, v) => a + (Number.isNaN(v) ? 0 : v), 0);
     const kept = stored.keptShare(query);
     const rounded = main.stored.error > 0 ? ", rounded to 8 bits" : "";
-    const unknown = row.reduce((count, v) => count + (Number.isNaN(v) ? 1 : 0), 0);
-    const cells = unknown === 1 ? "1 cell" : `${unknown.toLocaleString("en")} cells`;
-    const rowText = [
-      unknown === row.length
-        ? "This row has no numbers."
-        : `Row sum ${fourDigits(sum)}${stored === shown ? rounded : " of what is shown"}${unknown ? `, without ${cells} that have no number` : ""}.`,
-    ];
+    const unknown = oddCells(shown, query);
+    const rowText = [`Row sum ${fourDigits(sum)}${stored === shown ? rounded : " of what is shown"}.`];
+    if (unknown === row.length) rowText[0] = "No cell of this row has a number.";
+    else if (unknown) rowText[0] = `Sum of the cells that have a number: ${fourDigits(sum)}. ${unknown.toLocaleString("en")} ${unknown === 1 ? "has" : "have"} none.`;
     if (isAttention && kept < 1) rowText.push(`${percent(kept)} of this row's mass is in the file; ${percent(1 - kept)}, its smallest weights, is left out.`);
     else if (isAttention) rowText.push("All of this row is in the file.");
     byId("row-text").textContent = series.kind === "strip" || series.kind === "channels" ? "" : rowText.join(" ");
@@ -170,6 +182,7 @@ export class Details {
       if (i === chosen) line.className = "chosen";
       const name = make("td");
       const button = make("button", "plain", visibleText(labels.short(i)));
+      button.title = button.textContent ?? "";
       button.addEventListener("click", () => this.store.set(keys ? { key: i, lock: "query" } : { query: i, lock: "key" }));
       name.append(button);
       const bar = make("td", "bar");

@@ -189,9 +189,7 @@ export class Grid {
       } else if (state.grid === "row" && query < item.rows) {
         pen.image(this.strips, x, y, s, s, false, { sx: 0, sy: i, sw: this.lengths[i], sh: 1 });
       } else {
-        const { empty } = item.maps[head];
-        if (empty) pen.rect(x, y, s, s, colours.markCss[empty]);
-        else pen.image(this.picture(cell, scale, colours), x, y, s, s, false);
+        pen.image(this.picture(cell, scale, colours), x, y, s, s, false);
         if (query < item.rows && (state.lock || state.hoverQuery !== null)) {
           const at = y + ((query + 0.5) / item.rows) * s;
           pen.rect(x - 2, at - 1, 3, 2, colours.query);

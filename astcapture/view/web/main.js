@@ -2,6 +2,7 @@ import { readAddress, writeAddress } from "./address.js";
 import { Book } from "./book.js";
 import { byId, make } from "./canvas.js";
 import { themeColours } from "./colours.js";
+import { checkChanges } from "./check.js";
 import { Controls } from "./controls.js";
 import { Details, spokenCell } from "./details.js";
 import { save } from "./export.js";
@@ -12,7 +13,7 @@ import { listenToKeys } from "./keys.js";
 import { Rows } from "./rows.js";
 import { SceneMaker } from "./scene.js";
 import { Search } from "./search.js";
-import { refuseUnknown, settleState } from "./settle.js";
+import { settleState } from "./settle.js";
 import { Stage } from "./stage.js";
 import { FIRST_STATE, Store } from "./state.js";
 import { headsOf } from "./statistics.js";
@@ -103,6 +104,7 @@ export async function openPage(meta) {
     /** @param {number} n @param {string} word @returns {string} */
     const count = (n, word) => `${n.toLocaleString("en")} ${n === 1 ? word : word === "query" ? "queries" : `${word}s`}`;
     const parts = [`${count(item.rows, row)} × ${count(item.columns, column)}`, series.module ? `module ${series.module}` : ""];
+    if (item.given) parts.push(`${count(item.given, "token")} given, ${(item.columns - item.given).toLocaleString("en")} generated`);
     if (item.file) parts.push(`${item.file}${item.lineno ? `:${item.lineno}` : ""}`);
     for (const [name, value] of Object.entries(item.tags ?? {})) parts.push(`${name} = ${typeof value === "string" ? value : JSON.stringify(value)}`);
     const words = {
@@ -185,7 +187,7 @@ export async function openPage(meta) {
     layers: meta.series[store.state.series].layers,
     /** @param {Partial<State>} changes */
     set(changes) {
-      refuseUnknown(changes, store.state, book);
+      checkChanges(changes, store.state, book);
       store.set(changes);
       store.flush();
     },

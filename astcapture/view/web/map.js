@@ -111,6 +111,7 @@ export class MapView {
     sheet.pyramid.draw(pen, seen, camera, sheet.scale, colours, look.density);
     pen.clip(seen.x, seen.y, seen.w, seen.h, () => this.drawCells(pen, look, sheet, camera, seen));
     pen.frame(seen.x - 0.5, seen.y - 0.5, seen.w + 1, seen.h + 1, colours.rule);
+    this.drawPromptEnd(pen, look, sheet, camera, seen);
     this.drawMarks(pen, look, sheet, camera, seen);
     this.drawLabels(pen, look, sheet, camera, seen, left, labelRoom, flat);
     const { query, key } = focusOf(state);
@@ -157,6 +158,23 @@ export class MapView {
         }
       }
     }
+  }
+
+  /**
+   * In a generation, lines between the tokens that were given and those that were generated.
+   * @param {Pen} pen
+   * @param {Look} look
+   * @param {Sheet} sheet
+   * @param {Camera} camera
+   * @param {Box} seen
+   */
+  drawPromptEnd(pen, { colours }, { item }, camera, seen) {
+    if (!item.given) return;
+    const x = camera.x + item.given * camera.cw;
+    const y = camera.y + item.given * camera.ch;
+    // They begin among the labels, where the map's colours do not hide them.
+    if (x > seen.x && x < seen.x + seen.w) pen.line(x, seen.y - 18, x, seen.y + seen.h, colours.found, 1.5);
+    if (y > seen.y && y < seen.y + seen.h) pen.line(seen.x - 18, y, seen.x + seen.w, y, colours.found, 1.5);
   }
 
   /**

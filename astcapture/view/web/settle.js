@@ -34,35 +34,6 @@ export function nearestItem(book, series, layer, call, batch) {
 }
 
 /**
- * Refuse what the file does not have, for programs: they are told, where an address is made to fit.
- * @param {Partial<State>} changes
- * @param {State} state
- * @param {Book} book
- */
-export function refuseUnknown(changes, state, book) {
-  for (const [name, value] of Object.entries(changes)) {
-    const choices = CHOICES[/** @type {StateName} */ (name)];
-    if (choices && !choices.includes(String(value))) throw new RangeError(`no ${name} is named ${value}; there are ${choices.join(", ")}`);
-  }
-  const { series: number, layer, head, query, key, call, batch } = { ...state, ...changes };
-  const series = book.meta.series[number];
-  if (!series) throw new RangeError(`no series ${number}: there are ${book.meta.series.length}, counted from 0`);
-  const at = typeof layer === "string" ? series.layers.indexOf(layer) : layer;
-  if ("layer" in changes && !series.layers[at]) throw new RangeError(`no layer ${layer}; there are ${series.layers.join(", ")}`);
-  const item = nearestItem(book, series, at, call, batch);
-  if (!item) return;
-  if (typeof head === "number") inside("head", head, item.heads);
-  else if (head !== "mean" && head !== "max") throw new RangeError(`no head ${head}: it is a number, "mean" or "max"`);
-  inside("query", query, item.rows);
-  inside("key", key, item.columns);
-
-  /** @param {"head"|"query"|"key"} name @param {number} value @param {number} count */
-  function inside(name, value, count) {
-    if (name in changes && !(Number.isInteger(value) && value >= 0 && value < count)) throw new RangeError(`no ${name} ${value}: there are ${count}, counted from 0`);
-  }
-}
-
-/**
  * Make a state fit the file: an address may be old, and a layer may have fewer heads than the last one.
  * @param {State} state
  * @param {Book} book

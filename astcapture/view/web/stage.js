@@ -53,6 +53,8 @@ export class Stage {
     this.channels = new ChannelView();
     /** @type {{x: number, y: number, moved: boolean, query?: number, key?: number, brush: boolean}|null} */
     this.drag = null;
+    /** @type {Map<number, [number, number]>} where the fingers are, by pointer */
+    this.fingers = new Map();
     this.size = { w: 1, h: 1 };
     /** @type {{query: number, key: number}|null} */
     this.corner = null;
@@ -60,6 +62,9 @@ export class Stage {
     canvas.addEventListener("pointerdown", (event) => this.down(event));
     canvas.addEventListener("pointermove", (event) => this.move(event));
     canvas.addEventListener("pointerup", (event) => this.up(event));
+    for (const name of /** @type {const} */ (["pointerup", "pointercancel"])) {
+      canvas.addEventListener(name, (event) => this.fingers.delete(event.pointerId));
+    }
     canvas.addEventListener("pointerleave", () => this.store.set({ hoverQuery: null, hoverKey: null }));
     canvas.addEventListener("wheel", (event) => this.wheel(event), { passive: false });
     canvas.addEventListener("dblclick", () => this.view() === this.map && this.store.set({ zoom: null }));
@@ -106,6 +111,12 @@ export class Stage {
   /** @param {PointerEvent} event */
   down(event) {
     const [x, y] = this.at(event);
+    if (event.pointerType === "touch") this.fingers.set(event.pointerId, [x, y]);
+    if (this.fingers.size > 1) {
+      // What was the beginning of a drag or a tap is that of a pinch.
+      this.drag = null;
+      return;
+    }
     const hit = this.view().hit(x, y);
     this.drag = { x, y, moved: false, query: hit?.query ?? undefined, key: hit?.key ?? undefined, brush: event.shiftKey };
     this.canvas.setPointerCapture(event.pointerId);
@@ -116,6 +127,10 @@ export class Stage {
     const [x, y] = this.at(event);
     const view = this.view();
     const { drag } = this;
+    if (this.fingers.size > 1) {
+      this.pinch(event.pointerId, x, y);
+      return;
+    }
     if (drag && (event.buttons & 1) === 0) this.drag = null;
     else if (drag) {
       if (!drag.moved && Math.hypot(x - drag.x, y - drag.y) < 4) return;
@@ -136,6 +151,28 @@ export class Stage {
     const hit = view.hit(x, y);
     this.canvas.style.cursor = hit ? (hit.scale !== undefined ? "ns-resize" : "crosshair") : "default";
     this.store.set({ hoverQuery: hit?.query ?? null, hoverKey: hit?.key ?? null });
+  }
+
+  /**
+   * Two fingers zoom by how far they are apart, around the point between them, and move the map with that point.
+   * @param {number} pointer the finger that has moved
+   * @param {number} x
+   * @param {number} y
+   */
+  pinch(pointer, x, y) {
+    const before = this.fingers.get(pointer);
+    const [other] = [...this.fingers].filter(([id]) => id !== pointer).map(([, place]) => place);
+    if (!before || !other) return;
+    this.fingers.set(pointer, [x, y]);
+    const view = this.view();
+    if (view !== this.map && view !== this.strip) return;
+    const moved = /** @type {MapView} */ (view).panBy((x - before[0]) / 2, (y - before[1]) / 2);
+    const by = Math.hypot(x - other[0], y - other[1]) / Math.max(1, Math.hypot(before[0] - other[0], before[1] - other[1]));
+    // Both are relative to what is drawn.
+    this.store.set({ zoom: moved });
+    this.store.flush();
+    this.store.set({ zoom: /** @type {MapView} */ (view).zoomAt((x + other[0]) / 2, (y + other[1]) / 2, by) });
+    this.store.flush();
   }
 
   /** @param {PointerEvent} event */

@@ -12,6 +12,9 @@ const STATISTICS = Object.freeze({
   induction: ["induction", "weight on the token after an earlier copy of the query"],
 });
 
+/** @type {readonly string[]} */
+export const STATISTIC_NAMES = Object.keys(STATISTICS);
+
 /**
  * @param {string} name
  * @returns {string}

@@ -21,12 +21,13 @@
  * @property {{block: number, offset?: number, rows: number, columns: number, power?: number}} thumb
  * @property {{block: number, offset?: number}} [kept] sparse: share of each row's mass that is in the file
  * @property {{block: number, offset?: number}} [marks]
- * @property {number} [empty] no cell has a number; the mark of the first
+ * @property {number} [empty] no cell has a number: what they have instead, one of MARK
  *
  * @typedef {object} Item one value of one layer, in one call, for one example of the batch
  * @property {number} layer
  * @property {number} call
  * @property {number[]} [calls] of a generation whose steps are joined
+ * @property {number} [given] of a generation: so many of its tokens were given, the others were generated
  * @property {number} batch
  * @property {number} heads
  * @property {number} rows
