@@ -92,7 +92,8 @@ class Content:
         }
         if entry.calls:
             item["calls"] = list(entry.calls)
-            given = entry.records[0].form().shape[-1]
+            # The first step sees the prompt.
+            given = (entry.records[0].form().shape or (columns,))[-1]
             if row_axis.number == column_axis.number and rows == columns and given < columns:
                 item["given"] = given
         if series.kind == "channels" and self._options.images:
