@@ -33,8 +33,14 @@ def _pool(values: Floats, rows: int, columns: int, largest: np.ufunc) -> Floats:
     have = values.shape[0]
     if rows < have:
         # Row by row numpy is much faster than its reduceat.
-        starts = [number * have // rows for number in range(rows + 1)]
-        values = np.stack([largest.reduce(values[start:end]) for start, end in pairwise(starts)])
+        if have % rows == 0:
+            values = largest.reduce(values.reshape(rows, have // rows, -1), axis=1)
+        else:
+            starts = [number * have // rows for number in range(rows + 1)]
+            values = np.stack([largest.reduce(values[start:end]) for start, end in pairwise(starts)])
+    while values.shape[1] % (2 * columns) == 0:
+        # Two columns at a time, as long as all blocks are equally wide: four times as fast.
+        values = largest(values[:, ::2], values[:, 1::2])
     if columns < values.shape[1]:
         values = largest.reduceat(values, np.arange(columns) * values.shape[1] // columns, axis=1)
     return values

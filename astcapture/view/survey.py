@@ -8,6 +8,7 @@ this is verified by the same maximum, and nothing else is done with it.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -99,15 +100,15 @@ class _Scan:
         self._step = max(end - start for start, end, _ in self._pieces)
         self._logs = np.empty(self._step * width, weights.dtype)
         self._largest = np.empty(count, self._bits.dtype)
-        self._sums, self._entropies, self._distances = np.empty(count), np.empty(count), np.zeros(count)
+        self._sums, self._entropies = np.empty(count), np.empty(count)
         self._tall = np.empty((blocks, width), self._bits.dtype)
         self._chooser = None if k is None else Chooser(k, (count, width), self._step)
-        # One column sums; the other has the places left of a square, whose own columns are 0, or right of it.
-        left = np.maximum(np.arange(width, -self._step, -1), 0)
-        self._left = np.stack([np.ones(len(left)), left], axis=1).astype(weights.dtype)
-        self._right = np.stack([np.ones(width), np.arange(width)], axis=1).astype(weights.dtype)
+        self._bases = _bases(width, self._step, weights.dtype.str)
+        # For each row: its place in its band, and sums over the keys left of the band's square, in it, and right of it.
+        self._own, self._edge = np.zeros(count), np.zeros(count)
+        self._left, self._right = np.zeros((count, 3), weights.dtype), np.zeros((count, 3), weights.dtype)
+        self._inside = np.zeros(count, weights.dtype)
         own = np.arange(self._step)
-        self._apart = np.abs(own[:, None] - own).astype(weights.dtype)
         self._ahead = np.where(own > own[:, None], np.iinfo(self._bits.dtype).max, 0).astype(self._bits.dtype)
 
     def run(self) -> bool:
@@ -137,7 +138,11 @@ class _Scan:
         largest = self._largest.view(dtype)
         rows = None if self._chooser is None else self._chooser.rows(self._sums)
         tall = self._tall.view(dtype)
-        return Surveyed(largest, self._sums, self._entropies, self._distances, self._causal, tall, rows)
+        left, right = self._left.astype(np.float64), self._right.astype(np.float64)
+        distances = (
+            left[:, 1] + self._own * left[:, 2] + self._inside + right[:, 1] + (self._edge - self._own) * right[:, 2]
+        )
+        return Surveyed(largest, self._sums, self._entropies, distances, self._causal, tall, rows)
 
     def _pool(self, start: int, end: int, blocks: list[tuple[int, int, int, bool]]) -> None:
         """The largest of each column in each block; whole rows, since memory is read fastest in one go."""
@@ -170,7 +175,7 @@ class _Scan:
         if self._chooser is not None:
             self._chooser.look(self._bits, start, bits, dealt, largest)
         if self._offset is not None:
-            self._sums[rows], self._distances[rows] = self._moments(band, start + self._offset)
+            self._moments(rows, band, start + self._offset)
         else:
             self._sums[rows] = band.sum(axis=1)
         logs = self._logs[: band.size].reshape(band.shape)
@@ -183,25 +188,43 @@ class _Scan:
         np.log(logs, out=logs)
         self._entropies[rows] = (band[:, None] @ logs[:, :, None])[:, 0, 0]
 
-    def _moments(self, band: Floats, first: int) -> tuple[Floats, Floats]:
-        """For each row the sum of w, and the sum of w |query - key|, where row r is the key `first` + r."""
-        rows, width = band.shape
+    def _moments(self, rows: slice, band: Floats, first: int) -> None:
+        """For each row the sum of w, and what the sum of w |query - key| is made of; row r is the key `first` + r.
+
+        Left and right of the square in which the band crosses the diagonal, distances are from its edge, and on to
+        there.
+        """
+        count, width = band.shape
         first = min(first, width)
-        last = min(first + rows, width)
-        # Left and right of the square in which the band crosses the diagonal, distances are from its edge, and on to
-        # there.
-        square, apart = band[:, first:last], self._apart[:rows, : last - first]
-        start = len(self._left) - self._step - first
-        left = band[:, :last] @ self._left[start : start + last]
-        sums, total = left.astype(np.float64).T
-        own = np.arange(rows)
-        inside = (square[:, None] @ apart[:, :, None])[:, 0, 0]
-        total += inside + own * (sums - square.sum(axis=1) if first else 0)
+        last = min(first + count, width)
+        left, right, apart = self._bases
+        start = len(left) - self._step - first
+        np.matmul(band[:, :last], left[start : start + last], out=self._left[rows])
+        square = band[:, first:last]
+        self._inside[rows] = (square[:, None] @ apart[:count, : last - first, None])[:, 0, 0]
+        self._sums[rows] = self._left[rows, 0]
+        self._own[rows] = np.arange(count)
+        self._edge[rows] = last - first
         if last < width:
-            right = (band[:, last:] @ self._right[: width - last]).astype(np.float64)
-            sums += right[:, 0]
-            total += right[:, 1] + (last - first - own) * right[:, 0]
-        return sums, total
+            np.matmul(band[:, last:], right[: width - last], out=self._right[rows])
+            self._sums[rows] += self._right[rows, 0]
+
+
+@lru_cache(maxsize=8)
+def _bases(width: int, step: int, dtype: str) -> tuple[Floats, Floats, Floats]:
+    """What rows are multiplied with, for maps of one width and bands of at most `step` rows.
+
+    Returns:
+        (width + step, 3) for keys from `width` places left of a square on: 1, how far left it is, whether it is left
+        (0 of the square's own keys); (width, 3) for keys right of a square: 1, how far right it is, 1; and (step,
+        step) the distances within a square.
+    """
+    ahead = np.arange(width, -step, -1)
+    left = np.stack([np.ones(len(ahead)), np.maximum(ahead, 0), ahead > 0], axis=1)
+    right = np.stack([np.ones(width), np.arange(width), np.ones(width)], axis=1)
+    own = np.arange(step)
+    apart = np.abs(own[:, None] - own)
+    return left.astype(dtype), right.astype(dtype), apart.astype(dtype)
 
 
 def _pieces(ends: list[int], count: int, step: int) -> list[tuple[int, int, list[tuple[int, int, int, bool]]]]:

@@ -48,6 +48,30 @@ def test_a_head_of_nothing_but_nan_does_not_look_like_one_of_zeros(open_page: Op
     assert thumbnail(page, 2) == [68, 1, 84]
 
 
+@pytest.mark.parametrize("sort", ["order", "first"])
+@pytest.mark.parametrize("place", [0, 7], ids=["leftmost", "rightmost"])
+def test_the_frame_of_the_chosen_head_is_whole_at_the_edges(
+    open_page: Open, tmp_path: Path, sort: str, place: int
+) -> None:
+    page = open_page(saved(tmp_path, record(attention(1, 64, 8, 8))), f"sort={sort}", color_scheme="light")
+    if sort == "first":
+        page.locator("#ranking li button").nth(place).evaluate("button => button.click()")
+    else:
+        across = page.evaluate("Math.floor((document.getElementById('grid').clientWidth - 26) / 34)")
+        set_(page, head=across - 1 if place else 0)
+    drawn(page)
+    # Along a line through the first row of pictures: the two sides of the frame, as wide as each other.
+    line = page.evaluate(
+        "() => { const c = document.getElementById('grid'); c.closest('section').scrollTop = 0;"
+        "const one = document.createElement('canvas').getContext('2d', {willReadFrequently: true});"
+        "one.canvas.width = c.width; one.drawImage(c, 0, -30); const d = one.getImageData(0, 0, c.width, 1).data;"
+        "return Array.from({length: c.width}, (_, x) => d[4 * x] > 170 && d[4 * x + 1] < 140 && d[4 * x + 2] < 110"
+        " ? '#' : ' ').join(''); }"
+    )
+    sides = line.split()
+    assert len(sides) == 2 and len(sides[0]) == len(sides[1]) >= 2, line
+
+
 def test_a_row_without_numbers_has_no_sum(open_page: Open, tmp_path: Path) -> None:
     maps = attention(1, 1, 6, 6)
     maps[0, 0, 2], maps[0, 0, 3, 1:3] = np.nan, np.nan

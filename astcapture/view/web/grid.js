@@ -88,7 +88,8 @@ export class Grid {
     const most = Math.max(1, ...heads.map(({ head }) => head + 1));
     const layers = new Set(heads.map(({ layer }) => layer)).size;
     const sorted = state.sort !== "order";
-    const left = sorted ? 0 : GRID_LEFT;
+    // A chosen picture's frame lies around it.
+    const left = sorted ? 2 : GRID_LEFT;
     const wanted = Math.floor((width - left) / (sorted ? Math.min(8, Math.max(4, Math.ceil(Math.sqrt(heads.length)))) : most));
     const s = wanted < 14 ? 34 : Math.min(wanted, layers * most <= 16 ? 84 : 64);
     const across = Math.max(1, Math.floor((width - left) / s));
@@ -96,7 +97,7 @@ export class Grid {
     this.cells = [];
     let y = sorted ? 2 : 18;
     if (sorted) {
-      heads.forEach((head, i) => this.cells.push({ ...head, x: (i % across) * s, y: y + Math.floor(i / across) * (s + under), s: s - 3 }));
+      heads.forEach((head, i) => this.cells.push({ ...head, x: left + (i % across) * s, y: y + Math.floor(i / across) * (s + under), s: s - 3 }));
       return y + Math.ceil(heads.length / across) * (s + under) + 4;
     }
     let layer = -1;
