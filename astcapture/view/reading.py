@@ -15,6 +15,10 @@ from astcapture.values.record import Record
 from astcapture.values.stored import StoredRecord
 from astcapture.view.scale import Floats
 
+#: The bits of infinity in float16; those of NaN and of negative numbers are greater.
+_HALF_INFINITY = 0x7C00
+#: What the bits of float16, in the place of those of float32, are too small by; and the least number of float32.
+_BIAS, _LEAST = np.float32(2.0**112), np.float32(1e-45)
 #: The value of a record that is no array of numbers.
 NO_ARRAY = "is no array of numbers"
 
@@ -39,14 +43,37 @@ class Numbers:
         """A part as float32, or float64 where float32 has too few digits."""
         part = self._array[index]
         if self._dtype == "bfloat16":
-            widened: Floats = (part.astype(np.uint32) << 16).view(np.float32)
-            return widened
+            wide = part.astype(np.uint32)
+            wide <<= np.uint32(16)
+            return np.asarray(wide.view(np.float32))
+        if part.dtype == np.float16:
+            return _widened(part)
         if part.dtype == np.float32:
             return np.asarray(part)
         small = (
             (part.dtype.kind == "f" and part.dtype.itemsize < 4) or part.dtype.kind == "b" or part.dtype.itemsize == 1
         )
         return np.asarray(part.astype(np.float32 if small else np.float64))
+
+
+def _widened(half: NDArray[np.float16]) -> Floats:
+    """The same numbers as float32.
+
+    NumPy converts float16 one number after the other. With its bits in the place of those of float32, a number is too
+    small by a power of two, denormal ones as well; so it takes a tenth of the time.
+
+    >>> _widened(np.array([0.5, 6e-8, 65504.0], np.float16)).tolist()
+    [0.5, 5.960464477539063e-08, 65504.0]
+    """
+    bits = half.view(np.uint16)
+    # A thread may take denormal numbers for zero: `torch.set_flush_denormal`.
+    if bits.max(initial=0) >= _HALF_INFINITY or not _LEAST * _BIAS:
+        return half.astype(np.float32)
+    wide = bits.astype(np.uint32)
+    wide <<= np.uint32(13)
+    numbers: Floats = wide.view(np.float32)
+    numbers *= _BIAS
+    return numbers
 
 
 class Reader:

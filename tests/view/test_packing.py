@@ -221,6 +221,30 @@ def test_bfloat16_is_read_without_torch():
     assert Numbers(bits, "bfloat16")[:].tolist() == pytest.approx(exact.tolist(), rel=2**-7)
 
 
+def test_every_number_of_float16_is_read_as_it_is():
+    from astcapture.view.reading import Numbers
+
+    every = np.arange(2**16, dtype=np.uint16).view(np.float16)
+    for numbers in (every, every[:0x7C00], every[:0x7C01], every[0x7C00:], every[:0x7C00][::-3]):
+        found = Numbers(numbers)[:]
+        assert found.dtype == np.float32
+        assert np.array_equal(found, numbers.astype(np.float32), equal_nan=True)
+
+
+def test_small_numbers_of_float16_stay_where_a_thread_flushes_denormal_ones():
+    torch = pytest.importorskip("torch")
+    from astcapture.view.reading import Numbers
+
+    small = np.arange(64, dtype=np.uint16).view(np.float16)
+    want = small.astype(np.float32)
+    if not torch.set_flush_denormal(True):
+        pytest.skip("this processor cannot")
+    try:
+        assert np.array_equal(Numbers(small)[:], want)
+    finally:
+        torch.set_flush_denormal(False)
+
+
 @settings(max_examples=60, deadline=None)
 @given(
     arrays.arrays(
