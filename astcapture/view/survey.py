@@ -20,6 +20,8 @@ from astcapture.view.scale import Floats
 
 #: So many cells are a band: with as much scratch memory they fill the cache of a core.
 _CELLS_AT_ONCE = 2**17
+#: No more rows than this, however short: where a band crosses the diagonal, it has a square of its rows.
+_ROWS_AT_ONCE = 256
 #: Columns are dealt into so many groups, of at least two, to bound the largest numbers of a row.
 _GROUPS = (128, 64)
 #: Below this sum, adding the least number of a dtype to each weight would change its logarithm visibly.
@@ -94,9 +96,8 @@ class _Scan:
         self._offset = offset
         self.fine = True
         # Bands end where a block ends, if blocks are no larger than a band.
-        self._step = min(count, max(1, _CELLS_AT_ONCE // width))
-        ends = [(number + 1) * count // blocks for number in range(blocks)]
-        self._pieces = _pieces(ends, count, self._step)
+        self._step = min(count, _ROWS_AT_ONCE, max(1, _CELLS_AT_ONCE // width))
+        self._pieces = _pieces(count, blocks, self._step)
         self._step = max(end - start for start, end, _ in self._pieces)
         self._logs = np.empty(self._step * width, weights.dtype)
         self._largest = np.empty(count, self._bits.dtype)
@@ -108,8 +109,6 @@ class _Scan:
         self._own, self._edge = np.zeros(count), np.zeros(count)
         self._left, self._right = np.zeros((count, 3), weights.dtype), np.zeros((count, 3), weights.dtype)
         self._inside = np.zeros(count, weights.dtype)
-        own = np.arange(self._step)
-        self._ahead = np.where(own > own[:, None], np.iinfo(self._bits.dtype).max, 0).astype(self._bits.dtype)
 
     def run(self) -> bool:
         """Go over the map; False as soon as it is not causal though it should be."""
@@ -121,7 +120,7 @@ class _Scan:
             if self._causal:
                 cut = width - count + end
                 square = self._bits[start:end, width - count + start : cut]
-                ahead = square & self._ahead[: end - start, : end - start]
+                ahead = square & self._bases.ahead[: end - start, : end - start]
                 if tall[:, cut:].max(initial=0) or ahead.max():
                     return False
                 # Groups of columns are whole then; the few columns more are zeros.
@@ -144,7 +143,7 @@ class _Scan:
         )
         return Surveyed(largest, self._sums, self._entropies, distances, self._causal, tall, rows)
 
-    def _pool(self, start: int, end: int, blocks: list[tuple[int, int, int, bool]]) -> None:
+    def _pool(self, start: int, end: int, blocks: list[_Part]) -> None:
         """The largest of each column in each block; whole rows, since memory is read fastest in one go."""
         height = blocks[0][2] - blocks[0][1]
         first, last = blocks[0][0], blocks[-1][0]
@@ -197,7 +196,7 @@ class _Scan:
         count, width = band.shape
         first = min(first, width)
         last = min(first + count, width)
-        left, right, apart = self._bases
+        left, right, apart, _ = self._bases
         start = len(left) - self._step - first
         np.matmul(band[:, :last], left[start : start + last], out=self._left[rows])
         square = band[:, first:last]
@@ -210,41 +209,55 @@ class _Scan:
             self._sums[rows] += self._right[rows, 0]
 
 
-@lru_cache(maxsize=8)
-def _bases(width: int, step: int, dtype: str) -> tuple[Floats, Floats, Floats]:
+class _Bases(NamedTuple):
     """What rows are multiplied with, for maps of one width and bands of at most `step` rows.
 
-    Returns:
-        (width + step, 3) for keys from `width` places left of a square on: 1, how far left it is, whether it is left
-        (0 of the square's own keys); (width, 3) for keys right of a square: 1, how far right it is, 1; and (step,
-        step) the distances within a square.
+    Attributes:
+        left: (width + step, 3) for keys from `width` places left of a square on: 1, how far left a key is, and whether
+            it is left: 0 for the square's own keys.
+        right: (width, 3) for keys right of a square: 1, how far right a key is, 1.
+        apart: (step, step) the distances within a square.
+        ahead: (step, step) all bits for the keys of a square that are after the query, else none.
     """
-    ahead = np.arange(width, -step, -1)
-    left = np.stack([np.ones(len(ahead)), np.maximum(ahead, 0), ahead > 0], axis=1)
+
+    left: Floats
+    right: Floats
+    apart: Floats
+    ahead: Bits
+
+
+@lru_cache(maxsize=8)
+def _bases(width: int, step: int, dtype: str) -> _Bases:
+    places = np.arange(width, -step, -1)
+    left = np.stack([np.ones(len(places)), np.maximum(places, 0), places > 0], axis=1)
     right = np.stack([np.ones(width), np.arange(width), np.ones(width)], axis=1)
     own = np.arange(step)
     apart = np.abs(own[:, None] - own)
-    return left.astype(dtype), right.astype(dtype), apart.astype(dtype)
+    bits = np.dtype(f"u{np.dtype(dtype).itemsize}")
+    ahead = np.where(own > own[:, None], bits.type(np.iinfo(bits).max), bits.type(0))
+    return _Bases(left.astype(dtype), right.astype(dtype), apart.astype(dtype), ahead)
 
 
-def _pieces(ends: list[int], count: int, step: int) -> list[tuple[int, int, list[tuple[int, int, int, bool]]]]:
-    """Bands of at most about `step` rows: (first row, end, parts of blocks), in order.
+#: Part of a block of rows: the number of the block, first row, end, whether it is the block's first part.
+_Part = tuple[int, int, int, bool]
 
-    A part is (number of the block, first row, end, whether it is the block's first).
 
-    >>> _pieces([2, 4, 6], 6, 4)
+@lru_cache(maxsize=8)
+def _pieces(count: int, blocks: int, step: int) -> list[tuple[int, int, list[_Part]]]:
+    """Bands of at most about `step` rows, and the parts of blocks in them: (first row, end, parts), in order.
+
+    >>> _pieces(6, 3, 4)
     [(0, 4, [(0, 0, 2, True), (1, 2, 4, True)]), (4, 6, [(2, 4, 6, True)])]
-    >>> _pieces([3, 6], 6, 2)
+    >>> _pieces(6, 2, 2)
     [(0, 2, [(0, 0, 2, True)]), (2, 3, [(0, 2, 3, False)]), (3, 5, [(1, 3, 5, True)]), (5, 6, [(1, 5, 6, False)])]
     """
-    bands: list[tuple[int, int, list[tuple[int, int, int, bool]]]] = []
-    begin = 0
-    for number, end in enumerate(ends):
+    bands: list[tuple[int, int, list[_Part]]] = []
+    for number in range(blocks):
+        begin, end = number * count // blocks, (number + 1) * count // blocks
         for row in range(begin, end, step):
             part = (number, row, min(end, row + step), row == begin)
             if bands and part[2] - bands[-1][0] <= step:
                 bands[-1] = (bands[-1][0], part[2], [*bands[-1][2], part])
             else:
                 bands.append((row, part[2], [part]))
-        begin = end
     return bands

@@ -99,6 +99,18 @@ def test_the_largest_are_those_that_are_found_without_a_pass() -> None:
         assert all(np.array_equal(*pair) for pair in zip(found.rows, other, strict=True))
 
 
+def test_memory_does_not_grow_with_the_square_of_the_rows() -> None:
+    import tracemalloc
+
+    weights = attention(50_000, 3)
+    tracemalloc.start()
+    try:
+        assert survey(weights, 128, offset=0) is not None
+        assert tracemalloc.get_traced_memory()[1] < 30e6
+    finally:
+        tracemalloc.stop()
+
+
 def test_small_sums_have_the_entropy_of_large_ones() -> None:
     weights = attention(40, 40, power=0.1)
     one = survey(weights, 4, offset=0)
