@@ -46,7 +46,7 @@ def tokens_of(text: str) -> list[str]:
 
 
 def load_run(folder: str) -> Any:
-    """Load a run; what is said of damaged files goes to standard error."""
+    """Load a run; messages about damaged files go to standard error."""
     import astcapture
 
     with warnings.catch_warnings(record=True) as said:
@@ -68,7 +68,7 @@ def select_records(stored: Any, folder: str, function: str | None, tags: dict[st
     except KeyError as error:
         raise CaptureError(f"{folder}: {error}") from error
     wanted = {name: value for name, value in filters.items() if value is not None}
-    # First the tags: a layer or a call that is counted is one of those that are left.
+    # Tags first: layers and calls are counted among the values that are left.
     found = _tagged(records, tags).select(**_counted(wanted, records))
     if not found:
         asked = " ".join(

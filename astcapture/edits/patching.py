@@ -138,7 +138,7 @@ def patch(
 ) -> ReadyMade:
     """Put in what another run had at the same layer, call and label.
 
-    The values are those that ``source`` has now: what is captured later is not among them.
+    The values are those that ``source`` contains now; later captures are not used.
 
     Args:
         source: a loaded run, the cache, `Records`, a mapping from layer to value, or one tensor for every place. Where

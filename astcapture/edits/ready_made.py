@@ -25,7 +25,7 @@ class ReadyMade:
     """
 
     needs_call = False
-    #: Whether `changed` gives memory of its own, which can stand for the whole value.
+    #: Whether `changed` returns new memory, which can replace the whole value.
     makes_new = False
 
     def __init__(self, name: str, slices: Slices) -> None:
@@ -58,7 +58,7 @@ class ReadyMade:
 
     @abstractmethod
     def changed(self, part: Any, value: Any, site: Any) -> Any:
-        """What stands in the place of a part of the value: something that can be assigned to it."""
+        """What replaces a part of the value: anything that can be assigned to it."""
 
     @property
     def value(self) -> Any:

@@ -1,4 +1,4 @@
-"""Where a value is edited, as a change of two parameters is told."""
+"""Where a value is edited: what a change that takes two parameters gets as its second."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ Chosen = int | Sequence[int] | slice | None
 #: An index of a value: one part for each axis.
 Index = tuple[Any, ...]
 
-#: What each letter of ``axes`` stands for.
+#: What each letter of ``axes`` means.
 _LETTERS = {"b": "batch", "h": "heads", "q": "rows", "r": "rows", "t": "rows", "k": "columns", "c": "columns"}
 _LETTERS["d"] = "columns"
 _EVERYTHING = slice(None)

@@ -20,7 +20,7 @@ change: Callable[[Any, EditSite, Owners], Any] | None = None
 begin: Callable[[EditSite, Owners], None] | None = None
 
 
-#: The edits that are installed now, as text: what is captured meanwhile is not the model's own.
+#: The installed edits, as text. What is captured while there are any is not the model's own.
 in_force: list[str] = []
 
 

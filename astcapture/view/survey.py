@@ -9,12 +9,12 @@ this is verified by the same maximum, and nothing else is done with it.
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from astcapture.view.chosen import Chooser
+from astcapture.view.chosen import Bits, Chooser
 from astcapture.view.largest import Rows
 from astcapture.view.scale import Floats
 
@@ -26,8 +26,6 @@ _ROWS_AT_ONCE = 256
 _GROUPS = (128, 64)
 #: Below this sum, adding the least number of a dtype to each weight would change its logarithm visibly.
 _SMALL_SUM = 1e-20
-
-Bits = NDArray[np.unsignedinteger[Any]]
 
 
 class Surveyed(NamedTuple):
