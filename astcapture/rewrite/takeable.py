@@ -233,6 +233,9 @@ def _points(expression: str, name: str) -> str:
     """The hint for ``x@word``, a matrix product that may have been meant as a capture point."""
     left, sign, right = (part.strip() for part in expression.rpartition("@"))
     if sign and right == name and right in POINTS:
+        if left.isidentifier():
+            # In a target it would have been the point.
+            return f'; in a marker the point is an argument: @capture("{left}", at="{right}")'
         return f"; as a capture point, @{right} takes a plain name"
     if not sign or not left.isidentifier() or right != name:
         return ""

@@ -349,6 +349,12 @@ def test_a_call_as_the_name_of_a_call_is_taken_for_a_product():
         rewritten_code("def f(x): return f(x)", "m.py", "m:f=f(x)@call")
 
 
+def test_a_marker_that_names_a_point_as_a_target_does_is_told_how_a_marker_does_it():
+    source = "from astcapture import capture\n@capture('x@call')\ndef f(x): return x(2)"
+    with pytest.raises(CaptureError, match=r"m\.py:2: .*in a marker the point is .* @capture\(\"x\", at=\"call\"\)"):
+        rewritten_code(source, "m.py", "m")
+
+
 def test_a_matrix_product_with_a_local_called_input_is_still_one():
     source = "class M(int):\n    def __matmul__(self, other): return ('product', other)\n"
     source += "def f(weight, input):\n    return 0"

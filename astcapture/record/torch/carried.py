@@ -58,6 +58,28 @@ class Unwrapped:
         self.axes = axes
 
 
+class Several(list[Any]):
+    """A container of numbers that the program has not read: `_MARK`, its type, its keys, its values; created by
+    compiled code.
+
+    The compiler asks whether a tuple, list or dict is a constant, and then guards the numbers in it by their values:
+    it would compile again for each other number. What has a mark in front is none, and no more is asked.
+    """
+
+    def container(self) -> Any:
+        """The tuple, list or dict, of what is to be handed out."""
+        _, kind, keys, *values = self
+        values = [handed_out(one) for one in values]
+        return dict(zip(keys, values, strict=True)) if kind is dict else kind(values)
+
+
+class _Mark:
+    """Not a constant, for the compiler."""
+
+
+_MARK = _Mark()
+
+
 def is_refused(value: Any) -> bool:
     kind = type(value)
     return kind is Refused or kind is NoValue
@@ -75,6 +97,8 @@ def handed_out(value: Any) -> Any:
         return kind(map(handed_out, value))
     if kind is dict:
         return {key: handed_out(one) for key, one in value.items()}
+    if kind is Several:
+        return value.container()
     return value
 
 
@@ -91,6 +115,8 @@ def carried(value: Any) -> Any:
         return _copy(value) if _without_grad() else _copy(value.detach())
     if how == _ITSELF:
         return value
+    if _has_unread():
+        return _carried_apart(value, how)
     if how == _TUPLE:
         return tuple([carried(one) for one in value])
     if how == _LIST:
@@ -98,6 +124,12 @@ def carried(value: Any) -> Any:
     if how == _DICT:
         return {key: carried(one) for key, one in value.items()}
     return Refused(_name()) if how == _REFUSED else _carried_tensor(value, how)
+
+
+def _carried_apart(value: Any, how: int) -> Any:
+    if how == _DICT:
+        return Several([_MARK, dict, tuple(value), *[carried(one) for one in value.values()]])
+    return Several([_MARK, list if how == _LIST else tuple, (), *[carried(one) for one in value]])
 
 
 def _carried_tensor(value: Any, how: int) -> Any:
@@ -135,6 +167,8 @@ class _Found(threading.local):
     without_grad = False
     depth = 0
     axes: tuple[int, ...] = ()
+    #: Whether it is a container of a number that the program has not read.
+    unread = False
 
 
 _found = _Found()
@@ -164,7 +198,11 @@ def _axes() -> tuple[int, ...]:
     return _found.axes
 
 
-_ANSWERS: tuple[Any, ...] = (_how, _name, _is_apart, _without_grad, _depth, _axes)
+def _has_unread() -> bool:
+    return _found.unread
+
+
+_ANSWERS: tuple[Any, ...] = (_how, _name, _is_apart, _without_grad, _depth, _axes, _has_unread)
 for _answer in _ANSWERS:
     _answer._dynamo_marked_constant = True
 
@@ -174,6 +212,7 @@ def _look(context: Any) -> None:
     tracer = context._i_will_not_complain_if_bc_breaks_InstructionTranslator()
     try:
         _found.how, _found.name = _kind(variable, _has_modes(tracer), DEPTH)
+        _found.unread = _found.how in _CONTAINERS.values() and any(map(_is_unread, _contents(_real(variable))))
         _found.apart = _calls_flex_attention(tracer)
         _found.without_grad = not sys.modules["torch"].is_grad_enabled()
         if _found.how == _WRAPPED:
@@ -246,11 +285,15 @@ def _is_worth_a_look(kind: type) -> bool:
 _OF_TORCH = frozenset({"Size", "dtype", "device", "layout", "memory_format"})
 
 
+def _is_unread(variable: Any) -> bool:
+    return type(variable).__name__ == "LazyConstantVariable" and not variable.is_realized()
+
+
 def _real(variable: Any) -> Any:
     """What the compiler knows of a value; a number that the program has not used is not guarded by its value."""
     if not hasattr(type(variable), "peek_type"):
         return variable
-    if variable.is_realized() or type(variable).__name__ != "LazyConstantVariable":
+    if not _is_unread(variable):
         return variable.realize()
     variable.python_type()  # guards its type
     return variable
