@@ -65,7 +65,7 @@ def look(result: Any, site: Site, name: str, names: dict[str, Any], owner: Any =
     """Record a local that may be unbound, from the caller's ``locals()``, and return `result`."""
     try:
         if name in names:
-            record(None, site, names[name], owner, *others)
+            record(None, site, names[name], owner, others)
         else:
             _not_there(site, sys._getframe(1), owner, others)
     except RecursionError:
@@ -91,7 +91,7 @@ def evaluate(result: Any, site: Site, source: str, read: Any, owner: Any = None,
         allow(site, owner, *others)
         frame = sys._getframe(1)
         if type(read) is tuple:
-            record(None, site, function_of(site[0], source, frame.f_globals)(*read), owner, *others)
+            record(None, site, function_of(site[0], source, frame.f_globals)(*read), owner, others)
             return result
         function, arguments, unbound = with_bound(site[0], source, frame.f_globals, read)
         try:
@@ -101,7 +101,7 @@ def evaluate(result: Any, site: Site, source: str, read: Any, owner: Any = None,
                 raise
             _not_there(site, frame, owner, others)
         else:
-            record(None, site, value, owner, *others)
+            record(None, site, value, owner, others)
     except RecursionError:
         state.recursion_failures[site] = None
     except Exception as error:

@@ -39,16 +39,17 @@ _function_modes = unseen.function_modes
 _is_jit_traced = unseen.is_jit_traced
 
 
-def record(result: Any, site: Site, value: Any, owner: Any = None, *others: Any) -> Any:
+def record(result: Any, site: Site, value: Any, owner: Any = None, others: tuple[Any, ...] = ()) -> Any:
     """Record `value` and hand `result` back, which is what the user's function returns.
 
     `owner` is the ``self`` of a method. `others` are further parameters that may be the ``nn.Module``, if `owner` is
-    none. This is the code for "recording is off"; the others follow.
+    none; a tuple, since Python is slower to call a function with ``*others``. This is the code for "recording is off";
+    the others follow.
     """
     return result
 
 
-def called(result: Any, site: Site, owner: Any = None, *others: Any) -> Any:
+def called(result: Any, site: Site, owner: Any = None, others: tuple[Any, ...] = ()) -> Any:
     """Record what a call has returned, and hand it back. This is the code for "recording is off"; the others follow."""
     return result
 
@@ -56,7 +57,9 @@ def called(result: Any, site: Site, owner: Any = None, *others: Any) -> Any:
 # --- the codes of `record` and `called`
 
 
-def _record_outside_modules(result: Any, site: Site, value: Any, owner: Any = None, *others: Any) -> Any:
+def _record_outside_modules(
+    result: Any, site: Site, value: Any, owner: Any = None, others: tuple[Any, ...] = ()
+) -> Any:
     """The fast path while no ``nn.Module`` exists and no block of `scope` is open."""
     kind = type(value)
     try:
@@ -84,7 +87,7 @@ def _record_outside_modules(result: Any, site: Site, value: Any, owner: Any = No
     return result
 
 
-def _record_anywhere(result: Any, site: Site, value: Any, owner: Any = None, *others: Any) -> Any:
+def _record_anywhere(result: Any, site: Site, value: Any, owner: Any = None, others: tuple[Any, ...] = ()) -> Any:
     """The fast path that also stores the layer, and the innermost open block."""
     kind = type(value)
     try:
@@ -125,13 +128,13 @@ def _record_anywhere(result: Any, site: Site, value: Any, owner: Any = None, *ot
     return result
 
 
-def _record_by_slow_path(result: Any, site: Site, value: Any, owner: Any = None, *others: Any) -> Any:
+def _record_by_slow_path(result: Any, site: Site, value: Any, owner: Any = None, others: tuple[Any, ...] = ()) -> Any:
     """The slow path for every value."""
     record_slowly(site, value, owner, others)
     return result
 
 
-def _called_outside_modules(result: Any, site: Site, owner: Any = None, *others: Any) -> Any:
+def _called_outside_modules(result: Any, site: Site, owner: Any = None, others: tuple[Any, ...] = ()) -> Any:
     """`_record_outside_modules` for `called`. Written out, as below."""
     kind = type(result)
     try:
@@ -159,7 +162,7 @@ def _called_outside_modules(result: Any, site: Site, owner: Any = None, *others:
     return result
 
 
-def _called_anywhere(result: Any, site: Site, owner: Any = None, *others: Any) -> Any:
+def _called_anywhere(result: Any, site: Site, owner: Any = None, others: tuple[Any, ...] = ()) -> Any:
     """`_record_anywhere` for `called`. Written out: calling that would add a fifth to the cost of a small value."""
     kind = type(result)
     try:
@@ -198,7 +201,7 @@ def _called_anywhere(result: Any, site: Site, owner: Any = None, *others: Any) -
     return result
 
 
-def _called_by_slow_path(result: Any, site: Site, owner: Any = None, *others: Any) -> Any:
+def _called_by_slow_path(result: Any, site: Site, owner: Any = None, others: tuple[Any, ...] = ()) -> Any:
     record_slowly(site, result, owner, others)
     return result
 

@@ -29,7 +29,7 @@ from typing import Any
 from astcapture.rewrite.binds import Binding, Slot, bound_by, nested_in, stores, subpatterns, walruses
 from astcapture.rewrite.edits import edited, edited_local, edits_at
 from astcapture.rewrite.find import own_blocks, own_statements
-from astcapture.rewrite.nodes import Place, call_statement, literal, placed, read, recorder_name
+from astcapture.rewrite.nodes import Place, call_statement, literal, placed, read, read_owners, recorder_name
 from astcapture.rewrite.planned import FunctionPlan
 
 # There the end of a ``finally`` that an exception passes through has the line of its last statement,
@@ -82,14 +82,12 @@ class _Bindings:
             node.value = edited(node.value, edit_site, names, place)
         for label in self.labels.get(node.target.id, ()):
             site = literal(self.site(label, node.lineno), place)
-            owners = [] if node in self.in_scopes_of_their_own else self.read_owners(place)
+            names = () if node in self.in_scopes_of_their_own else self.owners
+            owners = read_owners("record", names, place)
             arguments = [result, site, read(node.target.id, place), *owners]
             call = ast.Call(recorder_name("record", result), arguments, [])
             result = ast.copy_location(call, node)
         slot.put(result)
-
-    def read_owners(self, place: Place) -> list[ast.expr]:
-        return [read(name, place) for name in self.owners]
 
     def after(self, node: ast.stmt) -> Iterator[ast.stmt]:
         """A statement, followed by records of what it binds."""
@@ -169,11 +167,15 @@ class _Bindings:
 
     def record(self, name: str, label: str, line: int, place: Place, unsure: bool) -> ast.stmt:
         site = literal(self.site(label, line), place)
-        owners = self.read_owners(place)
+        owners = read_owners("record", self.owners, place)
         recording = call_statement("record", [literal(None, place), site, read(name, place), *owners], place)
         if not unsure:
             return recording
-        missed = ast.ExceptHandler(type=None, name=None, body=[call_statement("missed", [site, *owners], place)])
+        missed = ast.ExceptHandler(
+            type=None,
+            name=None,
+            body=[call_statement("missed", [site, *read_owners("missed", self.owners, place)], place)],
+        )
         tried: Any = ast.Try(body=[ast.Expr(read(name, place))], handlers=[missed], orelse=[recording], finalbody=[])
         statement: ast.stmt = placed(tried, place)
         return statement

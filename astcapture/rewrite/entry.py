@@ -40,7 +40,7 @@ def record_entry(planned: FunctionPlan, module: str) -> None:
         inserted.append(edited_local(edit.expression, site_of_edit, planned.owners, place))
     for capture in at_entry:
         site = nodes.literal(planned.site(module, capture.label, function.lineno), place)
-        owners = [nodes.read(name, place) for name in planned.owners]
+        owners = nodes.read_owners("record", planned.owners, place)
         value = nodes.read(capture.expression, place)
         arguments = [nodes.literal(None, place), site, value, *owners]
         inserted.append(nodes.call_statement("record", arguments, place))

@@ -184,7 +184,7 @@ class Exit:
         so that no line is visited that the program does not visit."""
         function = self.expression(ast.Name(PREFIX + name, ast.Load()))
         if name in TOLD_THE_OWNERS:
-            arguments = [*arguments, *(nodes.read(owner, self.at) for owner in self.owners)]
+            arguments = [*arguments, *nodes.read_owners(name, self.owners, self.at)]
         if before is not None:
             function.lineno = function.end_lineno = first_line(before)
             function.col_offset = function.end_col_offset = before.col_offset

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Sequence
 from typing import Any, NamedTuple, cast
 
 from astcapture.rewrite.lines import first_line
@@ -51,6 +52,15 @@ def read(name: str, place: Place) -> ast.expr:
         held = ast.Call(ast.Name(PREFIX + "locals", ast.Load()), [], [])
         return cast(ast.expr, placed(ast.Subscript(held, ast.Constant(name), ast.Load()), place))
     return cast(ast.expr, placed(ast.Name(name, ast.Load()), place))
+
+
+def read_owners(function: str, names: Sequence[str], place: Place) -> list[ast.expr]:
+    """The arguments by which a function of the recorder learns which objects may be the module it is called for."""
+    owners = [read(name, place) for name in names]
+    if function in ("record", "called") and len(owners) > 1:
+        others: ast.expr = placed(ast.Tuple(owners[1:], ast.Load()), place)
+        return [owners[0], others]
+    return owners
 
 
 def from_line(line: int, node: Any) -> Any:

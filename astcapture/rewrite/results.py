@@ -28,7 +28,7 @@ from collections.abc import Iterable, Sequence
 from astcapture.rewrite.attention import attention_calls
 from astcapture.rewrite.binds import nested_in
 from astcapture.rewrite.edits import edited
-from astcapture.rewrite.nodes import PREFIX, Place, from_line, literal, placed, read, recorder_name
+from astcapture.rewrite.nodes import PREFIX, Place, from_line, literal, placed, read, read_owners, recorder_name
 from astcapture.rewrite.planned import FunctionPlan
 from astcapture.rewrite.written_calls import WrittenCall, written_calls
 from astcapture.targets.capture import Capture
@@ -78,7 +78,7 @@ def _record_result(
     for edit in edits:
         result = edited(result, edit, names, place)
     for site in sites:
-        owners = [read(name, place) for name in names]
+        owners = read_owners("called", names, place)
         recording = ast.Call(recorder_name("called", result), [result, literal(site, place), *owners], [])
         # The compiler goes by the start of a call, and by the end of what stands in a ``with``.
         result = from_line(place.line, ast.copy_location(recording, call.result))

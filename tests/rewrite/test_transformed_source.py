@@ -342,7 +342,7 @@ def test_the_recorder_is_told_what_a_function_is_called_on(parameters, owner):
 
 def test_an_attention_processor_is_called_on_the_module_that_it_is_given():
     source = "class C:\n    def __call__(self, attn):\n        y = attn.scale\n        return"
-    assert "'C.__call__', 'y', 4), y, self, attn)" in shown(source, "m:C.__call__=y")
+    assert "'C.__call__', 'y', 4), y, self, (attn,))" in shown(source, "m:C.__call__=y")
 
 
 @pytest.mark.parametrize(

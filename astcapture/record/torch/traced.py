@@ -18,13 +18,13 @@ from astcapture.record.torch.receiver import traced_receiver
 from astcapture.record.torch.resumed import traces_resumed
 
 
-def _record_compiled(result: Any, site: Site, value: Any, owner: Any = None, *others: Any) -> Any:
+def _record_compiled(result: Any, site: Site, value: Any, owner: Any = None, others: tuple[Any, ...] = ()) -> Any:
     if state.on:
         compiled.put_copy(site, value, owner, others)
     return result
 
 
-def _called_compiled(result: Any, site: Site, owner: Any = None, *others: Any) -> Any:
+def _called_compiled(result: Any, site: Site, owner: Any = None, others: tuple[Any, ...] = ()) -> Any:
     if state.on:
         compiled.put_copy(site, result, owner, others)
     return result
@@ -36,7 +36,7 @@ def given_compiled(sites: tuple[Site, ...], owners: Owners, callee: Any, /, *arg
         first = (*traced_receiver(callee), *arguments, *options.values())
         for site in sites:
             if first:
-                _record_compiled(None, site, first[0], *owners)
+                _record_compiled(None, site, first[0], owners[0] if owners else None, owners[1:])
             else:
                 _missed_compiled(site, *owners)
     elif state.on:
@@ -95,7 +95,7 @@ def _begin_compiled(site: Site) -> None:
 
 def _look_compiled(result: Any, site: Site, name: str, names: dict[str, Any], owner: Any = None, *others: Any) -> Any:
     if name in names:
-        _record_compiled(None, site, names[name], owner, *others)
+        _record_compiled(None, site, names[name], owner, others)
     else:
         _not_there_compiled(site, owner, others)
     return result
@@ -114,7 +114,7 @@ def _evaluate_compiled(result: Any, site: Site, source: str, read: Any, owner: A
         elif why is not None:
             compiled.put(site, NoValue(why), owner, others)
         else:
-            _record_compiled(None, site, value, owner, *others)
+            _record_compiled(None, site, value, owner, others)
     return result
 
 
