@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
 import sys
@@ -14,7 +15,7 @@ import pytest
 
 from astcapture.imports import beside, outdated, patch, report
 from astcapture.imports import hook as hooks
-from astcapture.record import budget, events, executions, policy, recording, scope, switch
+from astcapture.record import budget, events, executions, live, policy, recording, scope, switch
 from astcapture.targets import marker
 from astcapture.values import cache as caches
 from astcapture.values.shared import shared
@@ -65,6 +66,27 @@ def _by_function(items: Iterable[pytest.Item]) -> dict[str, list[pytest.Item]]:
     for one in items:
         found[one.nodeid.partition("[")[0]].append(one)
     return found
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _older_objects_are_set_aside() -> Iterator[None]:
+    """To exchange code, install and uninstall list all objects, and these processes have more than half a million.
+
+    What is older than the tests of a file is neither listed nor collected while they run, which halves their time.
+    A test that needs it is marked ``all_objects``; without the mark it fails, since nothing is found.
+    """
+    gc.collect()
+    gc.freeze()
+    with pytest.MonkeyPatch.context() as patching:
+        # Else the frozen ones would be looked for among what the others refer to.
+        patching.setattr(live, "_all_are_listed", lambda: True)
+        yield
+
+
+@pytest.fixture(autouse=True)
+def _all_objects_where_asked_for(request: pytest.FixtureRequest) -> None:
+    if request.node.get_closest_marker("all_objects") is not None:
+        gc.unfreeze()
 
 
 @pytest.fixture(autouse=True)

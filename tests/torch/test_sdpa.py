@@ -474,6 +474,7 @@ def test_a_compiled_model_is_one_graph_and_records_what_eager_running_does(modul
             assert torch.allclose(one, other, atol=1e-6)
 
 
+@pytest.mark.all_objects
 def test_multihead_attention_of_torch_gives_its_weights_where_it_computes_none() -> None:
     attention_module = nn.MultiheadAttention(8, 2, batch_first=True)
     x = torch.randn(3, 5, 8)

@@ -110,6 +110,7 @@ def test_a_scripted_function_is_told_with_what_to_do() -> None:
             assert "jit" not in rec.summary()
 
 
+@pytest.mark.all_objects
 def test_the_path_in_c_of_torchs_own_attention_is_told_with_what_switches_it_off() -> None:
     target = "torch.nn.functional:multi_head_attention_forward=weights@sdpa"
     key = "torch.nn.functional:multi_head_attention_forward"
@@ -130,6 +131,7 @@ def test_the_path_in_c_of_torchs_own_attention_is_told_with_what_switches_it_off
             torch.backends.mha.set_fastpath_enabled(True)
 
 
+@pytest.mark.all_objects
 def test_layers_on_the_path_in_c_are_told_although_another_layer_left_its_values() -> None:
     key = "torch.nn.functional:multi_head_attention_forward"
 
