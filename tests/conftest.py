@@ -24,19 +24,25 @@ PROJECT = Path(__file__).parents[1]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--one-case", action="store_true", help="of each slow test run one case")
+    parser.addoption(
+        "--one-case",
+        action="store_true",
+        help="of a slow test run one case, and none of a test of which others are quick",
+    )
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    _leave_some(items)
+    left = _leave_some(items)
     if config.getoption("one_case"):
-        items[:], left_out = _one_case_each(items)
-        config.hook.pytest_deselected(items=left_out)
+        left_out = left | _all_but_one_case(one for one in items if one not in left)
+        config.hook.pytest_deselected(items=[one for one in items if one in left_out])
+        items[:] = [one for one in items if one not in left_out]
 
 
-def _leave_some(items: Iterable[pytest.Item]) -> None:
-    """Mark all cases of a test that is marked ``cases(n)`` as slow, but n that are spread evenly."""
+def _leave_some(items: Iterable[pytest.Item]) -> set[pytest.Item]:
+    """Mark as slow, of a test that is marked ``cases(n)``, all cases but n that are spread evenly. Gives those."""
+    left = set()
     for cases in _by_function(items).values():
         mark = cases[0].get_closest_marker("cases")
         # Those that are slow anyway are no cases of the others.
@@ -45,19 +51,16 @@ def _leave_some(items: Iterable[pytest.Item]) -> None:
             continue
         (most,) = mark.args
         taken = {number * len(quick) // most for number in range(min(most, len(quick)))}
-        for number, one in enumerate(quick):
-            if number not in taken:
-                one.add_marker(pytest.mark.slow)
+        left |= {one for number, one in enumerate(quick) if number not in taken}
+    for one in left:
+        one.add_marker(pytest.mark.slow)
+    return left
 
 
-def _one_case_each(items: list[pytest.Item]) -> tuple[list[pytest.Item], list[pytest.Item]]:
-    """Of each slow test one case, and those left out; tests that are not slow stay."""
-    left_out = {
-        one
-        for cases in _by_function(one for one in items if one.get_closest_marker("slow") is not None).values()
-        for one in cases[1:]
-    }
-    return [one for one in items if one not in left_out], [one for one in items if one in left_out]
+def _all_but_one_case(items: Iterable[pytest.Item]) -> set[pytest.Item]:
+    """Of each slow test all cases but the first."""
+    slow = _by_function(one for one in items if one.get_closest_marker("slow") is not None)
+    return {one for cases in slow.values() for one in cases[1:]}
 
 
 def _by_function(items: Iterable[pytest.Item]) -> dict[str, list[pytest.Item]]:

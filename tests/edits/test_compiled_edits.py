@@ -75,7 +75,7 @@ def run(model: Any, forward: Any) -> list[torch.Tensor]:
 BACKENDS = ["eager", "aot_eager", pytest.param("inductor", marks=pytest.mark.slow)]
 
 
-@pytest.mark.cases(2)
+@pytest.mark.cases(1)
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("target", ["attn", "softmax@call", "attn@assign"])
 def test_training_is_that_of_the_source_edited_by_hand(make, backend, target):

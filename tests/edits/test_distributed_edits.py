@@ -64,6 +64,7 @@ def run(folder: Path, module: str, **variables: str) -> tuple[list[str], str]:
     return [(folder / f"gradient.{rank}").read_text() for rank in range(2)], done.stderr
 
 
+@pytest.mark.long
 @pytest.mark.torch
 def test_each_process_is_edited_and_the_gradients_are_those_of_the_source_edited_by_hand(tmp_path):
     (tmp_path / "model.py").write_text(MODEL.replace("EDIT", "pass"))

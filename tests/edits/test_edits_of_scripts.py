@@ -74,6 +74,7 @@ def test_a_script_is_edited_and_says_what_it_did(script, way):
     assert "Error" not in done.stderr
 
 
+@pytest.mark.slow
 def test_capturing_and_editing_go_together(script):
     done = run(script, ASTCAPTURE_EDIT=ZERO, ASTCAPTURE=TARGET, ASTCAPTURE_STORE=str(script.parent / "run"))
     assert done.returncode == 0, done.stderr
@@ -84,6 +85,7 @@ def test_capturing_and_editing_go_together(script):
     assert "the values are not the model's own" in listed.stdout
 
 
+@pytest.mark.slow
 def test_an_edit_that_did_not_fire_is_said_at_exit(script):
     done = run(script, ASTCAPTURE_EDIT=f"{TARGET}=zero(layer='blocks.*')")
     assert done.stdout == run(script).stdout
@@ -92,6 +94,7 @@ def test_an_edit_that_did_not_fire_is_said_at_exit(script):
     )
 
 
+@pytest.mark.slow
 def test_processes_that_the_script_starts_are_edited(script):
     wanted = expected(script)
     script.write_text(
@@ -108,7 +111,7 @@ def test_processes_that_the_script_starts_are_edited(script):
     assert "EditError" not in done.stderr, "the other process ran the model"
 
 
-@pytest.mark.cases(2)
+@pytest.mark.cases(1)
 @pytest.mark.parametrize(
     ("text", "said"),
     [

@@ -115,7 +115,7 @@ CASES += [
 ]
 
 
-@pytest.mark.cases(12)
+@pytest.mark.cases(6)
 @pytest.mark.parametrize(("change", "point", "compiled"), CASES)
 def test_an_installed_edit_is_the_line_written_by_hand(load: Any, change: str, point: str, compiled: bool) -> None:
     make, by_hand = CHANGES[change]

@@ -157,6 +157,7 @@ def test_pitfall_21_source_to_code_takes_a_fullname_as_python_3_15_passes_it(mak
                 assert ("_@declare" in code.co_names) == (name == "mod")
 
 
+@pytest.mark.cases(4)
 @pytest.mark.parametrize("kept", ["pkg.mod", "mod", "__main__|other|<run_path>"])
 @pytest.mark.parametrize(
     "program",

@@ -335,6 +335,7 @@ def test_a_script_that_another_program_runs_is_captured_where_it_is_marked_and_t
     assert "when its file was run, not imported" in done.stderr or "after its file was run, not imported" in done.stderr
 
 
+@pytest.mark.cases(2)
 @pytest.mark.parametrize("text", [MODEL, ""])
 @pytest.mark.parametrize("questionable", ["1 is 1\n", "'\\d'\n", "def late():\n    return 1 is 2, '\\d'\nlate()\n"])
 def test_what_the_compiler_warns_of_in_a_script_is_told_once(start, script, text, questionable):

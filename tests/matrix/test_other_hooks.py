@@ -82,6 +82,7 @@ print(json.dumps([checked(), first, told, after, captured(), checked()]))
 EVERYTHING = {"model:double": [4], "model:Net.forward": [4, 8], "model:named": [4]}
 
 
+@pytest.mark.cases(2)
 @pytest.mark.parametrize(("tool", "order"), [row[:2] for row in ROWS if row[0] in TYPE_CHECKERS])
 def test_a_type_checker_checks_and_the_values_are_captured(make_package, run_python, tool, order):
     calls = "hook = ours(); theirs()" if order == "ours" else "theirs(); hook = ours()"

@@ -194,6 +194,7 @@ def bound_in_comprehensions(tree: ast.Module) -> set[str]:
 LIBRARY = sorted(Path(sysconfig.get_path("stdlib")).glob("*.py"))
 
 
+@pytest.mark.cases(56)
 @pytest.mark.parametrize("path", LIBRARY, ids=lambda path: path.stem)
 def test_the_names_of_a_module_are_those_of_pythons_own_symbol_table(path: Path):
     source = path.read_bytes()

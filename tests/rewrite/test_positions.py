@@ -719,6 +719,7 @@ def compiled(source: str, target: str) -> tuple[CodeType, CodeType]:
     return plain_code(source, path), rewritten_code(source, path, target)
 
 
+@pytest.mark.cases(352)
 @pytest.mark.parametrize(("source", "call", "target"), CASES)
 def test_a_trace_function_is_told_the_same_events_and_lines(source, call, target):
     plain, rewritten = compiled(source, target)

@@ -123,7 +123,7 @@ def told(rec: Any, key: str) -> tuple[int, int, str]:
     return len(values), count.failed if count else 0, str(count.error) if count else ""
 
 
-@pytest.mark.cases(8)
+@pytest.mark.cases(4)
 @pytest.mark.parametrize("name", LEFT_BEHIND)
 def test_what_only_a_capture_reads_is_not_created_again_after_a_break(load: Any, name: str) -> None:
     plain, captured = load()

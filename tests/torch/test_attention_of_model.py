@@ -226,6 +226,7 @@ def test_a_recording_inside_of_a_block_takes_the_values():
     assert (len(rec[MHA]), len(maps)) == (3, 3)
 
 
+@pytest.mark.slow
 def test_blocks_in_several_threads_each_have_all_of_their_maps():
     interval = sys.getswitchinterval()
     sys.setswitchinterval(1e-5)
@@ -376,6 +377,7 @@ def test_with_a_store_the_maps_go_to_disk(tmp_path):
     assert len(astcapture.load(tmp_path / "run").select(label="weights")) == 3
 
 
+@pytest.mark.slow
 def test_the_model_is_not_kept_alive():
     model = Net()
     with astcapture.attention(model) as maps:
@@ -425,6 +427,7 @@ def test_a_block_that_an_exception_leaves_says_nothing_and_uninstalls():
     assert not astcapture.imports.hook.finder.by_hook
 
 
+@pytest.mark.slow
 def test_one_object_is_for_one_block_at_a_time():
     model = Net()
     capture = astcapture.attention(model)
@@ -488,6 +491,7 @@ def test_a_scripted_model_is_refused_with_the_reason():
         astcapture.attention(torch.jit.trace(nn.Linear(2, 2), torch.ones(1, 2)))
 
 
+@pytest.mark.slow
 def test_compiled_code_that_was_first_run_in_a_model_that_is_gone_is_of_this_model(mymodel):
     module = mymodel()
 
@@ -537,6 +541,7 @@ def test_what_holds_a_model_is_refused_with_its_name():
 # --- objects as targets of install
 
 
+@pytest.mark.slow
 def test_a_function_a_class_a_model_and_a_module_name_what_is_captured(mymodel):
     module = mymodel()
     model = module.Unmarked()
@@ -571,6 +576,7 @@ def test_a_model_without_marks_means_its_attention():
     assert len(astcapture.cache[MHA]["weights"]) == 2
 
 
+@pytest.mark.slow
 def test_decorated_bound_and_inherited_functions_mean_the_def(make_package):
     make_package(
         {

@@ -82,6 +82,7 @@ def run(folder: Path, targets: str) -> dict[str, Any]:
     return said
 
 
+@pytest.mark.long
 @pytest.mark.skipif(shutil.which("g++") is None, reason="inductor compiles C++, and no compiler is here")
 def test_inductors_caches_serve_neither_code_without_the_records_nor_code_with_them_to_a_plain_run(
     tmp_path: Path,

@@ -335,7 +335,7 @@ def f(x, n):
 """
 
 
-@pytest.mark.cases(12)
+@pytest.mark.cases(6)
 @pytest.mark.parametrize(
     ("expression", "n", "reason"),
     [

@@ -11,6 +11,7 @@ from pages import ROOT, blocks, cookbook, needs_a_library, run_page
 LINES = 35
 
 
+@pytest.mark.slow
 def test_every_recipe_prints_what_the_page_says_and_draws_its_picture(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -39,6 +39,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
 
 
 @pytest.mark.long
+@pytest.mark.long
 def test_it_prints_what_each_head_attends_to_and_the_loss_without_it(finished: tuple[Path, str]) -> None:
     lines = finished[1].splitlines()
     assert lines[0].startswith("trained in ") and "% right, loss 0." in lines[0]
@@ -49,6 +50,7 @@ def test_it_prints_what_each_head_attends_to_and_the_loss_without_it(finished: t
     assert all(float(head[4]) > 4 for head in heads)
 
 
+@pytest.mark.long
 def test_it_prints_the_two_places_at_which_the_answer_comes_back(finished: tuple[Path, str]) -> None:
     places = [line.split("% from ") for line in finished[1].splitlines() if "% from " in line]
     assert {where for _, where in places[:2]} == {"layer 0, position 8", "layer 1, position 27"}
@@ -56,6 +58,7 @@ def test_it_prints_the_two_places_at_which_the_answer_comes_back(finished: tuple
     assert all(abs(float(share)) < 2 for share, _ in places[2:])
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["induction_heads.png", "induction_put_back.png"])
 def test_it_draws_pictures_that_are_not_blank(finished: tuple[Path, str], name: str) -> None:
     pixels = matplotlib.image.imread(finished[0] / "pictures" / name)[..., :3]
@@ -63,6 +66,7 @@ def test_it_draws_pictures_that_are_not_blank(finished: tuple[Path, str], name: 
     assert len(np.unique(pixels.reshape(-1, 3), axis=0)) > 50
 
 
+@pytest.mark.long
 def test_it_draws_nothing_else(finished: tuple[Path, str]) -> None:
     names = sorted(path.name for path in (finished[0] / "pictures").iterdir())
     assert names == ["induction_heads.png", "induction_put_back.png"]

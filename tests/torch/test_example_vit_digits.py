@@ -65,6 +65,7 @@ def vit(monkeypatch):
 
 
 @pytest.mark.long
+@pytest.mark.long
 def test_it_says_how_accurate_the_model_is_where_the_pictures_are_and_what_was_captured(finished):
     _, done = finished
     assert "accuracy: " in done.stdout
@@ -75,11 +76,13 @@ def test_it_says_how_accurate_the_model_is_where_the_pictures_are_and_what_was_c
     assert all("(10, 4, 17, 17)" in row for row in rows)
 
 
+@pytest.mark.long
 def test_it_shows_a_progress_bar(finished):
     _, done = finished
     assert "training: 100%" in done.stderr
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", PICTURES)
 def test_it_draws_pictures_that_are_not_blank(finished, name):
     folder, _ = finished
@@ -88,6 +91,7 @@ def test_it_draws_pictures_that_are_not_blank(finished, name):
     assert len(np.unique(pixels.reshape(-1, 3), axis=0)) > 200
 
 
+@pytest.mark.long
 def test_it_draws_nothing_else(finished):
     folder, _ = finished
     assert sorted(path.name for path in (folder / "out").iterdir()) == sorted(
@@ -95,6 +99,7 @@ def test_it_draws_nothing_else(finished):
     )
 
 
+@pytest.mark.long
 def test_it_writes_a_file_to_look_around_in(finished):
     folder, done = finished
     assert f"with a browser: out{os.sep}vit_digits.html" in done.stdout
@@ -136,6 +141,7 @@ def test_looking_before_training_says_what_to_do(tmp_path):
     assert "does not exist: run the train step first" in done.stderr
 
 
+@pytest.mark.long
 def test_what_is_captured_is_the_attention_of_the_trained_model(finished, vit):
     folder, _ = finished
     model = vit.VisionTransformer().eval()

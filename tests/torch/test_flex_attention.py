@@ -147,7 +147,7 @@ def options_of(score_mod: Any, mask_mod: Any, heads: int | None = None) -> dict[
     return {"score_mod": score_mod, "block_mask": mask}
 
 
-@pytest.mark.cases(8)
+@pytest.mark.cases(4)
 @pytest.mark.parametrize("mask", MASKS.values(), ids=MASKS)
 @pytest.mark.parametrize("score_mod", MODS.values(), ids=MODS)
 @pytest.mark.parametrize(("shared", "scale"), [(4, None), (2, 0.3)])
@@ -161,7 +161,7 @@ def test_the_weights_are_the_written_out_ones(
     assert torch.allclose(weights @ v.repeat_interleave(4 // shared, 1), out, atol=1e-5)
 
 
-@pytest.mark.cases(3)
+@pytest.mark.cases(1)
 @pytest.mark.parametrize("name", ["by_compiled", "compiled_here", "partly"])
 def test_compiled_functions_and_partials_are_flex_attention(name: str, callers: Any) -> None:
     q, k, v = tensors()
@@ -171,7 +171,7 @@ def test_compiled_functions_and_partials_are_flex_attention(name: str, callers: 
     torch.testing.assert_close(weights, written_out(q, k, relative, causal, None), rtol=0, atol=1e-6)
 
 
-@pytest.mark.cases(6)
+@pytest.mark.cases(2)
 @pytest.mark.parametrize("backend", ["eager", "inductor"])
 @pytest.mark.parametrize("name", ["plain", "by_compiled", "partly"])
 @pytest.mark.parametrize("kind", ["nothing", "score_mod", "mask", "both"])

@@ -157,6 +157,7 @@ def stored_run(monkeypatch, layers: int, calls: int) -> None:
     monkeypatch.setattr(astcapture, "load", lambda path: stored)
 
 
+@pytest.mark.slow
 def test_more_than_forty_files_are_written_only_when_they_are_asked_for(plot, monkeypatch):
     stored_run(monkeypatch, layers=2, calls=21)
     status, out, err, made = plot("--kind", "head")
@@ -168,6 +169,7 @@ def test_more_than_forty_files_are_written_only_when_they_are_asked_for(plot, mo
     assert len(plot("--kind", "head", "--all", "--dpi", "10")[3]) == 42
 
 
+@pytest.mark.slow
 def test_forty_files_and_films_of_many_maps_are_written_without_being_asked_for(plot, monkeypatch):
     stored_run(monkeypatch, layers=2, calls=20)
     assert len(plot("--kind", "head", "--dpi", "10")[3]) == 40

@@ -119,6 +119,7 @@ def test_layers_draws_every_head_of_every_layer_in_its_place_and_the_means():
     assert {image.get_clim() for image in ax.images} == {bar.get_ylim()}
 
 
+@pytest.mark.cases(2)
 @pytest.mark.parametrize(("heads", "depth"), [(1, 1), (1, 24), (6, 1), (12, 12), (16, 24)])
 def test_the_labels_of_all_layers_never_overlap(heads, depth):
     weights = attention(depth, heads, 9, 9)
@@ -311,6 +312,7 @@ def test_cls_attention_draws_the_image_each_head_and_their_mean():
     assert_readable(figure)
 
 
+@pytest.mark.cases(2)
 @pytest.mark.parametrize(("count", "shape"), [(1, None), (6, (40, 60)), (12, None), (16, (200, 40)), (1, (200, 40))])
 def test_the_titles_of_what_cls_attends_to_never_overlap(count, shape):
     image = None if shape is None else np.zeros(shape)

@@ -187,7 +187,7 @@ def test_eager_code_records_what_the_lines_written_out_compute(points_model):
     check_same(sorted_records(captured["records"]), written_out(points_model))
 
 
-@pytest.mark.cases(3)
+@pytest.mark.cases(1)
 @pytest.mark.parametrize("captures", [CAPTURES, "*@call", "*@input,*@enter"])
 @pytest.mark.parametrize(
     "options",

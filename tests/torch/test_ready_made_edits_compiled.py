@@ -35,7 +35,7 @@ def _compiles_anew() -> Any:
     torch._dynamo.reset()
 
 
-@pytest.mark.cases(32)
+@pytest.mark.cases(8)
 @pytest.mark.parametrize("backend", ["eager", "aot_eager"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("case", CASES, ids=NAMES)
@@ -89,6 +89,7 @@ def test_trained_tensors_get_the_gradients_of_eager_code(backend: str) -> None:
     torch.testing.assert_close(found, expected)
 
 
+@pytest.mark.slow
 def test_sizes_may_vary() -> None:
     edits = [zero(tokens=-1), scale(0.5, heads=[0, 2], tokens=slice(1, None)), add(VECTOR, batch=0), noise(0.1, rows=0)]
     compiled = torch.compile(
@@ -124,6 +125,7 @@ def test_patch_of_several_layers_finds_each_in_compiled_code() -> None:
     assert same(torch.compile(both, fullgraph=True, backend="aot_eager")(x), both(x))
 
 
+@pytest.mark.slow
 def test_a_number_that_was_given_before_torch_was_imported_is_made_while_compiling() -> None:
     import subprocess
     import sys

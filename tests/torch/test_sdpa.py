@@ -106,6 +106,7 @@ def mask(*shape: int, kind: str) -> torch.Tensor:
 TOLERANCE = {torch.float64: 1e-12, torch.float32: 1e-6, torch.bfloat16: 2e-2, torch.float16: 2e-3}
 
 
+@pytest.mark.cases(128)
 @pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
 @pytest.mark.parametrize("kind", ["none", "bool", "float", "bool per head", "float broadcast", "causal"])
 @pytest.mark.parametrize("lead", [(), (3,), (2, 3), (2, 2, 3)], ids=str)

@@ -169,6 +169,7 @@ class Attention(torch.nn.Module):
 """
 
 
+@pytest.mark.slow
 def test_no_record_is_lost_when_replicas_run_in_threads(load):
     model = load(MODEL, "m:Attention.forward=attn,late,total:=attn.sum()")["Attention"]()
     inputs = [torch.full((1 + index % 4, 2, 2), float(index)) for index in range(8)]

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from pages import ROOT, run_page
 
 
+@pytest.mark.slow
 def test_the_page_of_the_viewer_makes_its_files(tmp_path: Path) -> None:
     page = (ROOT / "docs" / "viewer.md").read_text(encoding="utf-8")
     assert run_page(page, tmp_path, nothing_else) == 2
