@@ -72,12 +72,16 @@ def _by_function(items: Iterable[pytest.Item]) -> dict[str, list[pytest.Item]]:
 
 
 @pytest.fixture(autouse=True, scope="module")
-def _older_objects_are_set_aside() -> Iterator[None]:
+def _older_objects_are_set_aside(request: pytest.FixtureRequest) -> Iterator[None]:
     """To exchange code, install and uninstall list all objects, and these processes have more than half a million.
 
     What is older than the tests of a file is neither listed nor collected while they run, which halves their time.
-    A test that needs it is marked ``all_objects``; without the mark it fails, since nothing is found.
+    Tests that need it, or files of tests, are marked ``all_objects``; without the mark they fail: nothing is found.
     """
+    if request.node.get_closest_marker("all_objects") is not None:
+        gc.unfreeze()
+        yield
+        return
     gc.collect()
     gc.freeze()
     with pytest.MonkeyPatch.context() as patching:

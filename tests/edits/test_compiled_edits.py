@@ -95,7 +95,9 @@ def test_training_is_that_of_the_source_edited_by_hand(make, backend, target):
 
 
 @pytest.mark.cases(1)
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize(
+    "backend", [*BACKENDS[:2], pytest.param("inductor", marks=[pytest.mark.slow, pytest.mark.long])]
+)
 def test_an_edit_that_gives_back_its_value_changes_no_bit(make, backend):
     model = make()
     expected = run(model, torch.compile(model, backend=backend, fullgraph=True))

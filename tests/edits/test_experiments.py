@@ -22,6 +22,8 @@ from astcapture.edits import Site, add, mean, noise, patch, zero
 
 pytestmark = [
     pytest.mark.slow,
+    # The model is one for all files.
+    pytest.mark.all_objects,
     # Of the places that are tried one by one, some hold the same in both rows.
     pytest.mark.filterwarnings("ignore:.* changed nothing"),
 ]

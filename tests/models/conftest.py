@@ -5,6 +5,7 @@ Nothing is downloaded: the one pretrained model comes with a package of the pack
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import Iterator
@@ -37,6 +38,12 @@ def hook() -> Iterator[astcapture.Hook]:
 
         torch.set_num_threads(1)  # small models gain nothing by more
         yield hook
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _older_objects_are_set_aside() -> None:
+    """They are not: the libraries and some of the models are older than the tests of a file."""
+    gc.unfreeze()
 
 
 @pytest.fixture(autouse=True)

@@ -195,7 +195,7 @@ def test_eager_code_records_what_the_lines_written_out_compute(points_model):
         {"backend": "eager", "fullgraph": True},
         {"backend": "aot_eager", "fullgraph": True},
         {"backend": "eager", "fullgraph": True, "dynamic": True},
-        pytest.param({"backend": "inductor", "fullgraph": True}, marks=pytest.mark.slow),
+        pytest.param({"backend": "inductor", "fullgraph": True}, marks=[pytest.mark.slow, pytest.mark.long]),
     ],
     ids=lambda options: "-".join(map(str, options.values())),
 )
