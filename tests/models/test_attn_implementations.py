@@ -111,7 +111,8 @@ def test_flex_attention_gives_the_eager_maps(kind: str, config: dict[str, Any], 
 
 
 @pytest.mark.parametrize(
-    "implementation", ["flash_attention_2", pytest.param("flex_attention", marks=pytest.mark.slow), "sdpa"]
+    "implementation",
+    ["flash_attention_2", pytest.param("flex_attention", marks=[pytest.mark.slow, pytest.mark.long]), "sdpa"],
 )
 def test_each_step_of_a_generation_is_captured(implementation: str, flash: str) -> None:
     torch._dynamo.reset()
@@ -176,6 +177,7 @@ def test_the_summary_says_which_implementation_ran(flash: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("implementation", ["sdpa", "flex_attention"])
 def test_compiled_models_give_the_eager_maps(implementation: str) -> None:
     torch._dynamo.reset()

@@ -56,6 +56,7 @@ def nothing_else(kind: str, name: str, text: str) -> None:
     raise AssertionError(f"nothing says how to run this block:\n{text}")
 
 
+@pytest.mark.cases(3)
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe.partition("\n")[0])
 def test_every_recipe_prints_what_the_page_says(recipe: str, tmp_path: Path, images: Path, minilm: str) -> None:
     assert run_page(offline(recipe, minilm), tmp_path, nothing_else) >= 1

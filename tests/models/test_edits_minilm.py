@@ -117,6 +117,8 @@ def renormalised(weights: Tensor) -> Tensor:
     return weights / weights.sum(-1, keepdim=True)
 
 
+@pytest.mark.slow
+@pytest.mark.long
 def test_no_weights_nothing_read_and_no_output_projection_are_the_same_for_every_head(encoder: Encoder) -> None:
     plain = encoder.states()
     for number in range(LAYERS):
