@@ -41,6 +41,7 @@ class Opened:
                 raise Damaged("the size of the file has changed")
             # Copy-on-write: writing to a value does not change the file.
             self.data = mmap.mmap(file.fileno(), shard.size, access=mmap.ACCESS_COPY)
+        self._start = shard.start
         self._header = self.data[8 : shard.start]
         self._table: dict[str, Any] | None = None
         self._sought = 0
@@ -72,6 +73,17 @@ class Opened:
         if type(begin) is not int or type(end) is not int:
             raise Damaged("its offsets in the file are invalid")
         return begin, end
+
+    def drop(self, name: str, share: float) -> None:
+        """Give back the memory of the first part of an array, where the system offers it."""
+        if not hasattr(mmap, "MADV_DONTNEED"):
+            return
+        begin, end = self.offsets(name)
+        # Whole pages: the first may hold the end of another array.
+        first = -(-(self._start + begin) // mmap.PAGESIZE) * mmap.PAGESIZE
+        last = (self._start + begin + int(share * (end - begin))) // mmap.PAGESIZE * mmap.PAGESIZE
+        if first < last:
+            self.data.madvise(mmap.MADV_DONTNEED, first, last - first)
 
 
 _opened: OrderedDict[Shard, Opened] = OrderedDict()

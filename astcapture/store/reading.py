@@ -104,6 +104,11 @@ class Shard:
                 )
             )
 
+    def drop(self, index: int, share: float) -> None:
+        """Give back the memory of the first part of a record, from 0 to 1; what reads it again reads the file."""
+        name = tensor_name(*self.group(index).site[:3], self.group(index).layer, self.header.first + index)
+        opened(self).drop(name, share)
+
     def gradient(self, gradient: Gradient, group: Group) -> Any:
         """The gradient of a record of `group`; the record may be in another shard."""
         name = gradient_name(tensor_name(*group.site[:3], group.layer, gradient.number))

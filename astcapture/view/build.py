@@ -34,7 +34,8 @@ def build(
     """
     entries, blocks = planned.entries, Blocks()
     try:
-        with Reader() as reader, Workers() as workers:
+        order = (record for entry in entries for record in entry.records)
+        with Reader(order) as reader, Workers() as workers:
             content = Content(options, planned, blocks, workers)
             for done, entry in enumerate(entries):
                 progress(done, len(entries))

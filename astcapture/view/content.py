@@ -64,14 +64,14 @@ class Content:
             written = self._written[id(series)] = Written(series, Shelf(self._blocks, first=True, one=True))
         try:
             maps = maps_of(entry, reader)
-            item = self._item(entry, written, maps)
+            item = self._item(entry, written, maps, reader)
         except CaptureError as error:
             self._notes.add(f"{series.label}, {_named(entry)}: {error}; it is left out")
             return
         written.items.append(item)
         written.entries.append(entry)
 
-    def _item(self, entry: Entry, written: Written, maps: Iterator[Floats]) -> dict[str, Any]:
+    def _item(self, entry: Entry, written: Written, maps: Iterator[Floats], reader: Reader) -> dict[str, Any]:
         series, record = entry.series, entry.records[0]
         rows, columns = entry.size
         row_axis, column_axis = self._planned.sides[id(entry)]
@@ -104,6 +104,10 @@ class Content:
         hows = (How(attention, self._is_exact(entry, head), k) for head in range(entry.heads))
         for done in self._workers.map(zip(maps, hows, strict=True), places):
             self._put(done, written, item, entry.size)
+            if not entry.calls and entry.windows is None:
+                form = entry.form
+                before = (entry.batch or 0) * form.heads + len(item["maps"])
+                reader.drop(before / (form.batch * form.heads))
             odd.update(done.odd)
             for name, several in numbers.items():
                 several.append(None if done.measured is None else done.measured.numbers[name])

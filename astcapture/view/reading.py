@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from itertools import pairwise
 from types import TracebackType
 from typing import Any
 
@@ -19,6 +22,8 @@ from astcapture.view.scale import Floats
 _HALF_INFINITY = 0x7C00
 #: What the bits of float16, in the place of those of float32, are too small by; and the least number of float32.
 _BIAS, _LEAST = np.float32(2.0**112), np.float32(1e-45)
+#: A value of so many bytes is verified while the one before is worked on.
+_LARGE = 2**22
 #: The value of a record that is no array of numbers.
 NO_ARRAY = "is no array of numbers"
 
@@ -77,10 +82,19 @@ def _widened(half: NDArray[np.float16]) -> Floats:
 
 
 class Reader:
-    """Reads the values of records; of stored ones it has its own map of a shard, which it drops with the next one."""
+    """Reads the values of records; of stored ones it has its own map of a shard, which it drops with the next one.
 
-    def __init__(self) -> None:
+    Args:
+        order: the records in the order in which they will be read, if that is known. Then a thread verifies the next
+            large one while the caller works on the one before.
+    """
+
+    def __init__(self, order: Iterable[Record] = ()) -> None:
+        self._next = {id(one): other for one, other in pairwise(order) if one is not other}
         self._shard: Shard | None = None
+        self._read: StoredRecord | None = None
+        self._ahead: tuple[Shard, Future[Any]] | None = None
+        self._thread: ThreadPoolExecutor | None = None
 
     def __enter__(self) -> Reader:
         return self
@@ -88,6 +102,10 @@ class Reader:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        if self._thread is not None:
+            self._thread.shutdown()
+        if self._ahead is not None:
+            maps.close(self._ahead[0])
         self._close()
 
     def read(self, record: Record) -> Numbers:
@@ -103,21 +121,53 @@ class Reader:
         value = record.value
         return of_value(value)
 
+    def drop(self, share: float) -> None:
+        """Give back the memory of the first part of the value that was read last, from 0 to all of it at 1."""
+        if self._shard is not None and self._read is not None:
+            self._shard.drop(self._read.index, share)
+
     def _stored(self, record: StoredRecord) -> Numbers | None:
+        shard, self._read = self._shard_of(record), record
+        found = shard.bits(record.index)
+        if found is None:
+            raise CaptureError(NO_ARRAY)
+        self._look_ahead(record)
+        dtype, array = found
+        if dtype.startswith("float8"):
+            return None  # torch converts these
+        return checked(array, dtype)
+
+    def _shard_of(self, record: StoredRecord) -> Shard:
         path = record.shard.path
+        ahead, self._ahead = self._ahead, None
+        if ahead is not None:
+            # Should it have failed, reading fails in the same way.
+            wait([ahead[1]])
+            if ahead[0] is not self._shard:
+                self._close()
+                self._shard = ahead[0]
         if self._shard is None or self._shard.path != path:
             self._close()
             try:
                 self._shard = open_shard(path)
             except OSError as error:
                 raise CaptureError(f"cannot be read: {error.strerror or error}") from None
-        found = self._shard.bits(record.index)
-        if found is None:
-            raise CaptureError(NO_ARRAY)
-        dtype, array = found
-        if dtype.startswith("float8"):
-            return None  # torch converts these
-        return checked(array, dtype)
+        return self._shard
+
+    def _look_ahead(self, record: StoredRecord) -> None:
+        """Start to verify the value after this one."""
+        following = self._next.get(id(record))
+        if not isinstance(following, StoredRecord) or following.form().nbytes < _LARGE:
+            return
+        shard = self._shard
+        if shard is None or shard.path != following.shard.path:
+            try:
+                shard = open_shard(following.shard.path)
+            except (OSError, CaptureError):
+                return  # reading it will say so
+        if self._thread is None:
+            self._thread = ThreadPoolExecutor(1, "astcapture-view-reads")
+        self._ahead = shard, self._thread.submit(shard.bits, following.index)
 
     def _close(self) -> None:
         if self._shard is not None:

@@ -87,3 +87,43 @@ def test_a_reader_reads_each_dtype_as_the_store_does(tmp_path):
         for one, value in zip(astcapture.load(tmp_path / "run").select().records, values, strict=True):
             found = reader.read(one)[:]
             assert found.dtype in (np.float32, np.float64) and (found == value).all()
+
+
+#: A map of so many tokens is verified in a thread, while the one before is worked on.
+LARGE = 1100
+
+
+@pytest.mark.parametrize("in_one_shard", [True, False])
+def test_large_values_that_are_verified_ahead_are_those_in_memory(tmp_path, in_one_shard):
+    several = [record(attention(2, 1, LARGE, LARGE, seed=layer), f"h.{layer}") for layer in range(3)]
+    if in_one_shard:
+        save(several, astcapture.Cache().notes(), tmp_path / "run")
+    else:
+        stored(tmp_path / "run", *several)
+    assert astcapture.load(tmp_path / "run").view().html == astcapture.Records(several).view().html
+
+
+def test_large_values_that_are_damaged_or_gone_are_noted_and_the_others_are_shown(tmp_path):
+    run = tmp_path / "run"
+    stored(run, *(record(attention(1, 1, LARGE, LARGE, seed=layer), f"h.{layer}") for layer in range(5)))
+    loaded = astcapture.load(run)
+    damaged, gone = sorted(run.rglob("*.safetensors"))[1:4:2]
+    data = bytearray(damaged.read_bytes())
+    data[-5] ^= 1
+    damaged.write_bytes(data)
+    gone.unlink()
+    file = File(loaded.view().html)
+    assert [one["layer"] for one in file.series("attn")["items"]] == [0, 2, 4]
+    for number, why in ((1, "is damaged: its checksum does not match"), (3, "cannot be read: No such file")):
+        assert any(f"layer h.{number}" in note and why in note for note in file.meta["notes"])
+
+
+def test_what_a_reader_has_dropped_can_be_read_again(tmp_path):
+    maps = attention(1, 2, 300, 300)
+    stored(tmp_path / "run", record(maps))
+    (one,) = astcapture.load(tmp_path / "run").select().records
+    with Reader() as reader:
+        numbers = reader.read(one)
+        for share in (0.0, 0.5, 1.0):
+            reader.drop(share)
+            assert (numbers[:] == maps).all()
