@@ -91,7 +91,7 @@ def layer_of(owners: Owners) -> str | None:
     """The layer for which a function works."""
     if not modules.is_found() and "torch.nn.modules.module" in sys.modules:
         modules.find_torch()
-    where = places.where_again(owners[0] if owners else None, owners[1:])
+    where = places.where_again(None, owners)
     return None if where is None else where.layer
 
 

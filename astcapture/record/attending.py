@@ -82,7 +82,7 @@ def _attended(
             except Exception:
                 failed(site)
             else:
-                record(None, site, value, owners[0] if owners else None, owners[1:])
+                record(None, site, value, None, owners)
     return output
 
 
@@ -123,7 +123,7 @@ def _attended_by(
             except Exception:
                 failed(site)
             else:
-                record(None, site, value, owners[0] if owners else None, owners[1:])
+                record(None, site, value, None, owners)
     return output
 
 
@@ -164,7 +164,7 @@ def attend_unfused(
 def _attended_unfused(sites: Sites, owners: Owners, seen_as: Shape, output: Any) -> Any:
     if state.on:
         for site, _ in sites:
-            record(None, site, UnfusedWeights(output, seen_as), owners[0] if owners else None, owners[1:])
+            record(None, site, UnfusedWeights(output, seen_as), None, owners)
     return output
 
 

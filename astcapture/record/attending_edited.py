@@ -59,11 +59,11 @@ def _run(
     output, weights = edited_results(edit_sites, owners, named, output)
     for site, name in sites if state.on else ():
         if name != "weights":
-            record(None, site, {**named, "output": output}[name], *owners)
+            record(None, site, {**named, "output": output}[name], None, owners)
         elif weights is not None:
-            record(None, site, weights, *owners)
+            record(None, site, weights, None, owners)
         else:
-            record(None, site, weights_of(seen_as, **named, output=output), *owners)
+            record(None, site, weights_of(seen_as, **named, output=output), None, owners)
     return output
 
 

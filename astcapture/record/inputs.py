@@ -78,7 +78,7 @@ def record_input(
         if first is NOTHING:
             missed(site, *owners)
         else:
-            record(None, site, first, owners[0] if owners else None, owners[1:])
+            record(None, site, first, None, owners)
 
 
 def receiver_of(callee: Any) -> Any:

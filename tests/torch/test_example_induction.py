@@ -39,7 +39,6 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
 
 
 @pytest.mark.long
-@pytest.mark.long
 def test_it_prints_what_each_head_attends_to_and_the_loss_without_it(finished: tuple[Path, str]) -> None:
     lines = finished[1].splitlines()
     assert lines[0].startswith("trained in ") and "% right, loss 0." in lines[0]

@@ -65,7 +65,6 @@ def vit(monkeypatch):
 
 
 @pytest.mark.long
-@pytest.mark.long
 def test_it_says_how_accurate_the_model_is_where_the_pictures_are_and_what_was_captured(finished):
     _, done = finished
     assert "accuracy: " in done.stdout

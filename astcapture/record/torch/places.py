@@ -210,7 +210,7 @@ def _found(owner: Any, others: Sequence[Any], frame: FrameType) -> Where | None:
     """The place of the first that is a module, or of the nearest module that is running at a frame."""
     for one in (owner, *others):
         if modules.is_module(one):
-            return _place(one, lambda: modules.running(frame)[::-1])
+            return _only_place(one) or _place(one, lambda: modules.running(frame)[::-1])
     module = modules.nearest(frame)
     return None if module is None else _place(module, lambda: modules.running(frame)[::-1])
 

@@ -36,7 +36,7 @@ def given_compiled(sites: tuple[Site, ...], owners: Owners, callee: Any, /, *arg
         first = (*traced_receiver(callee), *arguments, *options.values())
         for site in sites:
             if first:
-                _record_compiled(None, site, first[0], owners[0] if owners else None, owners[1:])
+                _record_compiled(None, site, first[0], None, owners)
             else:
                 _missed_compiled(site, *owners)
     elif state.on:
@@ -156,7 +156,7 @@ def _attended_compiled(
             if name == "weights":
                 compiled.put(site, _weights_compiled(seen_as, **named), *_first_and_others(owners))
             else:
-                _record_compiled(None, site, named[name], *owners)
+                _record_compiled(None, site, named[name], None, owners)
     else:
         kind = traced_calls.kind_of(callee)
         if kind is not None:
@@ -167,7 +167,7 @@ def _attended_compiled(
                     compiled.put(site, weights, *_first_and_others(owners))
                 else:
                     named = fused_calls.named(kind, given, fused_calls.parts_of(kind, given), output)
-                    _record_compiled(None, site, named[name], *owners)
+                    _record_compiled(None, site, named[name], None, owners)
     return output
 
 
@@ -208,7 +208,7 @@ def _attended_unfused_compiled(
     output = callee(*arguments, **options)
     if state.on:
         for site, _ in sites:
-            _record_compiled(None, site, as_seen(output, seen_as), *owners)
+            _record_compiled(None, site, as_seen(output, seen_as), None, owners)
     return output
 
 
@@ -242,9 +242,9 @@ def _attended_edited_compiled(
     output, weights = attending_edited.edited_results(edit_sites, owners, named, output)
     for site, name in sites if state.on else ():
         if name != "weights":
-            _record_compiled(None, site, {**named, "output": output}[name], *owners)
+            _record_compiled(None, site, {**named, "output": output}[name], None, owners)
         elif weights is not None:
-            _record_compiled(None, site, weights, *owners)
+            _record_compiled(None, site, weights, None, owners)
         else:
             compiled.put(site, _weights_compiled(seen_as, **named, output=output), *_first_and_others(owners))
     return output
