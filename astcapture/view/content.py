@@ -15,7 +15,7 @@ from astcapture.version import __version__
 from astcapture.view.axes import Axis
 from astcapture.view.blocks import Blocks
 from astcapture.view.budget import Budget
-from astcapture.view.maps import maps_of
+from astcapture.view.maps import done_with, maps_of
 from astcapture.view.options import Options, of_example
 from astcapture.view.packing import How
 from astcapture.view.page import page
@@ -104,10 +104,7 @@ class Content:
         hows = (How(attention, self._is_exact(entry, head), k) for head in range(entry.heads))
         for done in self._workers.map(zip(maps, hows, strict=True), places):
             self._put(done, written, item, entry.size)
-            if not entry.calls and entry.windows is None:
-                form = entry.form
-                before = (entry.batch or 0) * form.heads + len(item["maps"])
-                reader.drop(before / (form.batch * form.heads))
+            reader.drop(done_with(entry, len(item["maps"])))
             odd.update(done.odd)
             for name, several in numbers.items():
                 several.append(None if done.measured is None else done.measured.numbers[name])

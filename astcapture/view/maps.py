@@ -23,6 +23,14 @@ def maps_of(entry: Entry, reader: Reader) -> Iterator[Floats]:
     return (flat[entry.batch, head] for head in range(entry.heads))
 
 
+def done_with(entry: Entry, heads: int) -> float:
+    """How much of the value of an entry is not needed any more after its first heads: a part of it from its start."""
+    if entry.calls or entry.windows is not None:
+        return 0.0  # of several values, or all over the value
+    form = entry.form
+    return ((entry.batch or 0) * form.heads + heads) / (form.batch * form.heads)
+
+
 def _joined(entry: Entry, reader: Reader) -> Floats:
     """(heads, queries, keys), the steps of a generation as `formulas.join_steps` puts them together.
 

@@ -1,4 +1,4 @@
-"""Captured values as NumPy arrays, one at a time: of a stored run no more than one value is in memory."""
+"""Captured values as NumPy arrays, one at a time: of a stored run no more than two values are in memory."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from astcapture.view.scale import Floats
 _HALF_INFINITY = 0x7C00
 #: What the bits of float16, in the place of those of float32, are too small by; and the least number of float32.
 _BIAS, _LEAST = np.float32(2.0**112), np.float32(1e-45)
-#: A value of so many bytes is verified while the one before is worked on.
+#: A value of so many bytes is verified while the one before is worked on, and its memory is given back part by part.
 _LARGE = 2**22
 #: The value of a record that is no array of numbers.
 NO_ARRAY = "is no array of numbers"
@@ -122,12 +122,15 @@ class Reader:
         return of_value(value)
 
     def drop(self, share: float) -> None:
-        """Give back the memory of the first part of the value that was read last, from 0 to all of it at 1."""
+        """Give back the memory of the first part of the value that was read last, from 0 to all of it at 1.
+
+        Of one that is not large, nothing: finding it in its file would take longer than it is worth.
+        """
         if self._shard is not None and self._read is not None:
             self._shard.drop(self._read.index, share)
 
     def _stored(self, record: StoredRecord) -> Numbers | None:
-        shard, self._read = self._shard_of(record), record
+        shard, self._read = self._shard_of(record), record if _is_large(record) else None
         found = shard.bits(record.index)
         if found is None:
             raise CaptureError(NO_ARRAY)
@@ -157,7 +160,7 @@ class Reader:
     def _look_ahead(self, record: StoredRecord) -> None:
         """Start to verify the value after this one."""
         following = self._next.get(id(record))
-        if not isinstance(following, StoredRecord) or following.form().nbytes < _LARGE:
+        if not isinstance(following, StoredRecord) or not _is_large(following):
             return
         shard = self._shard
         if shard is None or shard.path != following.shard.path:
@@ -173,6 +176,10 @@ class Reader:
         if self._shard is not None:
             maps.close(self._shard)
             self._shard = None
+
+
+def _is_large(record: StoredRecord) -> bool:
+    return record.form().nbytes >= _LARGE
 
 
 def of_value(value: Any) -> Numbers:

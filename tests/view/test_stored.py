@@ -119,7 +119,7 @@ def test_large_values_that_are_damaged_or_gone_are_noted_and_the_others_are_show
 
 
 def test_what_a_reader_has_dropped_can_be_read_again(tmp_path):
-    maps = attention(1, 2, 300, 300)
+    maps = attention(1, 1, LARGE, LARGE)
     stored(tmp_path / "run", record(maps))
     (one,) = astcapture.load(tmp_path / "run").select().records
     with Reader() as reader:
